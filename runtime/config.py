@@ -1,0 +1,201 @@
+"""What is configured: frozen settings. `config_load` reads them; nothing else reads YAML or the environment."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from runtime.units import Duration, Share, Size
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,99}$")]
+Priority = Annotated[int, Field(ge=0, le=9)]
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Queue(Model):
+    """A queue and the worker that serves it."""
+
+    priority: Priority | None = None
+    concurrency: Annotated[int, Field(ge=1, le=1024)] = 1
+    autoscale: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=1)]] | None = None
+    pool: Literal["prefork", "threads", "gevent", "solo"] = "prefork"
+    prefetch: Annotated[int, Field(ge=1, le=1000)] = 1
+    max_tasks_per_child: Annotated[int, Field(ge=1)] | None = None
+    max_memory_per_child: Size | None = None
+    preload: tuple[str, ...] = ()
+    """Libraries imported once before the pool forks, so that its children share them. Never your own code."""
+
+
+class Route(Model):
+    """Where the functions whose name matches a pattern go."""
+
+    queue: Name | None = None
+    priority: Priority | None = None
+
+
+class Retries(Model):
+    """How often and when a failed attempt is repeated."""
+
+    max: Annotated[int, Field(ge=0, le=1000)] = 3
+    backoff: Duration = 60.0
+    max_backoff: Duration = 600.0
+    jitter: Share = 0.1
+    retry_on: tuple[str, ...] = ()
+    never_retry_on: tuple[str, ...] = ()
+
+
+class HttpTrigger(Model):
+    """`http: {}`: POST /function/NAME for everybody who may invoke."""
+
+
+class CronTrigger(Model):
+    """`cron: "0 2 * * *"` or `every: 30s`. `with` holds the arguments."""
+
+    cron: str | None = None
+    every: Duration | None = None
+    timezone: str = "UTC"
+    overlap: Literal["allow", "forbid"] = "allow"
+    catch_up: Duration = 0.0
+    jitter: Duration = 0.0
+    arguments: dict[str, Any] = Field(default_factory=dict, alias="with")
+
+
+class Batch(Model):
+    """How many objects go into one invocation of a bucket trigger."""
+
+    max_items: Annotated[int, Field(ge=1, le=10_000)] = 64
+    max_bytes: Size = 32 * 2**20
+    window: Duration = 0.1
+
+
+class BucketTrigger(Model):
+    """Objects that come and go in a bucket. The function is called with `objects` (and `index`, where given)."""
+
+    bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
+    index: Name | None = None
+    events: tuple[Literal["created", "removed"], ...] = ("created", "removed")
+    prefix: str = ""
+    suffix: tuple[str, ...] = ()
+    batch: Batch = Batch()
+    in_flight: Annotated[int, Field(ge=1, le=1000)] = 4
+    rescan: Duration = 60.0
+    """The longest time between two full listings; a listing never takes more than 5 % of the time."""
+    arguments: dict[str, Any] = Field(default_factory=dict, alias="with")
+
+
+class Chain(Model):
+    """A function called after another one. Several completions within `debounce` become one call."""
+
+    function: Name
+    debounce: Duration = 0.0
+    max_wait: Duration = 1.0
+    arguments: dict[str, Any] = Field(default_factory=dict, alias="with")
+
+
+class Gather(Model):
+    """Many invocations, one call of a list-taking handler."""
+
+    max_items: Annotated[int, Field(ge=1, le=10_000)] = 64
+    window: Duration = 0.01
+
+
+class Function(Model):
+    """One function, with everything that defaults, routes and queues say about it filled in."""
+
+    name: str = ""
+    handler: str
+    queue: Name = "default"
+    priority: Priority = 5
+    timeout: Duration = 300.0
+    soft_timeout: Duration | None = None
+    retries: Retries = Retries()
+    role: Literal["invoke", "admin"] = "invoke"
+    http: bool = False
+    crons: tuple[CronTrigger, ...] = ()
+    buckets: tuple[BucketTrigger, ...] = ()
+    on_success: Chain | None = None
+    on_failure: Literal["dead_letter"] | Name = "dead_letter"
+    env: dict[str, str] = Field(default_factory=dict)
+    secrets: dict[str, Path] = Field(default_factory=dict)
+    gather: Gather | None = None
+
+
+class Limits(Model):
+    """What is accepted from outside."""
+
+    body: Size = 16 * 2**20
+    upload: Size = 5 * 2**30
+    document: Size = 64 * 2**20
+    """The largest object that is read whole to be indexed."""
+
+
+class IndexSpec(Model):
+    """A named index."""
+
+    engine: Literal["faiss"] = "faiss"
+
+
+class Project(Model):
+    """functions.yaml, with every default filled in."""
+
+    version: Literal[1] = 1
+    queues: dict[str, Queue]
+    functions: dict[str, Function]
+    indexes: dict[str, IndexSpec] = Field(default_factory=dict)
+    limits: Limits = Limits()
+    durability: Literal["always", "fast"] = "always"
+
+    def bucket_triggers(self) -> list[tuple[Function, BucketTrigger]]:
+        return [(function, trigger) for function in self.functions.values() for trigger in function.buckets]
+
+    def buckets(self) -> list[str]:
+        """Every bucket that a trigger watches, once each."""
+        return list(dict.fromkeys(trigger.bucket for _, trigger in self.bucket_triggers()))
+
+
+class StoreSettings(Model):
+    """How to reach the store. `endpoint` is host:port."""
+
+    endpoint: str
+    access_key: Annotated[str, Field(repr=False)]
+    secret_key: Annotated[str, Field(repr=False)]
+    secure: bool = False
+    region: str = "us-east-1"
+    bucket: str = "tundish"
+
+
+class Settings(Model):
+    """Everything a process needs to know, from flags, environment, YAML and defaults."""
+
+    project: Project
+    file: Path
+    home: Path
+    broker_url: Annotated[str, Field(repr=False)]
+    result_backend: Annotated[str, Field(repr=False)]
+    store: StoreSettings
+    event_token: Annotated[str, Field(repr=False)]
+    host: str = "127.0.0.1"
+    port: int = 8000
+    log_level: str = "INFO"
+
+    @property
+    def root(self) -> Path:
+        """The folder of functions.yaml: handlers are relative to it."""
+        return self.file.parent
+
+    @property
+    def embedder_socket(self) -> Path:
+        """The embedder's Unix socket: in the state folder, or in the temporary one where that path is too long."""
+        path = self.home.absolute() / "embedder.sock"
+        if len(bytes(path)) <= 100:  # sun_path holds 104 bytes on macOS, 108 on Linux
+            return path
+        digest = hashlib.sha256(bytes(path)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"tundish-{os.getuid()}-{digest}.sock"

@@ -1,0 +1,111 @@
+"""The error tree. The docstring of a class is its default message; every message says what to do."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+
+
+class TundishError(Exception):
+    """Something went wrong in Tundish."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or inspect.cleandoc(type(self).__doc__ or type(self).__name__))
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with functions.yaml: where, what, and how to mend it."""
+
+    path: str
+    message: str
+    line: int | None = None
+    file: str | None = None
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line) if part is not None)
+        return ": ".join(part for part in (place, self.path, self.message) if part)
+
+
+class ConfigError(TundishError):
+    """The configuration has errors."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class FunctionNotFound(TundishError):
+    """No such function."""
+
+
+class HandlerError(TundishError):
+    """A handler could not be loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One bad argument: its path in the arguments (`documents[0].text`) and what is wrong with it."""
+
+    field: str
+    message: str
+
+
+class InvalidArguments(TundishError):
+    """The arguments do not fit the function's signature. Never retried."""
+
+    def __init__(self, errors: list[FieldError]) -> None:
+        self.errors = errors
+        super().__init__("; ".join(f"{error.field}: {error.message}" for error in errors))
+
+
+class BadInput(TundishError):
+    """The input can never work (an unreadable file, for example). Never retried."""
+
+
+class Retry(TundishError):
+    """The function asks to be run again later."""
+
+    def __init__(self, message: str | None = None, *, after: float | None = None) -> None:
+        self.after = after
+        super().__init__(message)
+
+
+class BrokerDown(TundishError):
+    """The broker cannot be reached. Check CELERY_BROKER_URL and that Redis or Valkey is running."""
+
+
+class StoreDown(TundishError):
+    """The store cannot be reached. Check MINIO_ENDPOINT and that the S3 server is running."""
+
+
+class StoreDenied(TundishError):
+    """The store refused the credentials. Check MINIO_ACCESS_KEY and MINIO_SECRET_KEY."""
+
+
+class ObjectMissing(TundishError):
+    """There is no such object or bucket in the store."""
+
+
+class PreconditionFailed(TundishError):
+    """Another writer was first: the object exists already, or is not the one that was read."""
+
+
+class CorruptBatch(TundishError):
+    """A stored batch of vectors cannot be read."""
+
+
+class CorruptSegment(TundishError):
+    """A stored segment of the index does not match its hash."""
+
+
+class ModelWarming(TundishError):
+    """The embedding model is still being loaded. Try again in a few seconds."""
+
+
+class ServiceFailed(TundishError):
+    """A service could not be started."""
+
+
+class CallFailed(TundishError):
+    """A call made from inside a function did not succeed."""

@@ -1,0 +1,127 @@
+"""Every name in Redis: type, owner, life, meaning. Nothing else in the project spells a key.
+
+| name | type | written by | lives | meaning |
+|---|---|---|---|---|
+| tundish:inv:{id} | hash | submit, task, reaper | until `kept` after its end | one invocation (runtime/invocations.py) |
+| tundish:queued | zset id → ms | submit, claim | while queued | what waits in a queue; the reaper's list |
+| tundish:running | zset id → lease end, ms | claim, finish, keeper | while running | what is being run; the reaper's list |
+| tundish:due | zset id → ms | task, reaper | until due | retries and delays; the mover's list |
+| tundish:ended:{state} | zset id → ms | finish | capped | terminal invocations, newest last |
+| tundish:ended | channel | finish | – | ids of invocations that just ended |
+| tundish:reply:{gateway} | channel | finish | – | answers for the callers of one gateway |
+| tundish:totals | hash function:state → count | finish | for ever, one field a function and state | counters for /metrics |
+| tundish:chain:{function} | list | finish | until taken | parents that wait for one call of `function` |
+| tundish:chain:{function}:active | string id | chain | until that call ends | the call that runs for them now |
+| tundish:chains | set | finish | one member a function | chains with waiting parents |
+| tundish:tick:{schedule}:{instant} | string | beat | 2 days | this tick was submitted |
+| tundish:tick:{schedule}:last | string ISO | beat | for ever, one a schedule | newest tick that was looked at |
+| tundish:process:{kind}:{name} | string JSON | every process | 10 s, renewed | who is alive and ready |
+| tundish:held:{worker} | set of ids | keeper | 10 s, renewed | what a worker has received |
+| tundish:lock:{name} | string | beat | 10 s, renewed | one reaper and mover at a time |
+| tundish:events | stream | gateway | capped | raw bucket notifications, hints only |
+| tundish:ledger:{trigger}:{bucket} | hash key → msgpack | triggers | as long as the object | what was done (runtime/documents.py) |
+| tundish:flight:{trigger}:{bucket} | hash invocation → msgpack keys | triggers | until it ended | batches that are out |
+| tundish:hold:{trigger}:{bucket} | string JSON | triggers, CLI | until confirmed | a sudden loss that waits for confirmation |
+| tundish:index:{index}:seq | string | index | for ever | the last sequence number given out |
+| tundish:index:{index}:texts | hash id → etag:seq | index | as long as the text | newest version of texts sent by HTTP |
+| tundish:index:{index}:build | string | index | 60 s | who builds now |
+| tundish:index:swap | channel | index | – | {"index", "generation", "version"} |
+"""
+
+from __future__ import annotations
+
+PREFIX = "tundish:"
+
+QUEUED = PREFIX + "queued"
+RUNNING = PREFIX + "running"
+DUE = PREFIX + "due"
+ENDED_CHANNEL = PREFIX + "ended"
+TOTALS = PREFIX + "totals"
+CHAINS = PREFIX + "chains"
+EVENTS = PREFIX + "events"
+SWAP_CHANNEL = PREFIX + "index:swap"
+
+EVENTS_CAP = 100_000
+"""Entries kept in the stream of notifications. They are hints: what falls off is found by the listing."""
+
+
+def invocation(task_id: str) -> str:
+    return f"{PREFIX}inv:{task_id}"
+
+
+def ended(state: str) -> str:
+    return f"{PREFIX}ended:{state}"
+
+
+def reply(gateway: str) -> str:
+    return f"{PREFIX}reply:{gateway}"
+
+
+def chain(function: str) -> str:
+    return f"{PREFIX}chain:{function}"
+
+
+def chain_active(function: str) -> str:
+    return f"{PREFIX}chain:{function}:active"
+
+
+def tick(schedule: str, instant: str) -> str:
+    return f"{PREFIX}tick:{schedule}:{instant}"
+
+
+def process(kind: str, name: str) -> str:
+    return f"{PREFIX}process:{kind}:{name}"
+
+
+def held(worker: str) -> str:
+    return f"{PREFIX}held:{worker}"
+
+
+def lock(name: str) -> str:
+    return f"{PREFIX}lock:{name}"
+
+
+def ledger(trigger: str, bucket: str) -> str:
+    return f"{PREFIX}ledger:{trigger}:{bucket}"
+
+
+def flight(trigger: str, bucket: str) -> str:
+    return f"{PREFIX}flight:{trigger}:{bucket}"
+
+
+def hold(trigger: str, bucket: str) -> str:
+    return f"{PREFIX}hold:{trigger}:{bucket}"
+
+
+def index_seq(index: str) -> str:
+    return f"{PREFIX}index:{index}:seq"
+
+
+def index_texts(index: str) -> str:
+    return f"{PREFIX}index:{index}:texts"
+
+
+def index_build(index: str) -> str:
+    return f"{PREFIX}index:{index}:build"
+
+
+# Celery's side of the broker: kombu spreads one queue over a list per priority step.
+
+PRIORITY_SEPARATOR = "\x06\x16"
+PRIORITY_STEPS = tuple(range(10))
+DEFAULT_PRIORITY = 5
+
+
+def transport_priority(priority: int) -> int:
+    """Our 9 (first) … 0 (last) to Redis transports' 0 (first) … 9 (last)."""
+    return 9 - priority
+
+
+def queue_list(queue: str, step: int) -> str:
+    """The list in which kombu's Redis transport keeps the messages of `queue` with transport priority `step`."""
+    return f"{queue}{PRIORITY_SEPARATOR}{step}" if step else queue
+
+
+def queue_lists(queue: str) -> list[str]:
+    """All lists of a queue, the one served first in front."""
+    return [queue_list(queue, step) for step in PRIORITY_STEPS]
