@@ -8,12 +8,19 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from runtime.units import Duration, Share, Size
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,99}$")]
 Priority = Annotated[int, Field(ge=0, le=9)]
+
+
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=list[str] | str)]
 
 
 class Model(BaseModel):
@@ -30,7 +37,7 @@ class Queue(Model):
     prefetch: Annotated[int, Field(ge=1, le=1000)] = 1
     max_tasks_per_child: Annotated[int, Field(ge=1)] | None = None
     max_memory_per_child: Size | None = None
-    preload: tuple[str, ...] = ()
+    preload: Words = ()
     """Libraries imported once before the pool forks, so that its children share them. Never your own code."""
 
 
@@ -48,8 +55,8 @@ class Retries(Model):
     backoff: Duration = 60.0
     max_backoff: Duration = 600.0
     jitter: Share = 0.1
-    retry_on: tuple[str, ...] = ()
-    never_retry_on: tuple[str, ...] = ()
+    retry_on: Words = ()
+    never_retry_on: Words = ()
 
 
 class HttpTrigger(Model):
@@ -81,9 +88,9 @@ class BucketTrigger(Model):
 
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
     index: Name | None = None
-    events: tuple[Literal["created", "removed"], ...] = ("created", "removed")
+    events: Annotated[tuple[Literal["created", "removed"], ...], BeforeValidator(_listed)] = ("created", "removed")
     prefix: str = ""
-    suffix: tuple[str, ...] = ()
+    suffix: Words = ()
     batch: Batch = Batch()
     in_flight: Annotated[int, Field(ge=1, le=1000)] = 4
     rescan: Duration = 60.0
@@ -114,7 +121,8 @@ class Function(Model):
     handler: str
     queue: Name = "default"
     priority: Priority = 5
-    timeout: Duration = 300.0
+    timeout: Duration | None = 300.0
+    """None where the queue's pool cannot stop a running function."""
     soft_timeout: Duration | None = None
     retries: Retries = Retries()
     role: Literal["invoke", "admin"] = "invoke"
@@ -162,11 +170,11 @@ class Project(Model):
 
 
 class StoreSettings(Model):
-    """How to reach the store. `endpoint` is host:port."""
+    """How to reach the store. `endpoint` is host:port, empty where nothing names one."""
 
-    endpoint: str
-    access_key: Annotated[str, Field(repr=False)]
-    secret_key: Annotated[str, Field(repr=False)]
+    endpoint: str = ""
+    access_key: Annotated[str, Field(repr=False)] = ""
+    secret_key: Annotated[str, Field(repr=False)] = ""
     secure: bool = False
     region: str = "us-east-1"
     bucket: str = "tundish"
@@ -178,13 +186,16 @@ class Settings(Model):
     project: Project
     file: Path
     home: Path
-    broker_url: Annotated[str, Field(repr=False)]
-    result_backend: Annotated[str, Field(repr=False)]
-    store: StoreSettings
-    event_token: Annotated[str, Field(repr=False)]
+    broker_url: Annotated[str, Field(repr=False)] = ""
+    """Empty where nothing names a broker; `tundish up` then starts its own."""
+    result_backend: Annotated[str, Field(repr=False)] = ""
+    store: StoreSettings = StoreSettings()
+    event_token: Annotated[str, Field(repr=False)] = ""
     host: str = "127.0.0.1"
     port: int = 8000
     log_level: str = "INFO"
+    description: Path | None = None
+    """Where a supervisor has left the description of the functions; None: describe them here."""
 
     @property
     def root(self) -> Path:

@@ -1,0 +1,201 @@
+"""What a schema cannot say about functions.yaml: references, cycles, cron, and what a pool cannot honour."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import re
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cronsim import CronSim, CronSimError
+
+from runtime.config import BucketTrigger, CronTrigger, Queue
+from runtime.schema import FunctionItem, FunctionsFile
+from runtime.yaml_lines import Path_
+
+Report = Callable[[Path_, str], None]
+
+IMPLICIT_QUEUE = "default"
+_FILE_HANDLER = re.compile(r"(?P<file>[^:]+\.py):(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
+_MODULE_HANDLER = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
+
+# Celery's pools, as its source and our tests show them: only prefork can stop a task or recycle a child.
+_UNSUPPORTED = {
+    "threads": ("autoscale", "max_tasks_per_child", "max_memory_per_child"),
+    "gevent": ("max_tasks_per_child", "max_memory_per_child"),
+    "solo": ("autoscale", "max_tasks_per_child", "max_memory_per_child"),
+}
+_WHY = {
+    "autoscale": "cannot grow and shrink",
+    "max_tasks_per_child": "has no children to recycle",
+    "max_memory_per_child": "has no children to recycle",
+}
+NO_TIME_LIMITS = frozenset({"threads", "solo", "gevent"})
+
+ALIASES = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+_EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """`, did you mean X?`, or what there is to choose from."""
+    choices = list(choices)
+    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    if close:
+        return f", did you mean {close[0]}?"
+    return f"; there is {', '.join(sorted(choices))}" if choices else ""
+
+
+def parse_handler(handler: str) -> tuple[str | None, str | None, str]:
+    """(file, module, name): one of the first two is None. Raises ValueError."""
+    if match := _FILE_HANDLER.fullmatch(handler):
+        return match["file"], None, match["name"]
+    if match := _MODULE_HANDLER.fullmatch(handler):
+        return None, match["module"], match["name"]
+    raise ValueError("is not a handler; write path/to/file.py:function or package.module:function")
+
+
+def check(content: FunctionsFile, root: Path, own_bucket: str, report: Report) -> None:
+    """Report every problem of a file whose shape is right."""
+    queues = {*content.queues, IMPLICIT_QUEUE}
+    for name, queue in content.queues.items():
+        _queue(("queues", name), queue, report)
+    for place, queue_name in _queue_references(content):
+        if queue_name not in queues:
+            report(place, f"there is no queue {queue_name}{nearest(queue_name, queues)}")
+    for name, item in content.functions.items():
+        _function(("functions", name), item, content, root, own_bucket, report)
+    _cycles(content, report)
+
+
+def _queue_references(content: FunctionsFile) -> Iterator[tuple[Path_, str]]:
+    if content.defaults.queue:
+        yield ("defaults", "queue"), content.defaults.queue
+    for pattern, route in content.routes.items():
+        if route.queue:
+            yield ("routes", pattern, "queue"), route.queue
+    for name, item in content.functions.items():
+        if item.queue:
+            yield ("functions", name, "queue"), item.queue
+
+
+def _queue(path: Path_, queue: Queue, report: Report) -> None:
+    written = queue.model_fields_set
+    for key in _UNSUPPORTED.get(queue.pool, ()):
+        if key in written and getattr(queue, key) is not None:
+            report((*path, key), f"pool {queue.pool} {_WHY[key]}; remove {key} or use pool: prefork")
+    if queue.pool == "solo" and queue.concurrency != 1:
+        report((*path, "concurrency"), "pool solo runs one call at a time; remove concurrency or use pool: prefork")
+    if queue.pool == "gevent" and importlib.util.find_spec("gevent") is None:
+        report((*path, "pool"), "gevent is not installed; run pip install 'tundish[gevent]' or use pool: threads")
+    if queue.autoscale and queue.autoscale[0] > queue.autoscale[1]:
+        report((*path, "autoscale"), f"[{queue.autoscale[0]}, {queue.autoscale[1]}] is [least, most]: swap them")
+    if queue.autoscale and "concurrency" in written:
+        report((*path, "concurrency"), "autoscale decides how many run; remove concurrency or autoscale")
+
+
+def _function(
+    path: Path_, item: FunctionItem, content: FunctionsFile, root: Path, own_bucket: str, report: Report
+) -> None:
+    _handler((*path, "handler"), item.handler, root, report)
+    queue_name = item.queue or content.defaults.queue or IMPLICIT_QUEUE
+    _pool_honours(path, item, queue_name, content, report)
+    timeout = item.timeout if item.timeout is not None else content.defaults.timeout
+    if item.soft_timeout is not None and timeout is not None and item.soft_timeout >= timeout:
+        report((*path, "soft_timeout"), "must be shorter than timeout, or it never comes")
+    for key, target in (("on_success", item.on_success and item.on_success.function), ("on_failure", item.on_failure)):
+        if target and target != "dead_letter" and target not in content.functions:
+            report((*path, key), f"there is no function {target}{nearest(target, content.functions)}")
+    for name, file in item.secrets.items():
+        if not (root / file).is_file():
+            report((*path, "secrets", name), f"there is no file {file}; a secret is the path of a file that holds it")
+    for position, trigger in enumerate(item.triggers):
+        place = (*path, "triggers", position)
+        if isinstance(trigger, CronTrigger):
+            _cron(place, trigger, report)
+        elif isinstance(trigger, BucketTrigger) and trigger.bucket == own_bucket:
+            report((*place, "bucket"), f"{own_bucket} is where Tundish keeps its own objects; use another bucket")
+
+
+def _pool_honours(path: Path_, item: FunctionItem, queue_name: str, content: FunctionsFile, report: Report) -> None:
+    pool = content.queues[queue_name].pool if queue_name in content.queues else "prefork"
+    if pool in NO_TIME_LIMITS:
+        for key in ("timeout", "soft_timeout"):
+            if getattr(item, key) is not None:
+                message = f"queue {queue_name} has pool {pool}, which cannot stop a running function; "
+                report((*path, key), f"{message}remove {key} or use a queue with pool: prefork")
+    if pool in ("threads", "gevent"):
+        for key in ("env", "secrets"):
+            if getattr(item, key):
+                message = f"queue {queue_name} has pool {pool}, where all functions share one environment; "
+                report((*path, key), f"{message}use a queue with pool: prefork or solo")
+
+
+def _handler(path: Path_, handler: str, root: Path, report: Report) -> None:
+    try:
+        file, module, _ = parse_handler(handler)
+    except ValueError as error:
+        report(path, f"{handler!r} {error}")
+        return
+    if file is not None and not (root / file).is_file():
+        folder = (root / file).parent
+        found = [entry.name for entry in folder.glob("*.py")] if folder.is_dir() else []
+        report(path, f"there is no file {file} in {root}{nearest(Path(file).name, found) if found else ''}")
+    if module is not None:
+        try:
+            known = importlib.util.find_spec(module) is not None
+        except (ImportError, ValueError):
+            known = False
+        # A module beside functions.yaml is found by the processes that run it, which have that folder on their path.
+        if not known and not (root / Path(*module.split("."))).with_suffix(".py").is_file():
+            report(path, f"there is no module {module}; install it, or name a file: path/to/file.py:function")
+
+
+def _cron(path: Path_, trigger: CronTrigger, report: Report) -> None:
+    if (trigger.cron is None) == (trigger.every is None):
+        report(path, "give either cron or every")
+    if trigger.every is not None and trigger.every < 1:
+        report((*path, "every"), "is shorter than a second")
+    try:
+        zone = ZoneInfo(trigger.timezone)
+    except (ZoneInfoNotFoundError, ValueError):
+        report((*path, "timezone"), f"there is no time zone {trigger.timezone!r}; write it like UTC or Europe/Berlin")
+        return
+    if trigger.cron is not None:
+        try:
+            next(CronSim(ALIASES.get(trigger.cron, trigger.cron), _EPOCH.replace(tzinfo=zone)))
+        except (CronSimError, StopIteration) as error:
+            reason = str(error) or "it never comes"
+            report((*path, "cron"), f"{trigger.cron!r} is no cron expression ({reason}); write it like 0 2 * * *")
+
+
+def _cycles(content: FunctionsFile, report: Report) -> None:
+    following = {
+        name: [target for target in (item.on_success and item.on_success.function, item.on_failure) if target]
+        for name, item in content.functions.items()
+    }
+    reported: set[frozenset[str]] = set()
+
+    def walk(name: str, trail: tuple[str, ...]) -> None:
+        if name in trail:
+            ring = trail[trail.index(name) :]
+            if frozenset(ring) not in reported:
+                reported.add(frozenset(ring))
+                key = "on_success" if content.functions[ring[0]].on_success else "on_failure"
+                report(("functions", ring[0], key), f"goes round in a circle: {' → '.join((*ring, name))}")
+            return
+        for target in following.get(name, ()):
+            walk(target, (*trail, name))
+
+    for name in following:
+        walk(name, ())

@@ -1,0 +1,97 @@
+"""What the environment says: connections and the variables that Celery deployments know, each one checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from runtime.config import StoreSettings
+from runtime.errors import Problem
+from runtime.units import parse_duration
+from runtime.yaml_lines import Path_
+
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+class Environment:
+    """Reads variables; what is wrong goes to `problems`, where a value came from to `sources`."""
+
+    def __init__(self, environ: Mapping[str, str], problems: list[Problem], sources: dict[Path_, str]) -> None:
+        self._environ, self._problems, self._sources = environ, problems, sources
+
+    def get(self, *names: str, path: Path_ | None = None) -> str | None:
+        for name in names:
+            if self._environ.get(name):
+                if path:
+                    self._sources[path] = name
+                return self._environ[name]
+        return None
+
+    def problem(self, name: str, message: str) -> None:
+        self._problems.append(Problem(name, message, file="environment"))
+
+    def number(self, name: str, least: int, most: int = 2**31, *, path: Path_ | None = None) -> int | None:
+        text = self.get(name, path=path)
+        if text is None:
+            return None
+        if not text.isdecimal() or not least <= int(text) <= most:
+            self.problem(name, f"{text!r} is not a whole number from {least} to {most}")
+            return None
+        return int(text)
+
+    def duration(self, name: str) -> float | None:
+        text = self.get(name)
+        try:
+            return None if text is None else parse_duration(float(text) if text.replace(".", "", 1).isdigit() else text)
+        except ValueError as error:
+            self.problem(name, str(error))
+            return None
+
+    def overrides(self) -> dict[str, Any]:
+        """The plain settings that the environment may give."""
+        level = (self.get("CELERY_LOG_LEVEL", path=("log_level",)) or "").upper() or None
+        if level and level not in _LEVELS:
+            self.problem("CELERY_LOG_LEVEL", f"{level!r} is not one of {', '.join(_LEVELS)}")
+        description = self.get("TUNDISH_DESCRIPTION")
+        values = {
+            "host": self.get("TUNDISH_HOST", path=("host",)),
+            "port": self.number("TUNDISH_PORT", 0, 65535, path=("port",)),
+            "log_level": level,
+            "description": Path(description) if description else None,
+        }
+        return {key: value for key, value in values.items() if value is not None}
+
+
+def connect(environment: Environment) -> dict[str, Any]:
+    """Broker, result backend, store and event token; empty where the environment names none."""
+    broker = environment.get("CELERY_BROKER_URL", "REDIS_URL", path=("broker_url",)) or ""
+    if broker and urlsplit(broker).scheme not in ("redis", "rediss", "unix"):
+        scheme = urlsplit(broker).scheme
+        mend = "write redis:// (Valkey speaks it too)" if scheme == "valkey" else "Tundish runs on Redis or Valkey"
+        environment.problem("CELERY_BROKER_URL", f"{scheme or 'an address without a scheme'} is not supported; {mend}")
+    backend = environment.get("CELERY_RESULT_BACKEND", path=("result_backend",)) or broker
+    address = environment.get("MINIO_ENDPOINT", path=("store", "endpoint")) or ""
+    secure = (environment.get("MINIO_SECURE", path=("store", "secure")) or "").lower() in ("1", "true", "yes", "on")
+    if "://" in address:
+        parts = urlsplit(address)
+        if parts.scheme not in ("http", "https") or parts.path.strip("/"):
+            environment.problem("MINIO_ENDPOINT", "must be host:port or http(s)://host:port, without a path")
+        secure = parts.scheme == "https" if environment.get("MINIO_SECURE") is None else secure
+        address = parts.netloc
+    keys = {name: environment.get(f"MINIO_{name.upper()}") or "" for name in ("access_key", "secret_key")}
+    for name, value in keys.items():
+        if address and not value:
+            environment.problem(
+                f"MINIO_{name.upper()}", f"is not set, but MINIO_ENDPOINT is ({address}); set both keys"
+            )
+    store = StoreSettings(
+        endpoint=address,
+        secure=secure,
+        region=environment.get("MINIO_REGION", "AWS_REGION") or "us-east-1",
+        bucket=environment.get("TUNDISH_BUCKET", path=("store", "bucket")) or "tundish",
+        **keys,
+    )
+    token = environment.get("TUNDISH_EVENT_TOKEN") or ""
+    return {"broker_url": broker, "result_backend": backend, "store": store, "event_token": token}

@@ -1,0 +1,166 @@
+"""functions.yaml and the environment → settings, or every error at once. Nothing else reads either."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from runtime import yaml_lines
+from runtime.config import Settings
+from runtime.config_check import check, nearest
+from runtime.config_environ import Environment, connect
+from runtime.config_resolve import Resolver
+from runtime.errors import ConfigError, Problem
+from runtime.schema import FunctionsFile, keys_at
+from runtime.yaml_lines import Path_, Yaml, show
+
+DEFAULT_FILE = "functions.yaml"
+DEFAULT_HOME = ".tundish"
+_MAPPING = "must be a mapping (key: value), found {found}"
+
+
+@dataclass(slots=True)
+class Loaded:
+    """Settings with the source of every value that is not a default: `functions.yaml:12`, `CELERY_LOG_LEVEL`."""
+
+    settings: Settings
+    sources: dict[Path_, str] = field(default_factory=dict)
+
+
+def load_settings(
+    environ: Mapping[str, str],
+    *,
+    file: Path | None = None,
+    home: Path | None = None,
+    host: str | None = None,
+    port: int | None = None,
+) -> Settings:
+    """Settings by the precedence flag > environment > YAML > default. Raises ConfigError with every problem."""
+    return load(environ, file=file, home=home, host=host, port=port).settings
+
+
+def load(
+    environ: Mapping[str, str],
+    *,
+    file: Path | None = None,
+    home: Path | None = None,
+    host: str | None = None,
+    port: int | None = None,
+) -> Loaded:
+    """`load_settings` with the sources. Raises ConfigError."""
+    file = (file or Path(environ.get("TUNDISH_FILE") or DEFAULT_FILE)).absolute()
+    home = (home or Path(environ.get("TUNDISH_HOME") or file.parent / DEFAULT_HOME)).absolute()
+    text = yaml_lines.read(file, environ)
+    problems = list(text.problems)
+    content = _validate(text, file, problems) if text.lines or not problems else None
+    sources: dict[Path_, str] = {}
+    reader = Environment({**_running(home), **environ}, problems, sources)
+    connections = connect(reader)
+    flags = {"host": host, "port": port, **reader.overrides()}
+    project = None
+    if content is not None:
+        bucket = connections["store"].bucket
+
+        reported = {problem.path for problem in problems}
+
+        def report(path: Path_, message: str) -> None:
+            if show(path) not in reported:
+                problems.append(Problem(show(path), message, text.line(path), file.name))
+
+        check(content, file.parent, bucket, report)
+        if not problems:
+            project = Resolver(content, text, file, reader, sources).project()
+    if problems or project is None:
+        raise ConfigError(sorted(problems, key=lambda problem: (problem.line or 0, problem.path)))
+    values = {key: value for key, value in flags.items() if value is not None}
+    return Loaded(Settings(project=project, file=file, home=home, **connections, **values), sources)
+
+
+def _running(home: Path) -> dict[str, str]:
+    """What a running `tundish up` has left for other processes, if there is one."""
+    try:
+        found = json.loads((home / "run.json").read_text())["environ"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return {str(key): str(value) for key, value in found.items()}
+
+
+def _validate(text: Yaml, file: Path, problems: list[Problem]) -> FunctionsFile | None:
+    """The content, with what is wrong reported and left out, so that the rest is checked in the same run."""
+    if not isinstance(text.data, dict):
+        found = "is empty" if text.data is None else "is not a mapping"
+        problems.append(Problem("", f"the file {found}; it begins with version: 1 and functions:", 1, file.name))
+        return None
+    data = copy.deepcopy(text.data)
+    for _ in range(100):  # leaving something out can uncover something else, at most once a level
+        try:
+            return FunctionsFile.model_validate(data)
+        except ValidationError as error:
+            for detail in error.errors(include_url=False):
+                path = _plain_path(detail["loc"], data)
+                problem = Problem(show(path), _message(detail, path, data), text.line(path), file.name)
+                if problem.path not in {known.path for known in problems}:
+                    problems.append(problem)
+                _leave_out(data, path, detail["type"])
+    return None
+
+
+def _leave_out(data: Any, path: Path_, kind: str) -> None:
+    if kind == "missing":  # filled in with something harmless; the checks skip what is reported already
+        values: dict[str | int, Any] = {"version": 1, "functions": {}, "handler": "missing.py:missing", "function": ""}
+        _at(data, path[:-1])[path[-1]] = values.get(path[-1], "missing")
+    elif path and isinstance(parent := _at(data, path[:-1]), dict):
+        parent.pop(path[-1], None)
+    elif path and isinstance(parent, list):
+        parent[int(path[-1])] = {"http": {}} if "triggers" in path else parent[0]
+
+
+def _plain_path(location: tuple[int | str, ...], data: Any) -> Path_:
+    """Pydantic's location without the tags and branches that are not keys of the file."""
+    path: Path_ = ()
+    here = data
+    for position, part in enumerate(location):
+        if len(path) == 4 and path[2] == "triggers" and location[position - 1] == path[3]:
+            continue  # the tag of a trigger
+        known = isinstance(here, dict) and part in here
+        known = known or (isinstance(here, list) and isinstance(part, int) and part < len(here))
+        if known:
+            here = here[part]
+        elif part == "[key]" or not isinstance(here, dict) or position < len(location) - 1:
+            continue
+        path = (*path, part)
+    return path
+
+
+def _at(data: Any, path: Path_) -> Any:
+    for part in path:
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return data
+
+
+def _message(detail: Any, path: Path_, data: Any) -> str:
+    kind, found = detail["type"], detail.get("input")
+    if kind == "extra_forbidden":
+        return f"unknown key{nearest(str(path[-1]), keys_at(path[:-1], _at(data, path[:-1])))}"
+    plain = {"missing": "is missing", "model_type": _MAPPING, "dict_type": _MAPPING, "value_error": "{error}"}
+    if kind in plain:
+        return plain[kind].format(found=repr(found)[:60], **detail.get("ctx", {}))
+    if kind in ("union_tag_not_found", "union_tag_invalid"):
+        keys = ", ".join(found) if isinstance(found, dict) else repr(found)
+        near = (
+            nearest(str(next(iter(found), "")), ("http", "cron", "every", "bucket")) if isinstance(found, dict) else ""
+        )
+        return f"a trigger has exactly one of http, cron, every, bucket; found {keys}{near}"
+    if kind == "string_pattern_mismatch":
+        return f"{found!r:.120} is not allowed here; it must match {detail['ctx']['pattern']}"
+    text = detail["msg"].removeprefix("Input should be ")
+    return f"must be {text}, found {found!r:.60}" if text != detail["msg"] else f"{detail['msg']}, found {found!r:.60}"

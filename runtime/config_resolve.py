@@ -1,0 +1,145 @@
+"""A checked file → the project, with every default filled in and the source of every value remembered."""
+
+from __future__ import annotations
+
+import fnmatch
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from runtime.config import BucketTrigger, CronTrigger, Function, Project, Queue, Retries
+from runtime.config_check import IMPLICIT_QUEUE, NO_TIME_LIMITS
+from runtime.config_environ import Environment
+from runtime.errors import ConfigError, Problem
+from runtime.keys import DEFAULT_PRIORITY
+from runtime.schema import FunctionItem, FunctionsFile, HttpItem
+from runtime.yaml_lines import Path_, Yaml
+
+
+class Resolver:
+    """Fills every default of a checked file in, and remembers where each value came from."""
+
+    def __init__(
+        self, content: FunctionsFile, text: Yaml, file: Path, environment: Environment, sources: dict[Path_, str]
+    ) -> None:
+        self._content, self._text, self._file, self._sources = content, text, file.name, sources
+        self._root, self._environment = file.parent, environment
+        self._hard = environment.duration("CELERY_TASK_TIME_LIMIT")
+        self._soft = environment.duration("CELERY_TASK_SOFT_TIME_LIMIT")
+
+    def project(self) -> Project:
+        """Raises ConfigError where the environment says what a queue cannot be."""
+        content = self._content
+        self._note(())
+        functions = {name: self._function(name, item) for name, item in content.functions.items()}
+        queues = {name: self._queue(name, queue) for name, queue in content.queues.items()}
+        for function in functions.values():
+            if function.queue not in queues:
+                queues[function.queue] = self._queue(function.queue, Queue(concurrency=2))
+        return Project(
+            queues=queues,
+            functions=functions,
+            indexes=content.indexes,
+            limits=content.limits,
+            durability=content.durability,
+        )
+
+    def _note(self, path: Path_, source: Path_ | None = None) -> None:
+        """Remember the line of a written value (and of all below it) as the source of a setting."""
+        base = path if source is None else source
+        for found, line in self._text.lines.items():
+            if found[: len(base)] == base:
+                variable = self._text.variables.get(found)
+                self._sources[(*path, *found[len(base) :])] = f"{self._file}:{line}" + (
+                    f" ({variable})" if variable else ""
+                )
+
+    def _queue(self, name: str, queue: Queue) -> Queue:
+        environment, changes = self._environment, dict[str, Any]()
+        concurrency = environment.number("CELERY_WORKER_CONCURRENCY", 1, 1024, path=("queues", name, "concurrency"))
+        if concurrency:
+            changes |= {"concurrency": concurrency, "autoscale": None}
+        pool = environment.get("CELERY_WORKER_POOL", path=("queues", name, "pool"))
+        if pool:
+            changes["pool"] = pool
+        for variable, key in (
+            ("CELERY_WORKER_PREFETCH_MULTIPLIER", "prefetch"),
+            ("CELERY_WORKER_MAX_TASKS_PER_CHILD", "max_tasks_per_child"),
+            ("CELERY_WORKER_MAX_MEMORY_PER_CHILD", "max_memory_per_child"),
+        ):
+            number = environment.number(variable, 1, path=("queues", name, key))
+            if number:  # Celery counts this one in kibibytes
+                changes[key] = number * 1024 if key == "max_memory_per_child" else number
+        try:
+            # A queue is built anew, so that what the environment says is checked like what the file says.
+            return Queue(**{**{key: getattr(queue, key) for key in queue.model_fields_set}, **changes})
+        except ValidationError as error:
+            problem = error.errors()[0]
+            raise ConfigError(
+                [Problem("CELERY_WORKER_" + str(problem["loc"][0]).upper(), problem["msg"], file="environment")]
+            ) from error
+
+    def _function(self, name: str, item: FunctionItem) -> Function:
+        path = ("functions", name)
+        defaults, content = self._content.defaults, self._content
+        route_name = next((p for p in content.routes if fnmatch.fnmatchcase(name, p)), None)
+        route = content.routes.get(route_name or "")
+        queue = item.queue or (route.queue if route else None) or defaults.queue or IMPLICIT_QUEUE
+        for key in ("queue", "priority"):
+            if getattr(item, key) is None and route and getattr(route, key) is not None:
+                self._note((*path, key), ("routes", str(route_name), key))
+            elif getattr(item, key) is None and getattr(defaults, key) is not None:
+                self._note((*path, key), ("defaults", key))
+        declared = content.queues.get(queue, Queue())
+        priority = _first(item.priority, route.priority if route else None, defaults.priority, declared.priority)
+        timeout, soft = self._limits(path, item, declared.pool)
+        return Function(
+            name=name,
+            handler=item.handler,
+            queue=queue,
+            priority=DEFAULT_PRIORITY if priority is None else priority,
+            timeout=timeout,
+            soft_timeout=soft,
+            retries=self._retries(path, item),
+            role=item.role,
+            http=any(isinstance(trigger, HttpItem) for trigger in item.triggers),
+            crons=tuple(trigger for trigger in item.triggers if isinstance(trigger, CronTrigger)),
+            buckets=tuple(trigger for trigger in item.triggers if isinstance(trigger, BucketTrigger)),
+            on_success=item.on_success,
+            on_failure=item.on_failure,
+            env={key: str(value) for key, value in item.env.items()},
+            secrets={key: self._root / file for key, file in item.secrets.items()},
+            gather=item.gather,
+        )
+
+    def _limits(self, path: Path_, item: FunctionItem, pool: str) -> tuple[float | None, float | None]:
+        defaults = self._content.defaults
+        if pool in NO_TIME_LIMITS:
+            return None, None
+        for key, variable, value in (
+            ("timeout", "CELERY_TASK_TIME_LIMIT", self._hard),
+            ("soft_timeout", "CELERY_TASK_SOFT_TIME_LIMIT", self._soft),
+        ):
+            if value is not None:
+                self._sources[(*path, key)] = variable
+            elif getattr(item, key) is None and getattr(defaults, key) is not None:
+                self._note((*path, key), ("defaults", key))
+        timeout = _first(self._hard, item.timeout, defaults.timeout, Function.model_fields["timeout"].default)
+        soft = _first(self._soft, item.soft_timeout, defaults.soft_timeout)
+        return timeout, soft if soft is not None and timeout is not None and soft < timeout else None
+
+    def _retries(self, path: Path_, item: FunctionItem) -> Retries:
+        values: dict[str, Any] = {}
+        for source, retries in ((("defaults", "retries"), self._content.defaults.retries), ((), item.retries)):
+            for key in retries.model_fields_set if retries else ():
+                values[key] = getattr(retries, key)
+                if source:
+                    self._note((*path, "retries", key), (*source, key))
+                else:
+                    self._note((*path, "retries", key))
+        return Retries(**values)
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)

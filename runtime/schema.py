@@ -1,0 +1,142 @@
+"""The shape of functions.yaml as it is written; `config` has the shape in which it is used."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag
+
+from runtime.config import (
+    Batch,
+    BucketTrigger,
+    Chain,
+    CronTrigger,
+    Gather,
+    HttpTrigger,
+    IndexSpec,
+    Limits,
+    Model,
+    Name,
+    Priority,
+    Queue,
+    Retries,
+    Route,
+)
+from runtime.units import Duration
+
+TRIGGER_KINDS = ("http", "cron", "every", "bucket")
+
+
+def _kind(value: Any) -> str | None:
+    """Which trigger an item of `triggers:` is, by the key that names it."""
+    keys = set(value) if isinstance(value, dict) else set()
+    found = [kind for kind in TRIGGER_KINDS if kind in keys]
+    if len(found) != 1:
+        return None
+    return "cron" if found[0] == "every" else found[0]
+
+
+class HttpItem(Model):
+    """`- http: {}`"""
+
+    http: HttpTrigger | None
+
+
+Trigger = Annotated[
+    Annotated[HttpItem, Tag("http")] | Annotated[CronTrigger, Tag("cron")] | Annotated[BucketTrigger, Tag("bucket")],
+    Discriminator(_kind),
+]
+
+
+def _chain(value: Any) -> Any:
+    return {"function": value} if isinstance(value, str) else value
+
+
+ChainItem = Annotated[Chain, BeforeValidator(_chain, json_schema_input_type=Chain | str)]
+
+
+class FunctionItem(Model):
+    """One entry of `functions:`. What is left out comes from `routes:`, `defaults:` and the queue."""
+
+    handler: str
+    queue: Name | None = None
+    priority: Priority | None = None
+    timeout: Duration | None = None
+    soft_timeout: Duration | None = None
+    retries: Retries | None = None
+    role: Literal["invoke", "admin"] = "invoke"
+    triggers: list[Trigger] = Field(default_factory=list)
+    on_success: ChainItem | None = None
+    on_failure: Literal["dead_letter"] | Name = "dead_letter"
+    env: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    secrets: dict[str, str] = Field(default_factory=dict)
+    gather: Gather | None = None
+
+
+class Defaults(Model):
+    """`defaults:` holds for every function that does not say otherwise."""
+
+    queue: Name | None = None
+    priority: Priority | None = None
+    timeout: Duration | None = None
+    soft_timeout: Duration | None = None
+    retries: Retries | None = None
+
+
+class FunctionsFile(Model):
+    """functions.yaml"""
+
+    version: Literal[1]
+    queues: dict[Name, Queue] = Field(default_factory=dict)
+    routes: dict[str, Route] = Field(default_factory=dict)
+    defaults: Defaults = Defaults()
+    functions: dict[Name, FunctionItem]
+    indexes: dict[Name, IndexSpec] = Field(default_factory=dict)
+    limits: Limits = Limits()
+    durability: Literal["always", "fast"] = "always"
+
+
+_PLACES: tuple[tuple[tuple[str, ...], type[Model]], ...] = (
+    ((), FunctionsFile),
+    (("queues", "*"), Queue),
+    (("routes", "*"), Route),
+    (("defaults",), Defaults),
+    (("defaults", "retries"), Retries),
+    (("functions", "*"), FunctionItem),
+    (("functions", "*", "retries"), Retries),
+    (("functions", "*", "on_success"), Chain),
+    (("functions", "*", "gather"), Gather),
+    (("functions", "*", "triggers", "*", "http"), HttpTrigger),
+    (("functions", "*", "triggers", "*", "batch"), Batch),
+    (("indexes", "*"), IndexSpec),
+    (("limits",), Limits),
+)
+
+
+def keys_at(path: tuple[str | int, ...], item: Any) -> list[str]:
+    """The keys that are valid at a path of the file; `item` is what stands there (a trigger's keys depend on it)."""
+    if len(path) == 4 and path[0] == "functions" and path[2] == "triggers":
+        models: dict[str | None, list[type[Model]]] = {
+            "http": [HttpItem],
+            "cron": [CronTrigger],
+            "bucket": [BucketTrigger],
+        }
+        every: list[type[Model]] = [HttpItem, CronTrigger, BucketTrigger]
+        found = models.get(_kind(item), every)
+        return [key for model in found for key in _names(model)]
+    for pattern, model in _PLACES:
+        if len(pattern) == len(path) and all(p in ("*", q) for p, q in zip(pattern, path, strict=True)):
+            return _names(model)
+    return []
+
+
+def _names(model: type[Model]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of functions.yaml, for editors."""
+    schema = FunctionsFile.model_json_schema(by_alias=True)
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "functions.yaml of Tundish"
+    return schema
