@@ -18,10 +18,9 @@ from runtime.config_environ import Environment, connect
 from runtime.config_resolve import Resolver
 from runtime.errors import ConfigError, Problem
 from runtime.schema import FunctionsFile, keys_at
+from runtime.state_folder import places
 from runtime.yaml_lines import Path_, Yaml, show
 
-DEFAULT_FILE = "functions.yaml"
-DEFAULT_HOME = ".tundish"
 _MAPPING = "must be a mapping (key: value), found {found}"
 
 
@@ -54,8 +53,7 @@ def load(
     port: int | None = None,
 ) -> Loaded:
     """`load_settings` with the sources. Raises ConfigError."""
-    file = (file or Path(environ.get("TUNDISH_FILE") or DEFAULT_FILE)).absolute()
-    home = (home or Path(environ.get("TUNDISH_HOME") or file.parent / DEFAULT_HOME)).absolute()
+    file, home = places(file, home, environ)
     text = yaml_lines.read(file, environ)
     problems = list(text.problems)
     content = _validate(text, file, problems) if text.lines or not problems else None

@@ -12,9 +12,11 @@
 | tundish:totals | hash function:state → count | finish | for ever, one field a function and state | counters for /metrics |
 | tundish:chain:{function} | list | finish | until taken | parents that wait for one call of `function` |
 | tundish:chain:{function}:active | string id | chain | until that call ends | the call that runs for them now |
+| tundish:chain:{function}:ended | string ms | finish | 60 s | when the last such call ended |
 | tundish:chains | set | finish | one member a function | chains with waiting parents |
 | tundish:tick:{schedule}:{instant} | string | beat | 2 days | this tick was submitted |
 | tundish:tick:{schedule}:last | string ISO | beat | for ever, one a schedule | newest tick that was looked at |
+| tundish:tick:{schedule}:task | string id | beat | for ever, one a schedule | the invocation of its newest tick |
 | tundish:process:{kind}:{name} | string JSON | every process | 10 s, renewed | who is alive and ready |
 | tundish:held:{worker} | set of ids | keeper | 10 s, renewed | what a worker has received |
 | tundish:lock:{name} | string | beat | 10 s, renewed | one reaper and mover at a time |
@@ -22,6 +24,7 @@
 | tundish:ledger:{trigger}:{bucket} | hash key → msgpack | triggers | as long as the object | what was done (runtime/documents.py) |
 | tundish:flight:{trigger}:{bucket} | hash invocation → msgpack keys | triggers | until it ended | batches that are out |
 | tundish:hold:{trigger}:{bucket} | string JSON | triggers, CLI | until confirmed | a sudden loss that waits for confirmation |
+| tundish:listing:{trigger}:{bucket} | string JSON | triggers | for ever, one a trigger | end and cost of the newest full listing |
 | tundish:index:{index}:seq | string | index | for ever | the last sequence number given out |
 | tundish:index:{index}:texts | hash id → etag:seq | index | as long as the text | newest version of texts sent by HTTP |
 | tundish:index:{index}:build | string | index | 60 s | who builds now |
@@ -69,6 +72,10 @@ def tick(schedule: str, instant: str) -> str:
     return f"{PREFIX}tick:{schedule}:{instant}"
 
 
+def chain_ended(function: str) -> str:
+    return f"{PREFIX}chain:{function}:ended"
+
+
 def process(kind: str, name: str) -> str:
     return f"{PREFIX}process:{kind}:{name}"
 
@@ -91,6 +98,10 @@ def flight(trigger: str, bucket: str) -> str:
 
 def hold(trigger: str, bucket: str) -> str:
     return f"{PREFIX}hold:{trigger}:{bucket}"
+
+
+def listing(trigger: str, bucket: str) -> str:
+    return f"{PREFIX}listing:{trigger}:{bucket}"
 
 
 def index_seq(index: str) -> str:

@@ -1,0 +1,67 @@
+"""`/functions` and `/functions/NAME`: what is deployed, with schemas and triggers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway import state
+from runtime.config import Function
+from runtime.deployment import Deployed
+from runtime.units import format_duration
+
+
+async def listing(request: Request) -> Response:
+    """Every function in short, by the order of functions.yaml."""
+    functions = [_short(found) for found in state.of(request).deployment.functions.values()]
+    return Response(to_json({"functions": functions}), media_type="application/json")
+
+
+async def one(request: Request) -> Response:
+    """Everything that is known about a function; 404 names the nearest."""
+    found = state.of(request).deployment.find(request.path_params["name"])
+    return Response(to_json(describe(found)), media_type="application/json")
+
+
+def describe(found: Deployed) -> dict[str, Any]:
+    """A function with its schemas and policies, as plain data."""
+    spec = found.spec
+    return _short(found) | {
+        "doc": found.doc,
+        "schema": found.schema,
+        "returns": found.returns,
+        "soft_timeout": _duration(spec.soft_timeout),
+        "retries": spec.retries.model_dump(mode="json"),
+        "on_success": spec.on_success.model_dump(mode="json", by_alias=True) if spec.on_success else None,
+        "on_failure": spec.on_failure,
+    }
+
+
+def _short(found: Deployed) -> dict[str, Any]:
+    spec = found.spec
+    return {
+        "name": spec.name,
+        "summary": found.doc.strip().partition("\n")[0],
+        "handler": spec.handler,
+        "queue": spec.queue,
+        "priority": spec.priority,
+        "timeout": _duration(spec.timeout),
+        "role": spec.role,
+        "triggers": triggers(spec),
+        "error": found.error,
+    }
+
+
+def triggers(spec: Function) -> list[dict[str, Any]]:
+    """The triggers as functions.yaml has them, defaults filled in."""
+    web: list[dict[str, Any]] = [{"http": {"path": f"/function/{spec.name}"}}] if spec.http else []
+    crons = [cron.model_dump(mode="json", by_alias=True, exclude_none=True) for cron in spec.crons]
+    buckets = [bucket.model_dump(mode="json", by_alias=True, exclude_none=True) for bucket in spec.buckets]
+    return [*web, *crons, *buckets]
+
+
+def _duration(seconds: float | None) -> str | None:
+    return None if seconds is None else format_duration(seconds)

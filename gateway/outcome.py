@@ -1,0 +1,63 @@
+"""A finished invocation as an HTTP answer: its result bare, or its failure as a problem."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from gateway.problems import problem
+from runtime.invocations import Invocation
+
+# Names of the exceptions by which a pool ends an attempt that took too long.
+_TIME_LIMITS = frozenset({"TimeLimitExceeded", "SoftTimeLimitExceeded"})
+_BAD_INPUT = frozenset({"InvalidArguments", "BadInput"})
+
+
+def location(task_id: str) -> str:
+    return f"/api/v1/tasks/task/{task_id}"
+
+
+def headers(invocation: Invocation) -> dict[str, str]:
+    found = {"X-Call-Id": invocation.id, "X-Attempts": str(invocation.attempts)}
+    if invocation.seconds is not None:
+        found["X-Duration-Seconds"] = f"{invocation.seconds:.3f}"
+    return found
+
+
+def answer(invocation: Invocation) -> Response:
+    """What a caller gets for a terminal invocation. The bytes of the result are passed on as they are."""
+    if invocation.state == "succeeded":
+        body = b"null" if invocation.result_json is None else invocation.result_json
+        return Response(body, headers=headers(invocation), media_type="application/json")
+    error = invocation.error or {}
+    kind, message = str(error.get("type", "")), str(error.get("message", ""))
+    return problem(
+        _status(invocation, kind),
+        _sentence(invocation, kind, message),
+        headers=headers(invocation),
+        call_id=invocation.id,
+        function=invocation.function,
+        state=invocation.state,
+        attempts=invocation.attempts,
+        error={"type": kind, "message": message} if kind else None,
+        errors=error.get("fields"),
+    )
+
+
+def _status(invocation: Invocation, kind: str) -> int:
+    if invocation.state == "cancelled":
+        return 409
+    if invocation.state == "expired" or kind in _TIME_LIMITS:
+        return 504
+    return 422 if kind in _BAD_INPUT else 500
+
+
+def _sentence(invocation: Invocation, kind: str, message: str) -> str:
+    if invocation.state == "cancelled":
+        return f"The call of {invocation.function} was cancelled."
+    if invocation.state == "expired":
+        return f"The call of {invocation.function} was not started in time."
+    if kind in _TIME_LIMITS:
+        return message or f"{invocation.function} took longer than its timeout and was stopped."
+    if kind in _BAD_INPUT:
+        return message
+    return f"{invocation.function} failed: {kind}: {message}" if message else f"{invocation.function} failed: {kind}"

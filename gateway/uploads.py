@@ -1,0 +1,148 @@
+"""`PUT|GET|DELETE /buckets/BUCKET/KEY`: the store through the gateway, streamed both ways."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import quote
+
+import redis
+from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from gateway import events, state
+from gateway.incoming import Incoming, too_large
+from gateway.keypath import bucket_and_key
+from gateway.problems import refuse
+from runtime import documents
+
+CHUNK = 256 * 2**10
+# What somebody uploaded must not run as a page of this gateway's own origin.
+_SANDBOX = {"Content-Security-Policy": "sandbox; default-src 'none'", "Content-Disposition": "attachment"}
+log = logging.getLogger("tundish.gateway")
+
+
+async def put(request: Request) -> Response:
+    """Store an object and say who will process it. A known `Content-Length` saves a multipart upload."""
+    gateway = state.of(request)
+    bucket, key = bucket_and_key(request)
+    _writable(gateway, bucket)
+    limit = gateway.project.limits.upload
+    declared = request.headers.get("content-length", "")
+    length = int(declared) if declared.isdecimal() else None
+    if length is not None and length > limit:
+        too_large(limit)
+    await _ensure_bucket(gateway, bucket)
+    data = Incoming(request.stream(), limit)
+    content_type = request.headers.get("content-type", "")
+    etag = await gateway.in_thread(gateway.store.put_stream, bucket, key, data, length, content_type)
+    await _hint(gateway, bucket, key, "created")
+    place = f"/documents/{bucket}/{quote(key)}"
+    watching = _watching(gateway, bucket, key, "created")
+    told = {
+        "bucket": bucket,
+        "key": key,
+        "etag": etag,
+        "size": data.size,
+        "status_url": place,
+        "watched_by": watching,
+    }
+    if not watching:
+        told["warning"] = _unwatched(gateway, bucket, key)
+    return Response(to_json(told), headers={"ETag": f'"{etag}"', "Location": place}, media_type="application/json")
+
+
+async def get(request: Request) -> Response:
+    """The object's bytes, always as a download. `HEAD` asks the store for the headers only."""
+    gateway = state.of(request)
+    bucket, key = bucket_and_key(request)
+    if request.method == "HEAD":
+        info = await gateway.in_thread(gateway.store.head, bucket, key)
+        headers = {"ETag": f'"{info.etag}"', "Content-Length": str(info.size), **_SANDBOX}
+        return Response(headers=headers, media_type=info.content_type or "application/octet-stream")
+    upstream = await gateway.in_thread(gateway.store.stream, bucket, key)
+    passed = {name: upstream.headers[name] for name in ("ETag", "Content-Length") if name in upstream.headers}
+    content_type = upstream.headers.get("Content-Type", "application/octet-stream")
+    stream = _body(gateway, upstream)
+    return StreamingResponse(stream, headers={**passed, **_SANDBOX}, media_type=content_type)
+
+
+async def delete(request: Request) -> Response:
+    """Remove an object; removing what is not there is no error. Its rows leave the index soon after."""
+    gateway = state.of(request)
+    bucket, key = bucket_and_key(request)
+    _writable(gateway, bucket)
+    await gateway.in_thread(gateway.store.delete, bucket, key)
+    await _hint(gateway, bucket, key, "removed")
+    return Response(status_code=204)
+
+
+async def document(request: Request) -> Response:
+    """What became of an object (pending, processing, completed, failed, removed, unwatched); 404 for an unknown one."""
+    gateway = state.of(request)
+    bucket, key = bucket_and_key(request)
+    found = await documents.document_status_async(gateway.redis, gateway.project, bucket, key)
+    if found is None or found["status"] == "unwatched":
+        # The ledger does not know it: it has not been seen yet, nobody watches it, or it is not there (404).
+        info = await gateway.in_thread(gateway.store.head, bucket, key)
+        found = {"bucket": bucket, "key": key, "status": "pending", "triggers": [], **(found or {})}
+        found |= {"etag": info.etag, "size": info.size}
+    return Response(to_json(found), headers={"Cache-Control": "no-store"}, media_type="application/json")
+
+
+def _writable(gateway: state.Gateway, bucket: str) -> None:
+    if bucket == gateway.settings.store.bucket:
+        refuse(403, f"The bucket {bucket} holds Tundish's own objects and is not written through the gateway.")
+
+
+async def _ensure_bucket(gateway: state.Gateway, bucket: str) -> None:
+    """A watched bucket is made when it is missing; any other has to be there."""
+    if bucket in gateway.buckets:
+        return
+    watched = gateway.project.buckets()
+    if bucket in watched:
+        await gateway.in_thread(gateway.store.ensure_bucket, bucket)
+    elif not await gateway.in_thread(gateway.store.bucket_exists, bucket):
+        named = ", ".join(watched) or "none yet"
+        refuse(
+            404,
+            f"There is no bucket {bucket}. Buckets with a trigger: {named}. To watch another one, add a trigger "
+            f"`bucket: {bucket}` in functions.yaml.",
+        )
+    gateway.buckets.add(bucket)
+
+
+async def _hint(gateway: state.Gateway, bucket: str, key: str, event: str) -> None:
+    """Wake the triggers, whatever the store can do. When the broker is away their listing finds the object."""
+    note = json.dumps({"bucket": bucket, "key": key, "event": event}).encode()
+    with contextlib.suppress(redis.RedisError, OSError):
+        await events.hint(gateway, "gateway", note)
+
+
+def _watching(gateway: state.Gateway, bucket: str, key: str, event: str) -> list[str]:
+    found = [
+        watch.function.name
+        for watch in documents.watches(gateway.project)
+        if watch.trigger.bucket == bucket and event in watch.trigger.events and watch.wants(key)
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _unwatched(gateway: state.Gateway, bucket: str, key: str) -> str:
+    mine = [trigger for _, trigger in gateway.project.bucket_triggers() if trigger.bucket == bucket]
+    if not mine:
+        return f"stored, but no function watches the bucket {bucket}; see triggers in functions.yaml"
+    wanted = "; ".join(f"{trigger.prefix}*{'|'.join(trigger.suffix)}" for trigger in mine)
+    return f"stored, but no function takes {key!r}: the triggers of {bucket} take {wanted}; see functions.yaml"
+
+
+async def _body(gateway: state.Gateway, upstream: Any) -> AsyncIterator[bytes]:
+    try:
+        while data := await gateway.in_thread(lambda: upstream.read(CHUNK, decode_content=False)):
+            yield data
+    finally:
+        upstream.close()

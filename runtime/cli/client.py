@@ -1,0 +1,117 @@
+"""How the commands talk to a running system: its URL, its answers, and what went wrong in one sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import urllib3
+
+from runtime.errors import TundishError
+
+_CONNECT_SECONDS = 5.0
+_START = "Start it with `tundish up`, or set TUNDISH_URL to where it runs."
+
+
+class Unreachable(TundishError):
+    """No running system could be found."""
+
+    exit_code = 3
+
+
+class Refused(TundishError):
+    """The system answered with an error."""
+
+    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+        self.status, self.problem = status, problem
+        words = str(problem.get("detail") or problem.get("title") or f"HTTP {status}")
+        fields = [f"{entry.get('field')}: {entry.get('message')}" for entry in problem.get("errors") or ()]
+        super().__init__("\n  ".join([words, *(field for field in fields if field not in words)]))
+
+
+class Answer:
+    """A response of the gateway, read whole."""
+
+    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
+        self.status, self.headers, self.data = response.status, response.headers, response.data
+
+    def json(self) -> Any:
+        return json.loads(self.data) if self.data else None
+
+
+class Client:
+    """Calls of one gateway."""
+
+    def __init__(self, url: str, api_key: str = "") -> None:
+        self.url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._pool = urllib3.PoolManager(retries=False)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = 30.0,
+        fields: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One request; `timeout` None waits as long as the answer takes. Raises Refused and Unreachable."""
+        try:
+            response = self._pool.request(
+                method,
+                self.url + path,
+                body=body,
+                fields=fields,
+                headers={**self._headers, **(headers or {})},
+                timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=timeout),
+            )
+        except urllib3.exceptions.ReadTimeoutError as error:
+            raise Unreachable(f"Tundish at {self.url} took too long to answer {method} {path}.") from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise Unreachable(f"Tundish does not answer at {self.url}. {_START}") from error
+        answer = Answer(response)
+        if answer.status >= 400:
+            raise Refused(answer.status, _problem(answer))
+        return answer
+
+    def get(self, path: str, **fields: str) -> Any:
+        """The JSON of a GET."""
+        return self.call("GET", path, fields=fields or None).json()
+
+
+def find(environ: Mapping[str, str]) -> Client:
+    """The running system: TUNDISH_URL, else the one whose state folder is here. Raises Unreachable."""
+    from runtime.state_folder import places
+
+    if url := environ.get("TUNDISH_URL"):
+        return Client(url, environ.get("TUNDISH_API_KEY", ""))
+    _, home = places(None, None, environ)
+    try:
+        return Client(str(json.loads((home / "run.json").read_text())["url"]), environ.get("TUNDISH_API_KEY", ""))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Unreachable(f"No running Tundish was found in {_shown(home)}. {_START}") from error
+
+
+def object_path(kind: str, bucket: str, key: str) -> str:
+    """`/buckets/B/KEY` or `/documents/B/KEY`, with every character of the key kept apart from the URL's own."""
+    return f"/{kind}/{quote(bucket, safe='')}/{quote(key, safe='/')}"
+
+
+def _shown(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _problem(answer: Answer) -> Mapping[str, Any]:
+    try:
+        found = answer.json()
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {"detail": f"The answer was HTTP {answer.status}."}

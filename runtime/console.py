@@ -1,0 +1,51 @@
+"""One readable log of many processes: every line behind the name of who wrote it."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Mapping
+from typing import TextIO
+
+_COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
+_WIDTH = 18
+_OWN = "tundish"
+
+
+class Console:
+    """Writes whole lines from any thread. Names are coloured on a terminal only (and not where NO_COLOR is set)."""
+
+    def __init__(self, stream: TextIO, environ: Mapping[str, str]) -> None:
+        self._stream, self._lock = stream, threading.Lock()
+        self._colours: dict[str, int] | None = {} if stream.isatty() and not environ.get("NO_COLOR") else None
+
+    def line(self, name: str, text: str) -> None:
+        """One line of a child's output."""
+        self._write(f"{self._prefix(name)} {text}")
+
+    def say(self, text: str) -> None:
+        """Words of our own; each of their lines gets the prefix."""
+        for line in text.splitlines() or [""]:
+            self._write(f"{self._prefix(_OWN)} {line}")
+
+    def plain(self, text: str = "") -> None:
+        """Words that are an answer, not a log: no prefix."""
+        self._write(text)
+
+    def _prefix(self, name: str) -> str:
+        padded = f"{name:<{_WIDTH}} |"
+        if self._colours is None:
+            return padded
+        if name == _OWN:
+            return f"\x1b[1m{padded}\x1b[0m"
+        with self._lock:
+            colour = self._colours.setdefault(name, _COLOURS[len(self._colours) % len(_COLOURS)])
+        return f"\x1b[{colour}m{padded}\x1b[0m"
+
+    def _write(self, text: str) -> None:
+        # A reader that went away (`tundish up | head`) must not end the system it was reading about.
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            self._stream.write(
+                text.encode("utf-8", "replace").decode(self._stream.encoding or "utf-8", "replace") + "\n"
+            )
+            self._stream.flush()

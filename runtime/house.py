@@ -1,0 +1,204 @@
+"""`tundish up`: the whole system in one go. What is not configured elsewhere is started here."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from runtime import gates, home, parts, services
+from runtime.child import Child
+from runtime.config import Settings
+from runtime.console import Console
+from runtime.deployment import Deployment, build_deployment, describe_project
+from runtime.errors import ServiceFailed, TundishError
+from runtime.supervisor import Supervisor
+
+DESCRIPTION = "functions.json"
+_SLOW_START_SECONDS = 60.0
+Then = Callable[["House"], None]
+
+
+class Refused(TundishError):
+    """The system cannot be started like this."""
+
+
+class House:
+    """Starts everything in order and keeps the list of what runs. `direct` runs in the supervisor's director thread."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str], supervisor: Supervisor) -> None:
+        self.settings, self.environ, self.supervisor = settings, environ, supervisor
+        self.console = supervisor.console
+        self.workers: dict[str, Child] = {}
+        self.front: dict[str, Child] = {}
+        self.parts: parts.Parts
+        self.deployment: Deployment
+        self._generation = 1
+
+    def start(self) -> None:
+        """Returns when every child has answered. Raises ServiceFailed, HandlerError, Stopping."""
+        began = time.monotonic()
+        started = self._services()
+        self.deployment = self.describe(self.settings)  # while the services start
+        self._write(self.deployment)
+        for name, deployed in self.deployment.functions.items():
+            if deployed.error:
+                self.console.say(f"Function {name} is not available: {deployed.error}")
+        self._wait_services(started)
+        self.parts = parts.Parts(self.settings, self.environ)
+        home.announce(self.settings.home, parts.gateway_url(self.settings), parts.connections(self.settings))
+        self._buckets()
+        for spec in (self.parts.gateway(), self.parts.triggers(), self.parts.beat(), self.parts.embedder()):
+            self.front[spec.name] = self.supervisor.start(spec)
+        for queue in self.settings.project.queues:
+            self.workers[queue] = self.supervisor.start(self.parts.worker(queue))
+        self._wait([*self.front.values(), *self.workers.values()])
+        self.console.say(
+            f"Ready after {time.monotonic() - began:.1f} s: {parts.gateway_url(self.settings)} "
+            f"({len(self.deployment.functions)} functions, {len(self.workers)} workers). Ctrl-C stops it."
+        )
+
+    def describe(self, settings: Settings) -> Deployment:
+        """Describe the functions in a child process; keep the description in memory only. Raises HandlerError."""
+        return build_deployment(settings, describe_project(settings, self.environ))
+
+    def adopt(self, deployment: Deployment) -> None:
+        """Make a deployment the one that every process started or signalled from now on reads."""
+        self.deployment, self.settings = deployment, deployment.settings
+        self._write(deployment)
+        self.parts = parts.Parts(self.settings, self.environ)
+        for name in ("gateway", "triggers", "beat"):
+            self.supervisor.signal(self.front[name], signal.SIGHUP)
+
+    def new_worker(self, queue: str, timeout: float) -> bool:
+        """Start a worker of a queue, and retire the one before only when the new one has answered."""
+        self._generation += 1
+        child = self.supervisor.start(self.parts.worker(queue, self._generation))
+        if not self.supervisor.wait_ready([child], timeout, patient=False):
+            self.supervisor.discard(child)
+            return False
+        if old := self.workers.get(queue):
+            self.supervisor.retire(old)
+        self.workers[queue] = child
+        return True
+
+    def drop_worker(self, queue: str) -> None:
+        self.supervisor.retire(self.workers.pop(queue))
+
+    def _services(self) -> list[Child]:
+        """Start what the environment does not name, and complete the settings."""
+        settings, changes = self.settings, dict[str, Any]()
+        credentials = services.load_credentials(settings.home)
+        if settings.event_token:
+            credentials = replace(credentials, event_token=settings.event_token)
+        ports = services.Ports(settings.home)
+        made: list[services.Service] = []
+        if not settings.broker_url:
+            valkey, url = services.valkey(settings.home, ports, credentials, durability=settings.project.durability)
+            made.append(valkey)
+            changes |= {"broker_url": url, "result_backend": settings.result_backend or url}
+        if not settings.store.endpoint:
+            events = f"{parts.gateway_url(settings)}/events/seaweedfs"
+            weed, store = services.seaweedfs(settings.home, ports, credentials, events_url=events)
+            made.append(weed)
+            changes["store"] = store.model_copy(update={"bucket": settings.store.bucket})
+        ports.save()
+        changes |= {"event_token": credentials.event_token, "description": settings.home / DESCRIPTION}
+        self.settings = settings.model_copy(update=changes)
+        return [self.supervisor.start(parts.service(service, settings.home)) for service in made]
+
+    def _wait_services(self, started: list[Child]) -> None:
+        """Our own must answer soon; for those of others we wait as long as it takes."""
+        if not self.supervisor.wait_ready(started, _SLOW_START_SECONDS):
+            raise ServiceFailed(f"A service did not start; its log is in {self.settings.home / 'logs'}.")
+        own = {child.spec.name for child in started}
+        if "valkey" not in own:
+            gates.wait_for(self.supervisor, lambda: gates.broker_problem(self.settings, self.environ))
+        if "seaweedfs" not in own:
+            gates.wait_for(self.supervisor, lambda: gates.store_problem(self.settings))
+
+    def _buckets(self) -> None:
+        """The watched buckets and our own exist before anybody asks for them."""
+        from runtime.store import MinioStore
+
+        store = MinioStore(self.settings.store)
+        for bucket in dict.fromkeys((self.settings.store.bucket, *self.settings.project.buckets())):
+            try:
+                store.ensure_bucket(bucket)
+            except TundishError as error:  # the rest works without it
+                self.console.say(f"The bucket {bucket} cannot be made: {error}")
+
+    def _write(self, deployment: Deployment) -> None:
+        path = deployment.settings.home / DESCRIPTION
+        content = {
+            name: {
+                "schema": found.schema,
+                "returns": found.returns,
+                "doc": found.doc,
+                "accepts": sorted(found.accepts),
+                "open": found.open,
+                "error": found.error,
+            }
+            for name, found in deployment.functions.items()
+        }
+        services.write_private(path, json.dumps(content))
+
+    def _wait(self, children: list[Child]) -> None:
+        while not self.supervisor.wait_ready(children, _SLOW_START_SECONDS):
+            missing = ", ".join(child.spec.name for child in children if child.state != "ready")
+            self.console.say(f"Still waiting for: {missing}")
+
+
+def check_address(settings: Settings) -> Settings:
+    """Refuse what cannot be listened on; port 0 becomes a free one. Raises Refused."""
+    loopback = settings.host == "localhost"
+    if not loopback:
+        try:
+            loopback = ipaddress.ip_address(settings.host).is_loopback
+        except ValueError:
+            raise Refused(f"--host {settings.host} is not an address; use 127.0.0.1.") from None
+    if not loopback:
+        raise Refused(
+            f"--host {settings.host} would let everybody on the network in, and there is no authentication yet: "
+            "use 127.0.0.1 and put a proxy that authenticates in front of it."
+        )
+    if settings.port == 0:
+        return settings.model_copy(update={"port": services.Ports(settings.home).take("gateway")})
+    if services.listening(settings.port, "127.0.0.1" if settings.host == "localhost" else settings.host):
+        raise Refused(
+            f"Port {settings.port} on {settings.host} is in use by another program; stop that one, or choose another "
+            f"port: tundish up --port {_free_near(settings.port)}"
+        )
+    return settings
+
+
+def _free_near(port: int) -> int:
+    return next((near for near in range(port + 1, min(port + 100, 65536)) if not services.listening(near)), 0)
+
+
+def run(load: Callable[[], Settings], folder: Path, environ: Mapping[str, str], console: Console, then: Then) -> int:
+    """Run the whole system until it is stopped; `then` is called when it is ready. Returns the exit code.
+
+    The settings are loaded under the lock of the state folder: before that, `run.json` may name services that are gone.
+    """
+    with home.claimed(folder, console.say) as lock:
+        settings = check_address(load())
+        home.label(lock, parts.gateway_url(settings))
+        supervisor = Supervisor(console, keep_open=(lock,))
+
+        def direct(running: Supervisor) -> None:
+            house = House(settings, environ, running)
+            house.start()
+            then(house)
+
+        try:
+            code = supervisor.run(direct)
+        finally:
+            home.forget(folder)
+        console.say("Stopped.")
+        return code

@@ -1,0 +1,92 @@
+"""The table of documents of a segment: which rows are whose, and who wins when a document was seen twice.
+
+One fixed-size record a document, sorted by a 128-bit hash of (bucket, key), so that a document is found in a
+mapped file by bisection and two tables are merged without reading a key.
+"""
+
+from __future__ import annotations
+
+import zlib
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+DOCS = np.dtype(
+    [
+        ("h1", "<u8"),
+        ("h2", "<u8"),
+        ("seq", "<u8"),
+        ("first", "<u4"),  # its first row in the segment
+        ("count", "<u4"),  # its rows; 0 for a delete
+        ("batch", "<u4"),  # position in the segment's list of batches
+        ("tie", "<u4"),  # decides between two versions with the same seq, in whatever order they came
+        ("op", "<u4"),
+        ("reserved", "<u4"),
+    ]
+)
+PUT, DELETE = 0, 1
+Docs = NDArray[np.void]
+Positions = NDArray[np.int64]
+
+
+def identity(bucket: str, key: str) -> tuple[int, int]:
+    """The 128-bit hash of a document's place, in two halves. A bucket's name holds no NUL."""
+    digest = blake2b(f"{bucket}\0{key}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
+
+
+def tie(op: str, etag: str) -> int:
+    return zlib.crc32(f"{op}\0{etag}".encode("utf-8", "surrogatepass"))
+
+
+def table(records: list[tuple[Any, ...]]) -> Docs:
+    """Records (h1, h2, seq, first, count, batch, tie, op) as an array, not sorted."""
+    return np.array([(*record, 0) for record in records], DOCS)
+
+
+def winners(docs: Docs) -> Positions:
+    """Positions of the winning version of every document, in the order of the hashes."""
+    if not len(docs):
+        return np.empty(0, np.int64)
+    order = np.lexsort((docs["tie"], docs["seq"], docs["h2"], docs["h1"]))
+    h1, h2 = docs["h1"][order], docs["h2"][order]
+    last = np.append((h1[1:] != h1[:-1]) | (h2[1:] != h2[:-1]), True)
+    chosen: Positions = order[last].astype(np.int64)
+    return chosen
+
+
+def find(table: Docs, wanted: Docs) -> Positions:
+    """Where in the sorted `table` each document of `wanted` is, or -1."""
+    found = np.full(len(wanted), -1, np.int64)
+    if not len(table) or not len(wanted):
+        return found
+    h1 = np.ascontiguousarray(table["h1"])
+    at = np.searchsorted(h1, wanted["h1"]).astype(np.int64)
+    # Two documents with the same first half are next to each other; the loop ends at once in practice.
+    while True:
+        inside = np.minimum(at, len(table) - 1)
+        alive = (at < len(table)) & (h1[inside] == wanted["h1"]) & (found < 0)
+        if not alive.any():
+            return found
+        hit = alive & (table["h2"][inside] == wanted["h2"])
+        found[hit] = at[hit]
+        at = at + 1
+
+
+def newer(left: Docs, right: Docs) -> NDArray[np.bool_]:
+    """Elementwise: is the version on the left the newer one?"""
+    result: NDArray[np.bool_] = (left["seq"] > right["seq"]) | (
+        (left["seq"] == right["seq"]) & (left["tie"] > right["tie"])
+    )
+    return result
+
+
+def rows_of(docs: Docs) -> Positions:
+    """The row numbers of all documents, one after the other."""
+    counts = docs["count"].astype(np.int64)
+    starts = np.cumsum(counts) - counts
+    base = np.repeat(docs["first"].astype(np.int64) - starts, counts)
+    positions: Positions = base + np.arange(len(base), dtype=np.int64)
+    return positions

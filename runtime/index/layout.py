@@ -1,0 +1,70 @@
+"""Where everything of an index lies in the store, and what the index needs a store to do."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, BinaryIO, Protocol
+
+from runtime.context import Store
+from runtime.errors import BadInput
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,99}")
+EMBEDDINGS, INDEXES = "embeddings/", "indexes/"
+ROWS, VECTORS = "rows.msgpack", "vectors.npy"
+
+
+class BulkStore(Store, Protocol):
+    """A store that also moves objects which do not fit into memory."""
+
+    def put_stream(
+        self, bucket: str, key: str, data: BinaryIO, length: int | None = None, content_type: str = ""
+    ) -> str: ...
+
+    def stream(self, bucket: str, key: str) -> Any:
+        """An open urllib3 response."""
+        ...
+
+
+def check_name(index: str) -> str:
+    """The name of an index, if it is one; it becomes part of paths."""
+    if not _NAME.fullmatch(index):
+        raise BadInput(
+            f"{index!r} cannot be the name of an index: use letters, digits, '_', '-' and '.', a letter first."
+        )
+    return index
+
+
+def batches(index: str) -> str:
+    return f"{EMBEDDINGS}{check_name(index)}/batches/"
+
+
+def batch(index: str, batch_id: str) -> str:
+    return f"{batches(index)}{batch_id}/"
+
+
+def root(index: str) -> str:
+    return f"{INDEXES}{check_name(index)}/"
+
+
+def segments(index: str) -> str:
+    return root(index) + "segments/"
+
+
+def segment(index: str, sha: str) -> str:
+    return f"{segments(index)}{sha}/"
+
+
+def tombstones(index: str) -> str:
+    return root(index) + "tombstones/"
+
+
+def manifests(index: str) -> str:
+    return root(index) + "manifests/"
+
+
+def manifest(index: str, generation: int) -> str:
+    return f"{manifests(index)}{generation:012d}.json"
+
+
+def latest(index: str) -> str:
+    return root(index) + "latest.json"

@@ -1,0 +1,177 @@
+"""Manifests: one small file a generation names the segments of a version. Creating it is the commit.
+
+`latest.json` is a hint that shortens a listing; the highest manifest is the truth.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from typing import Any
+
+from runtime.context import IndexVersion, ObjectInfo, Store
+from runtime.errors import CorruptSegment, ObjectMissing, PreconditionFailed
+from runtime.index import layout
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRef:
+    """A segment as one version sees it: `live` of its `vectors` count, the tombstones hide the others."""
+
+    segment: str
+    tombstones: str | None
+    vectors: int
+    live: int
+    documents: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A batch that could not be used; it is looked at again when one of its etags changes."""
+
+    batch: str
+    etags: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One version of an index. `created` is seconds since the epoch; `builder` tells two equal ones apart."""
+
+    index: str
+    generation: int
+    created: float
+    builder: str
+    dimensions: int
+    model: str
+    faiss: str
+    max_seq: int
+    segments: tuple[SegmentRef, ...]
+    skipped: tuple[Skipped, ...] = ()
+    kind: str = "flat"
+    held: bool = False
+    previous: str | None = None
+    """The sha256 of the manifest that this one was built on."""
+
+    @property
+    def vectors(self) -> int:
+        return sum(ref.live for ref in self.segments)
+
+    @property
+    def documents(self) -> int:
+        return sum(ref.documents for ref in self.segments)
+
+    @property
+    def bytes(self) -> int:
+        return sum(ref.bytes for ref in self.segments)
+
+    @property
+    def sha256(self) -> str:
+        return sha256(encode(self)).hexdigest()
+
+    @property
+    def version(self) -> str:
+        return self.sha256[:8]
+
+    def described(self) -> IndexVersion:
+        return IndexVersion(
+            index=self.index,
+            generation=self.generation,
+            version=self.version,
+            vectors=self.vectors,
+            documents=self.documents,
+            dimensions=self.dimensions,
+            bytes=self.bytes,
+            created=self.created,
+            kind=self.kind,
+            model=self.model,
+        )
+
+
+def encode(manifest: Manifest) -> bytes:
+    return json.dumps({"format": 1, **asdict(manifest)}, sort_keys=True, indent=1).encode()
+
+
+def decode(path: str, data: bytes) -> Manifest:
+    """Raises CorruptSegment. A manifest that another release wrote is not rewritten: its bytes are its identity."""
+    try:
+        fields: dict[str, Any] = json.loads(data)
+        if fields.pop("format") != 1:
+            raise ValueError("it has another format")
+        fields["segments"] = tuple(SegmentRef(**ref) for ref in fields["segments"])
+        fields["skipped"] = tuple(Skipped(**skip) for skip in fields["skipped"])
+        manifest = Manifest(**fields)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CorruptSegment(f"{path} is not a manifest that this release can read: {error}.") from error
+    if encode(manifest) != data:
+        raise CorruptSegment(f"{path} was changed after it was written.")
+    return manifest
+
+
+def read(store: Store, index: str, generation: int) -> Manifest:
+    """Raises ObjectMissing and CorruptSegment."""
+    path = layout.manifest(index, generation)
+    return decode(path, store.get(store.bucket, path).data)
+
+
+def listed(store: Store, index: str, after: int = 0) -> Iterator[tuple[int, ObjectInfo]]:
+    """The generations above `after` with what the listing says of them; their order is not promised."""
+    prefix = layout.manifests(index)
+    start = layout.manifest(index, after) if after else ""
+    for item in store.list(store.bucket, prefix, start_after=start):
+        number = item.key[len(prefix) :].removesuffix(".json")
+        if number.isdigit() and int(number) > after:
+            yield int(number), item
+
+
+def newest_generation(store: Store, index: str, after: int = 0) -> int:
+    """The highest generation that is stored, or `after` if none is above it; one short listing."""
+    return max((generation for generation, _ in listed(store, index, after)), default=after)
+
+
+def newest(store: Store, index: str) -> Manifest | None:
+    """The current version, or None. Starts from the hint and never trusts it."""
+    hint = _hint(store, index)
+    generation = newest_generation(store, index, hint - 1) if hint > 1 else 0
+    if generation < hint or not generation:
+        generation = newest_generation(store, index)
+    return read(store, index, generation) if generation else None
+
+
+def commit(store: Store, manifest: Manifest) -> None:
+    """Create the manifest. Raises PreconditionFailed if another builder was first or is ahead by now."""
+    path, data = layout.manifest(manifest.index, manifest.generation), encode(manifest)
+    try:
+        store.put(store.bucket, path, data, content_type="application/json", create_only=True)
+    except PreconditionFailed:
+        # A PUT whose answer was lost is sent again and meets its own first copy.
+        if store.get(store.bucket, path).data != data:
+            raise
+    # A generation that was removed by retention could be created anew below the current one.
+    if newest_generation(store, manifest.index, manifest.generation) > manifest.generation:
+        raise PreconditionFailed(f"{path} was overtaken by a newer version.")
+
+
+def write_hint(store: Store, manifest: Manifest) -> None:
+    hint = {"index": manifest.index, "generation": manifest.generation, "version": manifest.version}
+    store.put(
+        store.bucket, layout.latest(manifest.index), json.dumps(hint).encode(), content_type="application/json"
+    )
+
+
+def successor(base: Manifest | None, manifest: Manifest) -> Manifest:
+    """`manifest` numbered as the one after `base`."""
+    if base is None:
+        return replace(manifest, generation=1, previous=None)
+    return replace(manifest, generation=base.generation + 1, previous=base.sha256)
+
+
+def _hint(store: Store, index: str) -> int:
+    try:
+        found = json.loads(store.get(store.bucket, layout.latest(index), limit=65_536).data)
+        return int(found["generation"])
+    except (ObjectMissing, ValueError, TypeError, KeyError):
+        return 0

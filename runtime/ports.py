@@ -1,0 +1,66 @@
+"""The real ports behind a context, each made when a function first asks for it, and kept for the process."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import redis
+
+from runtime.calls import RedisCalls
+from runtime.context import Calls, Index, Models, Ports, Store
+from runtime.deployment import Deployment
+
+
+class _Shared:
+    """What all attempts of a process share."""
+
+    def __init__(self, client: redis.Redis, deployment: Deployment) -> None:
+        self.client, self.deployment = client, deployment
+
+    @cached_property
+    def store(self) -> Store:
+        from runtime.store import MinioStore
+
+        return MinioStore(self.deployment.settings.store)
+
+    @cached_property
+    def index(self) -> Index:
+        from runtime.index.port import FaissIndex
+
+        return FaissIndex(self.store, self.client)
+
+    @cached_property
+    def models(self) -> Models:
+        from runtime.embedding.backend import SentenceTransformerModels
+
+        return SentenceTransformerModels()
+
+
+class RealPorts:
+    """The ports of one attempt."""
+
+    def __init__(self, shared: _Shared, calls: Calls) -> None:
+        self._shared, self.calls = shared, calls
+
+    @property
+    def store(self) -> Store:
+        return self._shared.store
+
+    @property
+    def index(self) -> Index:
+        return self._shared.index
+
+    @property
+    def models(self) -> Models:
+        return self._shared.models
+
+
+class PortsMaker:
+    """Makes the ports of each attempt."""
+
+    def __init__(self, client: redis.Redis, deployment: Deployment) -> None:
+        self._shared = _Shared(client, deployment)
+
+    def __call__(self, *, parent: str, root: str, tenant: str) -> Ports:
+        shared = self._shared
+        return RealPorts(shared, RedisCalls(shared.client, shared.deployment, parent=parent, root=root, tenant=tenant))

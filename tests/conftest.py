@@ -1,0 +1,83 @@
+"""Fixtures that every test may use: a real Valkey, a real SeaweedFS. Where one is missing the tests fail."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from runtime import broker, services
+from runtime.config import StoreSettings
+
+
+@contextlib.contextmanager
+def running(service: services.Service, within: float = 60.0) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a service until the block ends; its output is shown when it does not come up."""
+    log = service.folder / f"{service.name}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            service.argv,
+            env=dict(service.environ),
+            cwd=service.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + within
+        while not service.ready():
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"{service.name} did not start:\n{log.read_text(errors='replace')[-4000:]}")
+            time.sleep(0.05)
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # the data is thrown away
+        process.wait()
+        for path in service.litter:
+            path.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="session")
+def services_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("services")
+
+
+@pytest.fixture(scope="session")
+def service_ports(services_home: Path) -> services.Ports:
+    return services.Ports(services_home)
+
+
+@pytest.fixture(scope="session")
+def broker_url(services_home: Path, service_ports: services.Ports) -> Iterator[str]:
+    """The URL of a real Valkey that lives as long as the session."""
+    credentials = services.load_credentials(services_home)
+    service, url = services.valkey(services_home, service_ports, credentials, durability="fast")
+    with running(service):
+        yield url
+
+
+@pytest.fixture(scope="session")
+def store_settings(services_home: Path, service_ports: services.Ports) -> Iterator[StoreSettings]:
+    """How to reach a real SeaweedFS that lives as long as the session. Make buckets of your own in it."""
+    credentials = services.load_credentials(services_home)
+    service, store = services.seaweedfs(services_home, service_ports, credentials)
+    with running(service):
+        yield store
+
+
+@pytest.fixture
+def redis_client(broker_url: str) -> Iterator[redis.Redis]:
+    """A client of an empty database; keys and values are bytes."""
+    client = broker.connect(broker_url)
+    client.flushall()
+    yield client
+    client.close()

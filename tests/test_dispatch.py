@@ -1,0 +1,291 @@
+"""HTTP call → queue → function → record, with real workers, and with what can go wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from runtime import keys, presence
+from runtime.app import create_app
+from runtime.deployment import Deployment
+from runtime.errors import FunctionNotFound, InvalidArguments
+from runtime.invocations import Invocation, read
+from runtime.submit import Call, now_ms, submit, validate
+from tests.workers import SAMPLES, deployment, ended, environment, kill, until, upkeep, worker
+
+FILE = SAMPLES / "basic" / "functions.yaml"
+
+
+@pytest.fixture(scope="module")
+def deployed(broker_url: str) -> Deployment:
+    return deployment(FILE, broker_url)
+
+
+@pytest.fixture(scope="module")
+def client(broker_url: str) -> Iterator[redis.Redis]:
+    from runtime.broker import connect
+
+    made = connect(broker_url)
+    made.flushall()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def light(broker_url: str, client: redis.Redis, deployed: Deployment) -> Iterator[None]:
+    """A worker of queue `light`, with the upkeep that a beat process does."""
+    with worker(FILE, broker_url, "light"), upkeep(client, deployed):
+        yield
+
+
+@pytest.fixture
+def run(light: None, client: redis.Redis, deployed: Deployment) -> Any:
+    def call(function: str, /, reply_to: str | None = None, **arguments: Any) -> Invocation:
+        return ended(client, submit(client, deployed, Call(function, arguments, reply_to=reply_to)))
+
+    return call
+
+
+def test_a_result_is_recorded_as_json(run: Any) -> None:
+    done = run("add", a=2)
+    assert (done.state, json.loads(done.result_json)) == ("succeeded", {"total": 3.0, "count": 2})
+    assert done.attempts == 1
+    assert done.worker == "light@test"
+    assert done.created <= done.started <= done.ended
+    assert done.celery_status == "SUCCESS"
+
+
+def test_a_function_knows_its_invocation_and_its_environment(run: Any) -> None:
+    done = run("who")
+    assert json.loads(done.result_json) == {
+        "id": done.id,
+        "function": "who",
+        "attempt": 1,
+        "trigger": "http",
+        "greeting": "hello",
+        "in_time": True,
+    }
+    assert "GREETING" not in os.environ
+
+
+def test_wrong_arguments_are_all_named_and_not_tried_again(run: Any, deployed: Deployment) -> None:
+    done = run("add", b="x", c=1)
+    assert (done.state, done.attempts) == ("failed", 1)
+    assert {field["field"] for field in done.error["fields"]} == {"a", "b", "c"}
+    with pytest.raises(InvalidArguments) as caught:
+        validate(deployed.find("add"), {"b": "x", "c": 1})
+    assert len(caught.value.errors) == 3
+
+
+def test_failures_are_repeated_until_retries_are_spent(run: Any) -> None:
+    done = run("fail", message="no luck")
+    assert (done.state, done.attempts, done.error["type"]) == ("dead", 3, "ValueError")
+    assert "no luck" in done.error["message"]
+    assert "basics.py" in done.error["traceback"]
+
+
+def test_a_waiting_caller_is_told_at_once(run: Any) -> None:
+    done = run("fail", reply_to="gateway-1")
+    assert (done.state, done.attempts) == ("failed", 1)
+
+
+def test_bad_input_is_never_repeated(run: Any) -> None:
+    assert (run("refuse").state, run("refuse").attempts) == ("failed", 1)
+
+
+def test_a_retry_can_succeed(run: Any, tmp_path: Path) -> None:
+    done = run("flaky", path=str(tmp_path / "tries"))
+    assert (done.state, done.attempts, done.result_json) == ("succeeded", 3, b"3")
+
+
+def test_the_hard_limit_stops_a_function(run: Any) -> None:
+    done = run("hang", seconds=60)
+    assert (done.state, done.error["type"]) == ("dead", "TimeLimitExceeded")
+    assert "1 s" in done.error["message"]
+
+
+def test_the_soft_limit_raises_inside(run: Any) -> None:
+    done = run("polite", seconds=60)
+    assert (done.state, done.error["type"]) == ("dead", "SoftTimeLimitExceeded")
+
+
+def test_a_killed_child_loses_nothing(run: Any, tmp_path: Path) -> None:
+    done = run("die_once", path=str(tmp_path / "died"))
+    assert (done.state, done.attempts, done.result_json) == ("succeeded", 2, b'"alive"')
+
+
+def test_poison_ends_as_dead(run: Any) -> None:
+    done = run("die")
+    assert (done.state, done.error["type"]) == ("dead", "WorkerLost")
+    assert "died" in done.error["message"]
+
+
+def test_parents_that_come_together_become_few_calls(
+    run: Any, client: redis.Redis, deployed: Deployment, light: None
+) -> None:
+    count = 40
+    ids = [submit(client, deployed, Call("echo", {"value": number})) for number in range(count)]
+    for task_id in ids:
+        ended(client, task_id)
+
+    def collected() -> list[Any] | None:
+        names = [name.decode().rsplit(":", 1)[-1] for name in client.scan_iter(match=keys.invocation("*"))]
+        calls = [found for name in names if (found := read(client, name)) and found.function == "collect"]
+        if not all(found.terminal for found in calls):
+            return None
+        values = [value for found in calls for value in json.loads(found.result_json or b"[]")]
+        return [len(calls), sorted(values)] if len(values) >= count else None
+
+    calls, values = until(collected)
+    assert values == list(range(count)), "every parent is told of exactly once"
+    assert calls < count / 2
+    until(lambda: client.scard(keys.CHAINS) == 0)
+
+
+def test_other_celery_programs_get_results_and_records(light: None, client: redis.Redis, deployed: Deployment) -> None:
+    app = create_app(deployed.settings)
+    answer = app.send_task("add", args=[20], kwargs={"b": 22})
+    assert answer.get(timeout=20) == {"total": 42.0, "count": 2}
+    found = read(client, answer.id)
+    assert found is not None
+    assert (found.state, found.trigger, found.arguments) == ("succeeded", "celery", {"a": 20, "b": 22})
+
+
+def test_inspect_registered_lists_every_function(light: None, deployed: Deployment) -> None:
+    replies = create_app(deployed.settings).control.inspect(timeout=5).registered()
+    assert set(deployed.functions) <= set(replies["light@test"])
+
+
+def test_the_celery_command_finds_the_app(light: None, broker_url: str) -> None:
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-P", "-m", "celery", "-A", "runtime.celery_app", "inspect", "registered", "-t", "5"]
+    environ = environment(broker_url, {"TUNDISH_FILE": str(FILE)})
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "die_once" in done.stdout
+
+
+def test_pickle_is_refused(light: None, client: redis.Redis, deployed: Deployment, tmp_path: Path) -> None:
+    marker = tmp_path / "run"
+    app = create_app(deployed.settings)
+    app.conf.accept_content = ["pickle", "json"]
+    refused = app.send_task("nap", kwargs={"seconds": 0, "path": str(marker)}, serializer="pickle")
+    accepted = app.send_task("nap", kwargs={"seconds": 0, "path": str(tmp_path / "json")}, serializer="json")
+    accepted.get(timeout=20)
+    assert not marker.exists()
+    assert read(client, refused.id) is None
+
+
+def test_one_id_is_one_invocation(light: None, client: redis.Redis, deployed: Deployment, tmp_path: Path) -> None:
+    path = tmp_path / "runs"
+    for _ in range(3):
+        submit(client, deployed, Call("nap", {"seconds": 0, "path": str(path)}, id="the-same"))
+    ended(client, "the-same")
+    submit(client, deployed, Call("nap", {"seconds": 0, "path": str(path)}, id="the-same"))
+    ended(client, submit(client, deployed, Call("add", {"a": 1})))
+    assert len(path.read_text().splitlines()) == 1
+
+
+def test_an_unknown_function_names_the_nearest(client: redis.Redis, deployed: Deployment) -> None:
+    with pytest.raises(FunctionNotFound, match="did you mean echo"):
+        submit(client, deployed, Call("ecko", {}))
+
+
+def test_a_function_calls_functions(light: None, broker_url: str, client: redis.Redis, deployed: Deployment) -> None:
+    with worker(FILE, broker_url, "single"):
+        task_id = submit(client, deployed, Call("fan", {"count": 20}))
+        done = ended(client, task_id)
+    assert (done.state, done.result_json) == ("succeeded", b"210.0")
+    child = next(
+        found
+        for name in client.scan_iter(match=keys.invocation("*"))
+        if (found := read(client, name.decode().rsplit(":", 1)[-1])) and found.parent == task_id
+    )
+    assert child.root == task_id
+
+
+def test_a_killed_worker_loses_nothing(
+    broker_url: str, redis_client: redis.Redis, deployed: Deployment, tmp_path: Path
+) -> None:
+    """SIGKILL of parent and children with running, received and queued work: another worker finishes all of it."""
+    with upkeep(redis_client, deployed):
+        with worker(FILE, broker_url, "light", name="light@first") as first:
+            path = str(tmp_path / "runs")
+            ids = [submit(redis_client, deployed, Call("nap", {"seconds": 0.5, "path": path})) for _ in range(12)]
+            until(lambda: Path(path).exists())
+            kill(first)
+        with worker(FILE, broker_url, "light", name="light@second"):
+            done = [ended(redis_client, task_id, 60) for task_id in ids]
+    assert [found.state for found in done] == ["succeeded"] * 12
+    assert redis_client.zcard(keys.RUNNING) == redis_client.zcard(keys.QUEUED) == 0
+
+
+def test_a_lost_message_is_put_back(broker_url: str, redis_client: redis.Redis, deployed: Deployment) -> None:
+    lost = submit(redis_client, deployed, Call("add", {"a": 1}))
+    for name in keys.queue_lists("light"):
+        redis_client.delete(name)
+    until(lambda: now_ms() > read(redis_client, lost).queued * 1000 + 1)
+    kept = submit(redis_client, deployed, Call("add", {"a": 2}))
+    with upkeep(redis_client, deployed):
+        until(lambda: sum(redis_client.llen(name) for name in keys.queue_lists("light")) == 2)
+        with worker(FILE, broker_url, "light"):
+            assert ended(redis_client, lost).attempts == 1
+            assert ended(redis_client, kept).state == "succeeded"
+
+
+def test_a_fenced_attempt_cannot_write(redis_client: redis.Redis, deployed: Deployment) -> None:
+    from runtime.attempt import claim, finish
+
+    task_id = submit(redis_client, deployed, Call("add", {"a": 1}))
+    first = claim(redis_client, task_id, "one@test")
+    assert not isinstance(first, str)
+    assert claim(redis_client, task_id, "two@test") == "held"
+    redis_client.hset(keys.invocation(task_id), "lease", 0)
+    second = claim(redis_client, task_id, "two@test")
+    assert not isinstance(second, str)
+    spec = deployed.find("add").spec
+    assert not finish(redis_client, spec, first, "succeeded", {"result": b'"old"'})
+    assert finish(redis_client, spec, second, "succeeded", {"result": b'"new"'})
+    assert not finish(redis_client, spec, second, "failed", {"error": "{}"})
+    found = read(redis_client, task_id)
+    assert found is not None
+    assert (found.state, found.result_json) == ("succeeded", b'"new"')
+
+
+def test_nine_runs_first(broker_url: str, redis_client: redis.Redis, deployed: Deployment, tmp_path: Path) -> None:
+    path = tmp_path / "order"
+    priorities = [0, 5, 9, 1, 8, 2, 7, 3, 6, 4, 9, 0]
+    ids = [
+        submit(redis_client, deployed, Call("ordered", {"path": str(path), "text": str(level)}, priority=level))
+        for level in priorities
+    ]
+    with worker(FILE, broker_url, "single"):
+        for task_id in ids:
+            ended(redis_client, task_id)
+    order = [int(line) for line in path.read_text().splitlines()]
+    # A worker takes what is there when it starts to listen, one ahead of what it runs.
+    assert order == sorted(priorities, reverse=True)
+
+
+def test_a_worker_stops_when_asked_and_finishes_what_runs(
+    broker_url: str, redis_client: redis.Redis, deployed: Deployment, tmp_path: Path
+) -> None:
+    path = tmp_path / "started"
+    with worker(FILE, broker_url, "light") as process:
+        task_id = submit(redis_client, deployed, Call("nap", {"seconds": 1.0, "path": str(path)}))
+        until(path.exists)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
+    found = read(redis_client, task_id)
+    assert found is not None
+    assert found.state == "succeeded"
+    assert not [p for p in presence.read(redis_client) if p.kind == "worker"]

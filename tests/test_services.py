@@ -1,0 +1,103 @@
+"""The embedded broker and store: closed to others, durable, and the same at the next start."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+import redis
+import urllib3
+from minio import Minio
+
+from runtime import broker, services
+from runtime.config import StoreSettings
+from runtime.errors import ServiceFailed
+from tests.conftest import running
+
+
+def client_of(store: StoreSettings) -> Minio:
+    return Minio(store.endpoint, store.access_key, store.secret_key, secure=False, region=store.region)
+
+
+def test_the_broker_never_evicts_and_wants_a_password(broker_url: str, redis_client: redis.Redis) -> None:
+    assert redis_client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+    assert redis_client.config_get("appendonly") == {"appendonly": "yes"}
+    bare = "redis://" + broker_url.split("@")[1]
+    assert not services.broker_answers(bare)
+
+
+def test_the_store_signs_and_refuses_strangers(store_settings: StoreSettings) -> None:
+    assert services.store_answers(store_settings)
+    assert not services.store_answers(store_settings.model_copy(update={"secret_key": "wrong-secret"}))
+
+
+def test_the_ports_behind_s3_are_closed_to_strangers(
+    services_home: Path, store_settings: StoreSettings, service_ports: services.Ports
+) -> None:
+    service_ports.save()
+    ports = json.loads((services_home / "ports.json").read_text())
+    for name in ("filer.port", "volume.port"):
+        answer = urllib3.request("GET", f"http://127.0.0.1:{ports[name]}/buckets/", retries=False)
+        assert answer.status == 401
+
+
+def test_data_and_credentials_survive_a_restart(tmp_path: Path) -> None:
+    seen = []
+    for turn in range(2):
+        credentials = services.load_credentials(tmp_path)
+        ports = services.Ports(tmp_path)
+        valkey, url = services.valkey(tmp_path, ports, credentials)
+        weed, store = services.seaweedfs(tmp_path, ports, credentials)
+        ports.save()
+        seen.append((credentials, url, store.endpoint))
+        with running(valkey), running(weed):
+            client, s3 = broker.connect(url), client_of(store)
+            if turn == 0:
+                s3.make_bucket("kept")
+                s3.put_object("kept", "a b+ü.txt", io.BytesIO(b"molten"), 6)
+                client.set("kept", "steel")
+                assert client.config_get("appendfsync") == {"appendfsync": "always"}
+            assert client.get("kept") == b"steel"
+            assert s3.get_object("kept", "a b+ü.txt").read() == b"molten"
+    assert seen[0] == seen[1]
+
+
+def test_secrets_are_private_and_never_arguments(tmp_path: Path) -> None:
+    credentials = services.load_credentials(tmp_path)
+    ports = services.Ports(tmp_path)
+    commands = [
+        services.valkey(tmp_path, ports, credentials)[0],
+        services.seaweedfs(tmp_path, ports, credentials, events_url="http://127.0.0.1:1/x")[0],
+    ]
+    words = " ".join(word for command in commands for word in command.argv)
+    for secret in (credentials.broker_password, credentials.store_secret_key, credentials.event_token):
+        assert secret not in words
+        assert secret not in repr(commands)
+        assert secret not in repr(credentials)
+    assert "-master.telemetry=false" in commands[1].argv
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+    for path in tmp_path.rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+
+
+def test_ports_are_free_and_never_given_twice(tmp_path: Path) -> None:
+    ports = services.Ports(tmp_path)
+    first = ports.take("one")
+    assert len({first} | {ports.take(f"other{i}") for i in range(50)}) == 51
+    ports.save()
+    assert services.Ports(tmp_path).take("one") == first
+    with socket.socket() as squatter:
+        squatter.bind(("127.0.0.1", first))
+        squatter.listen()
+        assert services.listening(first)
+        assert services.Ports(tmp_path).take("one") != first
+
+
+def test_a_damaged_credentials_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "credentials.json").write_text("{")
+    with pytest.raises(ServiceFailed, match=r"credentials\.json"):
+        services.load_credentials(tmp_path)

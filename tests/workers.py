@@ -1,0 +1,95 @@
+"""Real workers for tests: started as processes, ended by pid."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import redis
+
+from runtime import presence
+from runtime.broker import connect
+from runtime.config_load import load_settings
+from runtime.deployment import Deployment, load_deployment
+from runtime.invocations import Invocation, read
+from runtime.reaper import Upkeep
+
+SAMPLES = Path(__file__).parent / "samples"
+T = TypeVar("T")
+
+
+def until(check: Callable[[], T | None], within: float = 30.0) -> T:
+    """What `check` answers as soon as it is true; fails after `within` seconds."""
+    give_up = time.monotonic() + within
+    while True:
+        found = check()
+        if found:
+            return found
+        if time.monotonic() > give_up:
+            raise AssertionError(f"nothing after {within} s: {check}")
+        time.sleep(0.02)
+
+
+def ended(client: redis.Redis, task_id: str, within: float = 30.0) -> Invocation:
+    """The record of an invocation once it has ended."""
+
+    def look() -> Invocation | None:
+        found = read(client, task_id)
+        return found if found and found.terminal else None
+
+    return until(look, within)
+
+
+def environment(broker_url: str, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What a process of a test gets to know of its surroundings."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    return {**kept, "CELERY_BROKER_URL": broker_url, "HF_HUB_OFFLINE": "1", **(extra or {})}
+
+
+def deployment(file: Path, broker_url: str, extra: Mapping[str, str] | None = None) -> Deployment:
+    environ = environment(broker_url, extra)
+    return load_deployment(load_settings(environ, file=file), environ)
+
+
+@contextlib.contextmanager
+def worker(file: Path, broker_url: str, queue: str, *options: str, name: str = "") -> Iterator[subprocess.Popen[bytes]]:
+    """A worker of one queue that is ready; killed at the end, with all its children."""
+    node = name or f"{queue}@test"
+    command = [sys.executable, "-P", "-m", "runtime.worker", "-Q", queue, "-n", node, "-f", str(file), *options]
+    process = subprocess.Popen(command, env=environment(broker_url), start_new_session=True)
+    client = connect(broker_url)
+    try:
+        until(lambda: any(p.pid == process.pid and p.ready for p in presence.read(client)), 60)
+        yield process
+    finally:
+        kill(process)
+        client.close()
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL a process and its whole group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextlib.contextmanager
+def upkeep(client: redis.Redis, deployed: Deployment) -> Iterator[Upkeep]:
+    """The mover and the reaper, as the beat process runs them."""
+    stop = threading.Event()
+    work = Upkeep(client, deployed)
+    thread = threading.Thread(target=work.run, args=(stop,))
+    thread.start()
+    try:
+        yield work
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,69 @@
+"""What a trigger has to do about one key: the ledger's entry against what the store says. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from runtime.context import ObjectInfo
+from runtime.documents import Entry
+
+Flight = Literal["out", "retrying", "gone"]
+"""Where a pending entry's invocation is: under way, waiting for its next attempt, or no longer known as out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Hand this change to the function."""
+
+    event: Literal["created", "removed"]
+    etag: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Write this entry without calling anybody: the trigger does not ask for this kind of event."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Another change of a key that is under way: mark it, and look again when that invocation ends."""
+
+
+Action = Submit | Note | Again | None
+
+
+def decide(
+    entry: Entry | None, found: ObjectInfo | None, flight: Flight, events: tuple[str, ...], now: float
+) -> Action:
+    """The next step for one key; `found` is None when the store has no such object.
+
+    Order within a key: a newer change waits until the invocation that holds the older one has ended, so a key is
+    never in two running invocations and the last change is the last to be handled, whatever the function does.
+    A hundred overwrites become a few calls. It cannot starve: queued and running end by the function's timeout,
+    and an invocation that waits for a retry is not waited for (its back-off may be minutes): the newer change
+    goes at once, with the higher `seq`, which wins in the index.
+    """
+    if found is None and (entry is None or entry.state == "removed"):
+        return None
+    if entry is not None and entry.state != "removed" and _same(entry, found):
+        waits = entry.state == "pending" and flight == "gone"
+        if not waits:
+            return None  # done, dead until its etag changes, or under way
+    elif entry is not None and entry.state == "pending" and flight == "out":
+        return None if entry.again else Again()
+    event: Literal["created", "removed"] = "created" if found else "removed"
+    etag, size = (found.etag, found.size) if found else (entry.etag if entry else "", 0)
+    if event in events:
+        return Submit(event, etag, size)
+    return Note(Entry("done" if found else "removed", etag, entry.seq if entry else 0, event, size, at=now))
+
+
+def _same(entry: Entry, found: ObjectInfo | None) -> bool:
+    """Whether the entry is about exactly what the store has now."""
+    if found is None:
+        return entry.event == "removed"
+    return entry.event == "created" and entry.etag == found.etag
