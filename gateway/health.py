@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import redis
 from pydantic_core import to_json
 from starlette.requests import Request
@@ -40,21 +41,16 @@ async def ready(request: Request) -> Response:
     return Response(to_json(told), 200 if well else 503, headers=headers, media_type="application/json")
 
 
-def check_parts(project: Project, processes: Iterable[Process]) -> Mapping[str, dict[str, Any]]:
-    """For each expected part, whether one process that is ready stands for it, and what it says of itself."""
-    found: dict[str, list[Process]] = {}
-    for process in processes:
-        found.setdefault(_part(process), []).append(process)
-    expected = [*_ONE_EACH, *(f"worker {queue}" for queue in project.queues)]
-    return {name: _verdict(found.get(name, [])) for name in expected}
-
-
-def _part(process: Process) -> str:
-    if process.kind != "worker":
-        return process.kind
-    # A worker's name is QUEUE@HOST, or QUEUE.2@HOST when it replaces another.
-    node = process.name.partition("@")[0]
-    return f"worker {re.sub(r'[.]\d+$', '', node)}"
+def check_parts(project: Project, processes: Iterable[Process]) -> dict[str, dict[str, Any]]:
+    """For each expected part, whether a process that is ready stands for it, and what it says of itself."""
+    found = list(processes)
+    checks = {kind: _verdict([process for process in found if process.kind == kind]) for kind in _ONE_EACH}
+    for queue in project.queues:
+        # A worker's name is QUEUE@HOST, or QUEUE.2@HOST when it replaces another.
+        node = re.compile(rf"{re.escape(queue)}(?:\.\d+)?@.*", re.DOTALL)
+        workers = [process for process in found if process.kind == "worker" and node.fullmatch(process.name)]
+        checks[f"worker {queue}"] = _verdict(workers)
+    return checks
 
 
 def _verdict(processes: list[Process]) -> dict[str, Any]:
@@ -78,7 +74,7 @@ async def _check_parts(gateway: state.Gateway, checks: dict[str, dict[str, Any]]
 async def _check_store(gateway: state.Gateway, checks: dict[str, dict[str, Any]]) -> None:
     try:
         with anyio.fail_after(STORE_SECONDS):
-            await gateway.in_thread(gateway.store.ping)
+            await anyio.to_thread.run_sync(gateway.store.ping, abandon_on_cancel=True)
     except (TundishError, Refused) as error:
         checks["store"] = {"ready": False, "detail": str(error)}
     except TimeoutError:

@@ -19,7 +19,7 @@ from runtime.errors import TundishError
 
 if TYPE_CHECKING:
     from gateway.state import Gateway
-    from runtime.context import Vectors
+    from runtime.context import IndexVersion, Vectors
     from runtime.index.reader import IndexReader, SearchResult
 
 DEFAULT = "default"
@@ -49,10 +49,11 @@ class Indexes:
         named = [trigger.index for _, trigger in project.bucket_triggers() if trigger.index]
         return list(dict.fromkeys([DEFAULT, *project.indexes, *named, *sorted(self._asked)]))
 
-    @property
-    def loaded(self) -> bool:
-        """Whether the store has been read once: before that, an empty answer would be a guess."""
-        return self._reader is not None
+    def versions(self) -> dict[str, IndexVersion]:
+        """The version that each index answers from, where there is one."""
+        reader = self._reader
+        found = {name: reader.version(name) for name in self.names} if reader else {}
+        return {name: version for name, version in found.items() if version}
 
     def trouble(self, index: str) -> str | None:
         """Why the newest version could not be loaded, if so; the one before it still answers."""

@@ -108,7 +108,7 @@ async def metrics(request: Request) -> Response:
 async def snapshot(gateway: Gateway) -> Snapshot:
     import redis
 
-    indexes = gateway.indexes.loaded_versions()
+    indexes = {name: (found.generation, found.vectors) for name, found in gateway.indexes.versions().items()}
     queues = list(gateway.project.queues)
     try:
         async with gateway.redis.pipeline(transaction=False) as pipe:

@@ -77,7 +77,7 @@ class Gateway:
 
     async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run a blocking call (the store, FAISS) beside the event loop, a bounded number at a time."""
-        return await anyio.to_thread.run_sync(function, *arguments, limiter=self._threads, abandon_on_cancel=False)
+        return await anyio.to_thread.run_sync(function, *arguments, limiter=self._threads)
 
     def adopt(self, deployment: Deployment) -> None:
         """Serve another deployment from the next request on; requests under way keep the one they began with.

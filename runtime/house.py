@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import signal
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime import gates, home, parts, services
+from runtime.address import check_address
 from runtime.child import Child
 from runtime.config import Settings
 from runtime.console import Console
@@ -22,10 +22,6 @@ from runtime.supervisor import Supervisor
 DESCRIPTION = "functions.json"
 _SLOW_START_SECONDS = 60.0
 Then = Callable[["House"], None]
-
-
-class Refused(TundishError):
-    """The system cannot be started like this."""
 
 
 class House:
@@ -152,33 +148,6 @@ class House:
         while not self.supervisor.wait_ready(children, _SLOW_START_SECONDS):
             missing = ", ".join(child.spec.name for child in children if child.state != "ready")
             self.console.say(f"Still waiting for: {missing}")
-
-
-def check_address(settings: Settings) -> Settings:
-    """Refuse what cannot be listened on; port 0 becomes a free one. Raises Refused."""
-    loopback = settings.host == "localhost"
-    if not loopback:
-        try:
-            loopback = ipaddress.ip_address(settings.host).is_loopback
-        except ValueError:
-            raise Refused(f"--host {settings.host} is not an address; use 127.0.0.1.") from None
-    if not loopback:
-        raise Refused(
-            f"--host {settings.host} would let everybody on the network in, and there is no authentication yet: "
-            "use 127.0.0.1 and put a proxy that authenticates in front of it."
-        )
-    if settings.port == 0:
-        return settings.model_copy(update={"port": services.Ports(settings.home).take("gateway")})
-    if services.listening(settings.port, "127.0.0.1" if settings.host == "localhost" else settings.host):
-        raise Refused(
-            f"Port {settings.port} on {settings.host} is in use by another program; stop that one, or choose another "
-            f"port: tundish up --port {_free_near(settings.port)}"
-        )
-    return settings
-
-
-def _free_near(port: int) -> int:
-    return next((near for near in range(port + 1, min(port + 100, 65536)) if not services.listening(near)), 0)
 
 
 def run(load: Callable[[], Settings], folder: Path, environ: Mapping[str, str], console: Console, then: Then) -> int:

@@ -1,0 +1,75 @@
+"""The gateway as an ASGI application, made by `create_app`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+
+from gateway import problems, routes
+from gateway.guard import Guard
+from gateway.metrics import Measured
+from gateway.state import Gateway
+from runtime.config import Settings
+from runtime.deployment import Deployment
+
+log = logging.getLogger("tundish.gateway")
+
+
+def create_app(
+    settings: Settings, deployment: Deployment, *, on_fatal: Callable[[], None] | None = None
+) -> Starlette:
+    """Build the application; it connects to nothing before its first request or its lifespan.
+
+    `on_fatal` is called when a part that works beside the requests has died of a bug: a process that is half
+    dead is worse than one that is restarted.
+    """
+    gateway = Gateway(settings, deployment)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        tasks = [
+            asyncio.create_task(work, name=name)
+            for name, work in {
+                "reply listener": gateway.replies.listen(),
+                "reply poll": gateway.replies.poll(),
+                "swap listener": gateway.indexes.listen(),
+                "index refresher": gateway.indexes.refresh(),
+            }.items()
+        ]
+        for task in tasks:
+            task.add_done_callback(lambda done: _watch(done, on_fatal))
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await gateway.close()
+
+    app = Starlette(
+        routes=routes.build(),
+        middleware=[
+            Middleware(Measured, requests=gateway.requests),
+            Middleware(Guard, host=settings.host),
+            Middleware(problems.Unexpected),
+        ],
+        exception_handlers=problems.handlers(),
+        lifespan=lifespan,
+    )
+    # `/search/` is not `/search`: a redirect would turn a POST into a GET in many clients.
+    app.router.redirect_slashes = False
+    app.state.gateway = gateway
+    return app
+
+
+def _watch(task: asyncio.Task[None], on_fatal: Callable[[], None] | None) -> None:
+    if task.cancelled():
+        return
+    log.critical("the %s of the gateway ended: this is a bug", task.get_name(), exc_info=task.exception())
+    if on_fatal:
+        on_fatal()

@@ -1,0 +1,79 @@
+"""`tundish check`: functions.yaml and the environment, every problem at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+_SECRET = frozenset({"broker_url", "result_backend", "access_key", "secret_key", "event_token"})
+
+
+@click.command()
+@click.option("-f", "--file", type=click.Path(path_type=Path), help="functions.yaml (default: the one here).")
+@click.option("--effective", is_flag=True, help="Print every value and where it comes from.")
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+@click.pass_obj
+def check(environ: Mapping[str, str], file: Path | None, effective: bool, as_json: bool) -> None:
+    """Check functions.yaml, the environment, and that every function can be loaded. Exit code 1: there are problems."""
+    from runtime.cli.output import print_json
+    from runtime.config_load import load
+    from runtime.deployment import build_deployment, describe_project
+    from runtime.errors import ConfigError
+
+    try:
+        loaded = load(environ, file=file)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        print_json({"problems": [_plain(problem) for problem in error.problems]})
+        raise SystemExit(1) from error
+    deployment = build_deployment(loaded.settings, describe_project(loaded.settings, environ))
+    problems = [
+        {"path": f"functions.{name}.handler", "message": found.error, "line": None, "file": None}
+        for name, found in deployment.functions.items()
+        if found.error
+    ]
+    values = [
+        (".".join(map(str, path)), value, loaded.sources.get(path, "default"))
+        for path, value in _flat((), _shown(loaded.settings))
+    ]
+    if as_json:
+        told: dict[str, Any] = {"problems": problems}
+        if effective:
+            told["values"] = {path: {"value": value, "source": source} for path, value, source in values}
+        print_json(told)
+    else:
+        if effective:
+            for path, value, source in values:
+                click.echo(f"{path} = {value}  ({source})")
+        for problem in problems:
+            click.echo(f"{problem['path']}: {problem['message']}", err=True)
+        if not problems and not effective:
+            count = len(loaded.settings.project.functions)
+            click.echo(f"{loaded.settings.file}: {count} functions, no problems")
+    if problems:
+        raise SystemExit(1)
+
+
+def _shown(settings: Any) -> dict[str, Any]:
+    """Settings as plain data: the project's keys as functions.yaml has them, secrets hidden."""
+    plain: dict[str, Any] = settings.model_dump(mode="json", by_alias=True)
+    return {**plain.pop("project"), **plain}
+
+
+def _flat(path: tuple[Any, ...], value: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    if isinstance(value, dict) and value:
+        for key, below in value.items():
+            yield from _flat((*path, key), below)
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        for position, below in enumerate(value):
+            yield from _flat((*path, position), below)
+    else:
+        yield path, "(hidden)" if path[-1] in _SECRET and value else value
+
+
+def _plain(problem: Any) -> dict[str, Any]:
+    return {"path": problem.path, "message": problem.message, "line": problem.line, "file": problem.file}

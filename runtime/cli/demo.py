@@ -1,0 +1,55 @@
+"""What `make up` and `make demo` show: documents go in, a real question is answered."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from runtime.cli.client import Client
+from runtime.cli.searching import ask, lines
+from runtime.cli.uploads import Uploads, collect
+from runtime.errors import TundishError
+from runtime.house import House
+from runtime.parts import gateway_url
+
+QUESTION = "How do I remove a document from the index?"
+BUCKET = "documents"
+
+
+def show(house: House, folders: list[Path]) -> bool:
+    """Index the folders, ask the question, print the answers and what to try next. Whether answers came."""
+    console, url = house.console, gateway_url(house.settings)
+    client = Client(url)
+    began = time.monotonic()
+    try:
+        files = list(collect(folders))
+        console.say(f"Putting {len(files)} files of {', '.join(folder.name for folder in folders)} into {BUCKET} …")
+        results = Uploads(client, BUCKET, lambda told: None).run(files, wait=True)
+        answer = ask(client, QUESTION, 3)
+    except (TundishError, click.UsageError) as error:
+        console.say(f"The demo did not work: {error}")
+        return False
+    for told in results:
+        if not told["ok"]:
+            console.say(f"{told['key']}: {told['status']}: {told['reason']}")
+    good = sum(told["ok"] for told in results)
+    console.plain()
+    console.plain(
+        f"{good} of {len(files)} documents are searchable, {time.monotonic() - began:.1f} s after the first upload."
+    )
+    console.plain(f"$ tundish search '{QUESTION}'")
+    for line in lines(answer):
+        console.plain(f"  {line}")
+    console.plain()
+    console.plain(f"Dashboard: {url}/")
+    console.plain("Try next, in another terminal:")
+    for command in (
+        "tundish put README.md && tundish search 'what does Tundish run on?'",
+        f"curl '{url}/search?q=which+keys+does+functions.yaml+know&k=3'",
+        "tundish invoke stats",
+    ):
+        console.plain(f"  {command}")
+    console.plain()
+    return bool(answer["results"]) and good == len(files)

@@ -1,0 +1,43 @@
+"""`tundish put`: files into a bucket, followed until they are searchable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--bucket", default="documents", show_default=True)
+@click.option("--prefix", default="", help="Put before every key, for example notes/.")
+@click.option("--wait/--no-wait", default=True, help="Wait until the documents are searchable (default: yes).")
+@click.option("--json", "as_json", is_flag=True, help="JSON: one object for each file.")
+@click.pass_obj
+def put(
+    environ: Mapping[str, str], files: tuple[Path, ...], bucket: str, prefix: str, wait: bool, as_json: bool
+) -> None:
+    """Upload files (a folder with everything below it) and wait until each is searchable."""
+    from runtime.cli.client import find
+    from runtime.cli.output import print_json
+    from runtime.cli.uploads import Uploads, collect
+
+    found = [(path, prefix + key) for path, key in collect(files)]
+    if not found:
+        raise click.UsageError("There are no files in what was named.")
+
+    def tell(told: Mapping[str, Any]) -> None:
+        if not as_json:
+            failed = told["status"] in ("failed", "refused", "late")
+            reason = f": {told['reason']}" if told.get("reason") else ""
+            click.echo(f"{told['status']:<10} {bucket}/{told['key']}{reason}", err=failed)
+
+    results = Uploads(find(environ), bucket, tell).run(found, wait=wait)
+    if as_json:
+        print_json(results)
+    elif len(results) > 1:
+        click.echo(f"{sum(told['ok'] for told in results)} of {len(results)} files")
+    if not all(told["ok"] for told in results):
+        raise SystemExit(1)

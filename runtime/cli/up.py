@@ -1,0 +1,65 @@
+"""`tundish up`: the whole system in one command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from runtime.house import House
+
+
+@click.command()
+@click.option("-f", "--file", type=click.Path(path_type=Path), help="functions.yaml (default: the one here).")
+@click.option("--host", help="Address to listen on; loopback only, as there is no authentication yet.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port of the gateway (default 8000; 0: a free one).")
+@click.option("--home", type=click.Path(path_type=Path), help="State folder (default: .tundish beside the file).")
+@click.option("--reload/--no-reload", default=True, help="Follow changes of functions.yaml and code (default: yes).")
+@click.option(
+    "--seed", type=click.Path(path_type=Path, exists=True), multiple=True, help="Index this and show answers."
+)
+@click.option("--demo", is_flag=True, help="Index docs/, show answers to a real query, and end.")
+@click.pass_obj
+def up(
+    environ: Mapping[str, str],
+    file: Path | None,
+    host: str | None,
+    port: int | None,
+    home: Path | None,
+    reload: bool,
+    seed: tuple[Path, ...],
+    demo: bool,
+) -> None:
+    """Start broker, store, gateway, triggers, beat, embedder and one worker per queue, and keep them running.
+
+    Broker and store are started here unless CELERY_BROKER_URL and MINIO_ENDPOINT name others.
+    """
+    from runtime import house
+    from runtime.config_load import load_settings
+    from runtime.console import Console
+    from runtime.state_folder import places
+
+    file, home = places(file, home, environ)
+    console = Console(sys.stdout, environ)
+
+    def then(running: House) -> None:
+        if seed or demo:
+            from runtime.cli.demo import show
+
+            answered = show(running, list(seed) or [running.settings.root / "docs"])
+            if demo:
+                running.supervisor.stop(0 if answered else 1)
+                return
+        if reload:
+            from runtime.reload import Reloader
+
+            Reloader(running).watch()
+
+    def load() -> house.Settings:
+        return load_settings(environ, file=file, home=home, host=host, port=port)
+
+    sys.exit(house.run(load, home, environ, console, then))

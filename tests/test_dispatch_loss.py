@@ -1,0 +1,101 @@
+"""What was accepted ends, whatever is killed; and it runs in the order that was promised."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+import redis
+
+from runtime import keys, presence
+from runtime.deployment import Deployment
+from runtime.invocations import read
+from runtime.submit import Call, now_ms, submit
+from tests.workers import SAMPLES, deployment, ended, kill, until, upkeep, worker
+
+FILE = SAMPLES / "basic" / "functions.yaml"
+
+
+@pytest.fixture(scope="module")
+def deployed(broker_url: str) -> Deployment:
+    return deployment(FILE, broker_url)
+
+
+def test_a_killed_worker_loses_nothing(
+    broker_url: str, redis_client: redis.Redis, deployed: Deployment, tmp_path: Path
+) -> None:
+    """SIGKILL of parent and children with running, received and queued work: another worker finishes all of it."""
+    with upkeep(redis_client, deployed):
+        with worker(FILE, broker_url, "light", name="light@first") as first:
+            path = str(tmp_path / "runs")
+            ids = [submit(redis_client, deployed, Call("nap", {"seconds": 0.5, "path": path})) for _ in range(12)]
+            until(lambda: Path(path).exists())
+            kill(first)
+        with worker(FILE, broker_url, "light", name="light@second"):
+            done = [ended(redis_client, task_id, 60) for task_id in ids]
+    assert [found.state for found in done] == ["succeeded"] * 12
+    assert redis_client.zcard(keys.RUNNING) == redis_client.zcard(keys.QUEUED) == 0
+
+
+def test_a_lost_message_is_put_back(broker_url: str, redis_client: redis.Redis, deployed: Deployment) -> None:
+    lost = submit(redis_client, deployed, Call("add", {"a": 1}))
+    for name in keys.queue_lists("light"):
+        redis_client.delete(name)
+    after = now_ms()
+    until(lambda: now_ms() > after)
+    kept = submit(redis_client, deployed, Call("add", {"a": 2}))
+    with upkeep(redis_client, deployed):
+        until(lambda: sum(redis_client.llen(name) for name in keys.queue_lists("light")) == 2)
+        with worker(FILE, broker_url, "light"):
+            assert ended(redis_client, lost).attempts == 1
+            assert ended(redis_client, kept).state == "succeeded"
+
+
+def test_a_fenced_attempt_cannot_write(redis_client: redis.Redis, deployed: Deployment) -> None:
+    from runtime.attempt import claim, finish
+
+    task_id = submit(redis_client, deployed, Call("add", {"a": 1}))
+    first = claim(redis_client, task_id, "one@test")
+    assert not isinstance(first, str)
+    assert claim(redis_client, task_id, "two@test") == "held"
+    redis_client.hset(keys.invocation(task_id), "lease", 0)
+    second = claim(redis_client, task_id, "two@test")
+    assert not isinstance(second, str)
+    spec = deployed.find("add").spec
+    assert not finish(redis_client, spec, first, "succeeded", {"result": b'"old"'})
+    assert finish(redis_client, spec, second, "succeeded", {"result": b'"new"'})
+    assert not finish(redis_client, spec, second, "failed", {"error": "{}"})
+    found = read(redis_client, task_id)
+    assert found is not None
+    assert (found.state, found.result_json) == ("succeeded", b'"new"')
+
+
+def test_nine_runs_first(broker_url: str, redis_client: redis.Redis, deployed: Deployment, tmp_path: Path) -> None:
+    path = tmp_path / "order"
+    priorities = [0, 5, 9, 1, 8, 2, 7, 3, 6, 4, 9, 0]
+    ids = [
+        submit(redis_client, deployed, Call("ordered", {"path": str(path), "text": str(level)}, priority=level))
+        for level in priorities
+    ]
+    with worker(FILE, broker_url, "single"):
+        for task_id in ids:
+            ended(redis_client, task_id)
+    order = [int(line) for line in path.read_text().splitlines()]
+    # A worker takes what is there when it starts to listen, one ahead of what it runs.
+    assert order == sorted(priorities, reverse=True)
+
+
+def test_a_worker_stops_when_asked_and_finishes_what_runs(
+    broker_url: str, redis_client: redis.Redis, deployed: Deployment, tmp_path: Path
+) -> None:
+    path = tmp_path / "started"
+    with worker(FILE, broker_url, "light") as process:
+        task_id = submit(redis_client, deployed, Call("nap", {"seconds": 1.0, "path": str(path)}))
+        until(path.exists)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
+    found = read(redis_client, task_id)
+    assert found is not None
+    assert found.state == "succeeded"
+    assert not [p for p in presence.read(redis_client) if p.kind == "worker"]

@@ -1,0 +1,206 @@
+"""A project with one bucket trigger on real services, and a worker played by the test."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import redis
+from minio import Minio
+
+from runtime import documents, keys
+from runtime.config import Batch, BucketTrigger, Function, Project, Queue, Settings, StoreSettings
+from runtime.deployment import Deployed, Deployment
+from runtime.documents import Entry, Watch
+from runtime.invocations import Invocation, read_many
+from runtime.store import MinioStore
+from tests.workers import SAMPLES, environment, kill, until
+from triggers.service import Triggers
+
+__all__ = ["House", "kill", "until"]
+
+
+@dataclass
+class House:
+    """One bucket, one function `note` that watches it, and everything a test wants to do with them."""
+
+    client: redis.Redis
+    broker_url: str
+    store_settings: StoreSettings
+    home: Path
+    trigger: BucketTrigger
+
+    @classmethod
+    def build(
+        cls, client: redis.Redis, broker_url: str, store: StoreSettings, home: Path, **options: Any
+    ) -> House:
+        options.setdefault("rescan", 3600.0)
+        options.setdefault("batch", Batch(max_items=8, window=0.05))
+        bucket = f"b-{uuid.uuid4().hex[:12]}"
+        house = cls(client, broker_url, store, home, BucketTrigger(bucket=bucket, **options))
+        house.s3.make_bucket(bucket)
+        return house
+
+    @property
+    def bucket(self) -> str:
+        return self.trigger.bucket
+
+    @property
+    def s3(self) -> Minio:
+        store = self.store_settings
+        return Minio(store.endpoint, store.access_key, store.secret_key, secure=False, region=store.region)
+
+    @property
+    def project(self) -> Project:
+        function = Function(name="note", handler="functions/objects.py:note", buckets=(self.trigger,))
+        return Project(queues={"default": Queue()}, functions={"note": function})
+
+    @property
+    def deployment(self) -> Deployment:
+        file = SAMPLES / "buckets" / "functions.yaml"
+        settings = Settings(
+            project=self.project, file=file, home=self.home, broker_url=self.broker_url, store=self.store_settings
+        )
+        spec = self.project.functions["note"]
+        return Deployment(settings, {"note": Deployed(spec, accepts=frozenset({"objects", "index"}))})
+
+    @property
+    def watch(self) -> Watch:
+        return documents.watches(self.project)[0]
+
+    # What other people do.
+
+    def put(self, key: str, data: bytes = b"text") -> None:
+        self.s3.put_object(self.bucket, key, io.BytesIO(data), len(data))
+
+    def remove(self, key: str) -> None:
+        self.s3.remove_object(self.bucket, key)
+
+    def tell(self, *names: str) -> None:
+        """A notification for each key, as the gateway leaves it."""
+        for key in names:
+            body = json.dumps({"bucket": self.bucket, "key": key, "event": "created"})
+            self.client.xadd(keys.EVENTS, {"source": "gateway", "body": body, "at": time.time()})
+
+    # What the triggers did.
+
+    def calls(self) -> list[Invocation]:
+        """Every invocation there is, oldest first."""
+        names = [name.decode().removeprefix(keys.invocation("")) for name in self.client.keys(keys.invocation("*"))]
+        found = [record for record in read_many(self.client, names).values() if record]
+        return sorted(found, key=lambda record: (record.created, record.arguments["objects"][0]["seq"]))
+
+    def changes(self) -> list[tuple[str, str]]:
+        """(event, key) of everything that was handed out, in the order of its seq."""
+        objects = [one for record in self.calls() for one in record.arguments["objects"]]
+        return [(one["event"], one["key"]) for one in sorted(objects, key=lambda one: one["seq"])]
+
+    def entry(self, key: str) -> Entry | None:
+        raw: Any = self.client.hget(self.watch.ledger, key)
+        return Entry.decode(raw) if raw else None
+
+    def state(self, key: str) -> str:
+        entry = self.entry(key)
+        return entry.state if entry else "absent"
+
+    # What a worker would do.
+
+    def end(self, record: Invocation, state: str = "succeeded", result: Any = None, error: Any = None) -> None:
+        name = keys.invocation(record.id)
+        fields: dict[str | bytes, bytes | float | int | str] = {"state": state, "result": json.dumps(result)}
+        if error:
+            fields["error"] = json.dumps(error)
+        self.client.hset(name, mapping=fields)
+        self.client.publish(keys.ENDED_CHANNEL, record.id)
+
+    def end_all(self) -> None:
+        """Succeed at everything that is queued."""
+        for record in self.calls():
+            if record.state == "queued":
+                self.end(record)
+
+    def finish(self, *names: str, state: str = "done") -> None:
+        """Succeed at everything until these keys have this state."""
+
+        def step() -> bool:
+            self.end_all()
+            return all(self.state(name) == state for name in names)
+
+        until(step)
+
+    @contextlib.contextmanager
+    def running(self, count: int = 1) -> Iterator[list[Triggers]]:
+        """Triggers in threads of the test's own process, after their first listing."""
+        services = [Triggers(self.client, MinioStore(self.store_settings), self.deployment) for _ in range(count)]
+        for service in services:
+            service.start()
+        try:
+            until(lambda: self.client.exists(keys.listing(self.watch.name, self.bucket)))
+            yield services
+        finally:
+            for service in services:
+                service.stop()
+                assert not service.failed.is_set()
+
+    def listed(self) -> float:
+        """When the newest complete listing ended."""
+        raw: Any = self.client.get(keys.listing(self.watch.name, self.bucket))
+        return float(json.loads(raw)["ended"]) if raw else 0.0
+
+    def settle_listing(self) -> None:
+        """Wait until two more listings are complete: whatever the first found has been seen by the second."""
+        for _ in range(2):
+            before = self.listed()
+            until(lambda before=before: self.listed() > before)
+
+    def process(self) -> subprocess.Popen[bytes]:
+        """A real `python -m triggers` for this project."""
+        batch = self.trigger.batch
+        (self.home / "functions").mkdir(exist_ok=True)
+        source = SAMPLES / "buckets" / "functions" / "objects.py"
+        (self.home / "functions" / "objects.py").write_text(source.read_text())
+        file = self.home / "functions.yaml"
+        trigger = {
+            "bucket": self.bucket,
+            "rescan": self.trigger.rescan,
+            "in_flight": self.trigger.in_flight,
+            "batch": {"max_items": batch.max_items, "window": batch.window},
+        }
+        file.write_text(
+            json.dumps(
+                {
+                    "version": 1,
+                    "queues": {"default": {}},
+                    "functions": {
+                        "note": {"handler": "functions/objects.py:note", "queue": "default", "triggers": [trigger]}
+                    },
+                }
+            )
+        )
+        store = self.store_settings
+        environ = environment(
+            self.broker_url,
+            {
+                "TUNDISH_FILE": str(file),
+                "TUNDISH_HOME": str(self.home / "state"),
+                "MINIO_ENDPOINT": store.endpoint,
+                "MINIO_ACCESS_KEY": store.access_key,
+                "MINIO_SECRET_KEY": store.secret_key,
+            },
+        )
+        return subprocess.Popen([sys.executable, "-m", "triggers"], env=environ, start_new_session=True)
+
+    @staticmethod
+    def end_process(process: subprocess.Popen[bytes]) -> int:
+        process.send_signal(signal.SIGTERM)
+        return process.wait(10)
