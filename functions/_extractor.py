@@ -68,12 +68,13 @@ class Extractor:
             try:
                 answer = self._ask({"data": data, "kind": kind, "cpu_seconds": int(timeout) + 1}, timeout)
             except TimeoutError as error:
-                self._end()
+                self._kill()
                 raise Unreadable(f"it took longer than {timeout:.0f} s to read", passing=True) from error
             except (OSError, EOFError) as error:
-                raise Unreadable(f"its parser {self._end()}") from error
+                end, passing = self._end()
+                raise Unreadable(f"its parser {end}", passing=passing) from error
             except BaseException:  # a time limit of the worker, for example: the child is in the middle of something
-                self._end()
+                self._kill()
                 raise
         if "error" in answer:
             raise Unreadable(answer["error"])
@@ -82,7 +83,7 @@ class Extractor:
     def close(self) -> None:
         """End the child."""
         with self._lock:
-            self._end()
+            self._kill()
 
     def forget(self) -> None:
         """In a forked copy of this process: let go of the child, which belongs to the original."""
@@ -108,13 +109,13 @@ class Extractor:
         return answer
 
     def _start(self) -> socket.socket:
-        self._end()
+        self._kill()
         ours, theirs = socket.socketpair()
         with theirs:
             # Its environment holds no credentials: what it reads comes from strangers.
             self._child = subprocess.Popen(
                 [sys.executable, "-P", str(_CHILD), str(self._memory)],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "LC_ALL": "C.UTF-8"},
@@ -122,24 +123,26 @@ class Extractor:
         self._connection = ours
         return ours
 
-    def _end(self) -> str:
-        """End the child and say how it had ended by itself, if it had."""
+    def _kill(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+        self._end()
+
+    def _end(self) -> tuple[str, bool]:
+        """End the child; says how it had ended by itself, and whether another try may go better."""
         if self._connection is not None:
             self._connection.close()
         child, self._child, self._connection = self._child, None, None
         if child is None:
-            return "could not be started"
+            return "could not be started", True
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(0.5)  # a broken connection comes a moment before the exit
         child.kill()
         code = child.wait()
         if code in (-signal.SIGXCPU, -signal.SIGKILL):
-            return "was stopped while it worked (out of processor time, or killed)"
-        if code < 0:
-            return (
-                f"crashed ({signal.Signals(-code).name}: damaged file, or over {self._memory // 2**20} MiB of memory)"
-            )
-        return f"ended unexpectedly (damaged file, or over {self._memory // 2**20} MiB of memory)"
+            return "was stopped while it worked (out of processor time, or killed)", True
+        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return f"crashed ({name}: damaged file, or over {self._memory // 2**20} MiB of memory)", False
 
 
 def _receive(connection: socket.socket, size: int, deadline: float) -> bytes:

@@ -33,7 +33,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
 _TITLE = re.compile(r"<title[^>]{0,200}>(.{0,1000}?)</title", re.IGNORECASE | re.DOTALL)
 _OFFICE_97 = bytes.fromhex("d0cf11e0a1b11ae1")
@@ -119,7 +119,7 @@ def _decode(name: str, data: bytes, declared: re.Match[bytes] | None = None) -> 
             text = data.decode(encoding)
         except UnicodeDecodeError:
             continue
-        if len(_CONTROL.findall(text)) * 200 > len(text):  # real text has almost none
+        if len(_CONTROL.findall(text)) > 1 + len(text) // 200:  # real text has almost none
             raise BadInput(f"{name} is not text: it holds binary data. Give the file the suffix of its real kind.")
         return _CONTROL.sub(" ", text)
     raise BadInput(f"{name} is marked as {marked} and is not: it is damaged. Save it again as UTF-8.")
@@ -153,5 +153,5 @@ def _reason(message: str, kind: str) -> str:
         return "it is protected by a password. Save it without one and upload it again."
     if "security limit" in lower:
         return "it unpacks to far more than it is worth, like a zip bomb. Save it again without the large parts."
-    detail = message.split("Parsing error: ")[-1].rstrip(".")
+    detail = message.rsplit("Parsing error: ", maxsplit=1)[-1].rstrip(".")
     return f"{detail}. Export it again as {kind.upper()} or as text."

@@ -20,9 +20,7 @@ from runtime.deployment import Deployment
 log = logging.getLogger("tundish.gateway")
 
 
-def create_app(
-    settings: Settings, deployment: Deployment, *, on_fatal: Callable[[], None] | None = None
-) -> Starlette:
+def create_app(settings: Settings, deployment: Deployment, *, on_fatal: Callable[[], None] | None = None) -> Starlette:
     """Build the application; it connects to nothing before its first request or its lifespan.
 
     `on_fatal` is called when a part that works beside the requests has died of a bug: a process that is half

@@ -54,7 +54,7 @@ async def json_object(request: Request, limit: int) -> dict[str, Any]:
     if not _JSON.fullmatch(content_type):
         refuse(
             415,
-            f"The body is {content_type or 'of no type'}; send a JSON object as application/json (curl --json '{{…}}').",
+            f"The body is {content_type or 'of no type'}; send a JSON object as application/json (curl --json).",
             headers={"Accept-Post": "application/json"},
         )
     try:

@@ -76,7 +76,7 @@ class Guard:
             return f"A request names exactly one Host; this one names {len(hosts)}."
         name = host_name(hosts[0])
         if name is None or not (is_loopback(name) or name == self._host):
-            return f"This gateway does not answer for the host {hosts[0]!r}. Call it by 127.0.0.1, localhost or its --host."
+            return f"This gateway does not answer for the host {hosts[0]!r}; call it by 127.0.0.1 or localhost."
         for origin in origins:
             if origin not in (f"http://{hosts[0]}", f"https://{hosts[0]}"):
                 return f"The page at {origin!r} may not call this gateway: only its own pages may."

@@ -18,9 +18,10 @@ from runtime.broker import connect_async
 from runtime.errors import TundishError
 
 if TYPE_CHECKING:
+    from runtime.index.reader import IndexReader, SearchResult
+
     from gateway.state import Gateway
     from runtime.context import IndexVersion, Vectors
-    from runtime.index.reader import IndexReader, SearchResult
 
 DEFAULT = "default"
 POLL_SECONDS = 5.0
@@ -122,7 +123,9 @@ class Indexes:
             return (version.generation if version else 0) < self._announced.get(index, 0)
         except (TundishError, OSError, ValueError) as error:
             if self._troubles.get(index) != str(error):  # once, not every five seconds
-                log.error("index %s: the newest version cannot be loaded, the one before still answers: %s", index, error)
+                log.error(
+                    "index %s: the newest version cannot be loaded, the one before still answers: %s", index, error
+                )
             self._troubles[index] = str(error)
             return False
 

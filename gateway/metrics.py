@@ -78,18 +78,18 @@ class Snapshot:
     indexes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def collect(self) -> Iterator[Metric]:
-        yield _gauge("tundish_broker_up", "Whether the broker answered this scrape.", (), {(): int(self.up)})
+        yield GaugeMetricFamily("tundish_broker_up", "Whether the broker answered this scrape.", value=int(self.up))
         texts = {
             "celery_queue_depth": ("Messages that wait, over all priorities.", "queue_name", self.depths),
             "tundish_processes": ("Live processes that are ready.", "kind", self.processes),
             "tundish_invocations": ("Invocations that have not ended.", "state", self.waiting),
         }
         for name, (text, label, values) in texts.items():
-            yield _gauge(name, text, (label,), {(key,): value for key, value in values.items()})
-        generations = {(name,): generation for name, (generation, _) in self.indexes.items()}
-        vectors = {(name,): count for name, (_, count) in self.indexes.items()}
-        yield _gauge("celery_faiss_index_version", "Generation that this gateway answers from.", ("index",), generations)
-        yield _gauge("tundish_index_vectors", "Vectors in that generation.", ("index",), vectors)
+            yield _gauge(name, text, label, values)
+        generations = {name: generation for name, (generation, _) in self.indexes.items()}
+        vectors = {name: count for name, (_, count) in self.indexes.items()}
+        yield _gauge("celery_faiss_index_version", "Generation that this gateway answers from.", "index", generations)
+        yield _gauge("tundish_index_vectors", "Vectors in that generation.", "index", vectors)
         totals = CounterMetricFamily("celery_tasks", "Invocations that ended.", labels=("task_name", "status"))
         for (function, state), count in self.totals.items():
             totals.add_metric((function, state), count)
@@ -100,7 +100,7 @@ async def metrics(request: Request) -> Response:
     """A broker that is away leaves its part out and shows in `tundish_broker_up`."""
     gateway: Gateway = request.app.state.gateway
     registry = CollectorRegistry()
-    registry.register(await snapshot(gateway))  # type: ignore[arg-type]
+    registry.register(await snapshot(gateway))
     text = generate_latest(gateway.requests.registry) + generate_latest(registry)
     return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"})
 
@@ -150,8 +150,8 @@ def _totals(fields: Mapping[bytes, bytes]) -> dict[tuple[str, str], int]:
     return found
 
 
-def _gauge(name: str, text: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], int]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, text, labels=labels)
+def _gauge(name: str, text: str, label: str, values: Mapping[str, int]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=(label,))
     for found, value in values.items():
-        family.add_metric(found, value)
+        family.add_metric((found,), value)
     return family

@@ -99,7 +99,8 @@ async def _vector(gateway: state.Gateway, query: Query) -> Vectors:
     import numpy as np
 
     if query.q is not None:
-        return (await gateway.embedder.embed([query.q]))[0]
+        embedded: Vectors = (await gateway.embedder.embed([query.q]))[0]
+        return embedded
     vector = np.asarray(query.vector, dtype=np.float64)
     largest = float(np.abs(vector).max())
     if not largest:

@@ -11,7 +11,6 @@ import socket
 import sys
 import threading
 from collections.abc import Mapping
-from types import FrameType
 
 import uvicorn
 
@@ -54,6 +53,8 @@ class Server(uvicorn.Server):
 def main(environ: Mapping[str, str]) -> int:
     """Serve until SIGTERM or SIGINT. Exit code 2 where the settings or the address cannot be used."""
     leash.hold(environ)
+    reload_asked = threading.Event()
+    signal.signal(signal.SIGHUP, lambda *_: reload_asked.set())
     try:
         settings = load_settings(environ)
         logs.setup("gateway", settings.log_level)
@@ -76,8 +77,7 @@ def main(environ: Mapping[str, str]) -> int:
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    reloader = _Reloader(gateway, environ)
-    signal.signal(signal.SIGHUP, reloader.wake)
+    threading.Thread(target=_reload, args=(reload_asked, gateway, environ), name="reloader", daemon=True).start()
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises a signal that it caught once more when it has stopped: then there is nothing left to do.
         signal.signal(number, lambda *_: None)
@@ -116,24 +116,13 @@ def listen(settings: Settings) -> socket.socket:
     return sock
 
 
-class _Reloader:
-    """Reads settings and functions again on SIGHUP, beside the requests; what cannot be read leaves all as it is."""
-
-    def __init__(self, gateway: Gateway, environ: Mapping[str, str]) -> None:
-        self._gateway, self._environ = gateway, environ
-        self._asked = threading.Event()
-        threading.Thread(target=self._run, name="reloader", daemon=True).start()
-
-    def wake(self, _: int, __: FrameType | None) -> None:
-        self._asked.set()
-
-    def _run(self) -> None:
-        while self._asked.wait():
-            self._asked.clear()
-            try:
-                settings = load_settings(self._environ)
-                self._gateway.adopt(load_deployment(settings, self._environ))
-            except TundishError as error:
-                log.error("the functions served stay as they were: %s", error)
-            else:
-                log.info("%d functions are served now", len(self._gateway.deployment.functions))
+def _reload(asked: threading.Event, gateway: Gateway, environ: Mapping[str, str]) -> None:
+    """Read settings and functions again whenever asked, beside the requests; what cannot be read changes nothing."""
+    while asked.wait():
+        asked.clear()
+        try:
+            gateway.adopt(load_deployment(load_settings(environ), environ))
+        except TundishError as error:
+            log.error("the functions served stay as they were: %s", error)
+        else:
+            log.info("%d functions are served now", len(gateway.deployment.functions))

@@ -60,7 +60,9 @@ def load(
     sources: dict[Path_, str] = {}
     reader = Environment({**_running(home), **environ}, problems, sources)
     connections = connect(reader)
-    flags = {"host": host, "port": port, **reader.overrides()}
+    flags = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    values = {**reader.overrides(), **flags}
+    sources.update({(name,): f"--{name}" for name in flags})
     project = None
     if content is not None:
         bucket = connections["store"].bucket
@@ -72,11 +74,10 @@ def load(
                 problems.append(Problem(show(path), message, text.line(path), file.name))
 
         check(content, file.parent, bucket, report)
-        if not problems:
+        if all(problem.file == "environment" for problem in problems):
             project = Resolver(content, text, file, reader, sources).project()
     if problems or project is None:
         raise ConfigError(sorted(problems, key=lambda problem: (problem.line or 0, problem.path)))
-    values = {key: value for key, value in flags.items() if value is not None}
     return Loaded(Settings(project=project, file=file, home=home, **connections, **values), sources)
 
 

@@ -167,6 +167,14 @@ class Index(Protocol):
         """Write `vectors.npy`, then `rows.msgpack` (the commit), once. Returns the batch's path in the store."""
         ...
 
+    def text_versions(self, index: str, ids: Sequence[str]) -> dict[str, tuple[str, int]]:
+        """The newest written version, (etag, seq), of documents by id: `bucket/key`, or `/id` of a text."""
+        ...
+
+    def set_text_versions(self, index: str, versions: Mapping[str, tuple[str, int]]) -> None:
+        """Note the newest versions, (etag, seq) by id; an entry with a higher seq stays."""
+        ...
+
     def build(self, index: str) -> BuildReport:
         """Publish a version that holds every committed batch, if there is anything new."""
         ...

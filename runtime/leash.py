@@ -33,17 +33,27 @@ def _watch(fd: int, end: Callable[[], None]) -> None:
         with contextlib.suppress(OSError):
             while os.read(fd, 1):  # nothing is ever written
                 pass
+        _execute_later()
         end()
-        threading.Event().wait(GRACE_SECONDS)
-        _kill_group()
 
     threading.Thread(target=wait, name="leash", daemon=True).start()
 
 
-def _kill_group() -> None:
-    if os.getpgrp() == os.getpid():  # a group of our own: nobody else is in it
-        os.killpg(0, signal.SIGKILL)
-    os.kill(os.getpid(), signal.SIGKILL)
+def _execute_later() -> None:
+    """Have the rest of this process's group killed when the process has ended, or when its grace is over.
+
+    This process may end before those that it started: somebody outside of the group has to look after them.
+    """
+    pid = os.getpid()
+    if os.getpgrp() != pid:  # not a group of our own
+        return
+    script = (
+        f'n=0; while [ "$n" -lt {int(GRACE_SECONDS * 10)} ] && kill -0 {pid} 2>/dev/null; '
+        f"do sleep 0.1; n=$((n+1)); done; kill -9 -- -{pid} 2>/dev/null"
+    )
+    quiet = subprocess.DEVNULL
+    with contextlib.suppress(OSError):
+        subprocess.Popen(["/bin/sh", "-c", script], stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
 
 
 def _dying_with_parent() -> Callable[[], None] | None:

@@ -99,6 +99,16 @@ class MinioStore:
         with translated(self._settings.endpoint, bucket, key):
             return self._execute("GET", bucket, key, preload_content=False)
 
+    def download(self, bucket: str, key: str, file: BinaryIO) -> None:
+        """Write an object's bytes to a file, without holding them in memory."""
+        response = self.stream(bucket, key)
+        with translated(self._settings.endpoint, bucket, key):
+            try:
+                for chunk in response.stream(2**20, decode_content=False):
+                    file.write(chunk)
+            finally:
+                response.release_conn()
+
     def list(
         self, bucket: str, prefix: str = "", *, start_after: str = "", page: int = PAGE
     ) -> Iterator[ObjectInfo]:

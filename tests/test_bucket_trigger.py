@@ -335,7 +335,7 @@ def test_killed_processes_lose_nothing_and_double_nothing(build: Any) -> None:
                 house.put(name)
                 house.tell(name)
             # Killed somewhere between reading, claiming, settling and acknowledging.
-            until(lambda round_=round_: len(house.changes()) > round_ * 15)
+            until(lambda round_=round_: house.end_all() or len(house.changes()) > round_ * 15)
         finally:
             kill(process)
     process = house.process()

@@ -41,9 +41,7 @@ class House:
     trigger: BucketTrigger
 
     @classmethod
-    def build(
-        cls, client: redis.Redis, broker_url: str, store: StoreSettings, home: Path, **options: Any
-    ) -> House:
+    def build(cls, client: redis.Redis, broker_url: str, store: StoreSettings, home: Path, **options: Any) -> House:
         options.setdefault("rescan", 3600.0)
         options.setdefault("batch", Batch(max_items=8, window=0.05))
         bucket = f"b-{uuid.uuid4().hex[:12]}"
@@ -124,9 +122,9 @@ class House:
         self.client.publish(keys.ENDED_CHANNEL, record.id)
 
     def end_all(self) -> None:
-        """Succeed at everything that is queued."""
+        """Succeed at everything that has not ended."""
         for record in self.calls():
-            if record.state == "queued":
+            if not record.terminal:
                 self.end(record)
 
     def finish(self, *names: str, state: str = "done") -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -39,17 +42,24 @@ def show(house: House, folders: list[Path]) -> bool:
     console.plain(
         f"{good} of {len(files)} documents are searchable, {time.monotonic() - began:.1f} s after the first upload."
     )
-    console.plain(f"$ tundish search '{QUESTION}'")
+    console.plain(f"$ {_command()} search '{QUESTION}'")
     for line in lines(answer):
         console.plain(f"  {line}")
     console.plain()
     console.plain(f"Dashboard: {url}/")
     console.plain("Try next, in another terminal:")
     for command in (
-        "tundish put README.md && tundish search 'what does Tundish run on?'",
-        f"curl '{url}/search?q=which+keys+does+functions.yaml+know&k=3'",
-        "tundish invoke stats",
+        f"{_command()} put README.md",
+        f"{_command()} invoke stats",
+        f"curl '{url}/search?q=which+keys+does+a+bucket+trigger+have&k=3'",
     ):
         console.plain(f"  {command}")
     console.plain()
     return bool(answer["results"]) and good == len(files)
+
+
+def _command() -> str:
+    """`tundish` as it can be typed in this folder."""
+    if shutil.which("tundish"):
+        return "tundish"
+    return os.path.relpath(Path(sys.executable).parent / "tundish")

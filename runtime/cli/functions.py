@@ -99,27 +99,23 @@ def _one(environ: Mapping[str, str], name: str) -> dict[str, Any]:
     try:
         found: dict[str, Any] = find(environ).get(f"/functions/{quote(name, safe='')}")
     except Unreachable:
-        found = _described(environ).one(name)
+        from runtime.cli.described import Described
+
+        found = Described(environ).one(name)
     return found
 
 
 def _all(environ: Mapping[str, str]) -> list[dict[str, Any]]:
-    from runtime.cli.client import Refused, Unreachable, find
+    from runtime.cli.client import Unreachable, find
 
     try:
         client = find(environ)
         names = [found["name"] for found in client.get("/functions")["functions"]]
         return [client.get(f"/functions/{quote(name, safe='')}") for name in names]
     except Unreachable:
-        return _described(environ).all()
-    except Refused as error:
-        raise error
+        from runtime.cli.described import Described
 
-
-def _described(environ: Mapping[str, str]) -> Any:
-    from runtime.cli.described import Described
-
-    return Described(environ)
+        return Described(environ).all()
 
 
 def _row(found: Mapping[str, Any]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from runtime.config import Settings
     from runtime.house import House
 
 
@@ -59,7 +60,7 @@ def up(
 
             Reloader(running).watch()
 
-    def load() -> house.Settings:
+    def load() -> Settings:
         return load_settings(environ, file=file, home=home, host=host, port=port)
 
     sys.exit(house.run(load, home, environ, console, then))

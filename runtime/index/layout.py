@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
 from runtime.context import Store
 from runtime.errors import BadInput
@@ -20,9 +20,7 @@ class BulkStore(Store, Protocol):
         self, bucket: str, key: str, data: BinaryIO, length: int | None = None, content_type: str = ""
     ) -> str: ...
 
-    def stream(self, bucket: str, key: str) -> Any:
-        """An open urllib3 response."""
-        ...
+    def download(self, bucket: str, key: str, file: BinaryIO) -> None: ...
 
 
 def check_name(index: str) -> str:

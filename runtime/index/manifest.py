@@ -9,10 +9,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 from runtime.context import IndexVersion, ObjectInfo, Store
-from runtime.errors import CorruptSegment, ObjectMissing, PreconditionFailed
+from runtime.errors import BadInput, CorruptSegment, ObjectMissing, PreconditionFailed
 from runtime.index import layout
 
 
@@ -55,6 +55,8 @@ class Manifest:
     held: bool = False
     previous: str | None = None
     """The sha256 of the manifest that this one was built on."""
+    digest: str = ""
+    """The sha256 of the stored bytes where this was read from the store; not part of them."""
 
     @property
     def vectors(self) -> int:
@@ -70,7 +72,7 @@ class Manifest:
 
     @property
     def sha256(self) -> str:
-        return sha256(encode(self)).hexdigest()
+        return self.digest or sha256(encode(self)).hexdigest()
 
     @property
     def version(self) -> str:
@@ -91,24 +93,31 @@ class Manifest:
         )
 
 
+Part = TypeVar("Part", Manifest, SegmentRef, Skipped)
+
+
 def encode(manifest: Manifest) -> bytes:
-    return json.dumps({"format": 1, **asdict(manifest)}, sort_keys=True, indent=1).encode()
+    fields = asdict(manifest)
+    del fields["digest"]
+    return json.dumps({"format": 1, **fields}, sort_keys=True, indent=1).encode()
 
 
 def decode(path: str, data: bytes) -> Manifest:
-    """Raises CorruptSegment. A manifest that another release wrote is not rewritten: its bytes are its identity."""
+    """Raises CorruptSegment. Fields that a later release added are left out; the bytes stay its identity."""
     try:
-        fields: dict[str, Any] = json.loads(data)
-        if fields.pop("format") != 1:
+        stored: dict[str, Any] = json.loads(data)
+        if stored.pop("format") != 1:
             raise ValueError("it has another format")
-        fields["segments"] = tuple(SegmentRef(**ref) for ref in fields["segments"])
-        fields["skipped"] = tuple(Skipped(**skip) for skip in fields["skipped"])
-        manifest = Manifest(**fields)
+        stored["segments"] = tuple(_known(SegmentRef, ref) for ref in stored["segments"])
+        stored["skipped"] = tuple(_known(Skipped, skip) for skip in stored["skipped"])
+        stored["digest"] = sha256(data).hexdigest()
+        return _known(Manifest, stored)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CorruptSegment(f"{path} is not a manifest that this release can read: {error}.") from error
-    if encode(manifest) != data:
-        raise CorruptSegment(f"{path} was changed after it was written.")
-    return manifest
+
+
+def _known(kind: type[Part], stored: dict[str, Any]) -> Part:
+    return kind(**{name: value for name, value in stored.items() if name in kind.__dataclass_fields__})
 
 
 def read(store: Store, index: str, generation: int) -> Manifest:
@@ -173,5 +182,5 @@ def _hint(store: Store, index: str) -> int:
     try:
         found = json.loads(store.get(store.bucket, layout.latest(index), limit=65_536).data)
         return int(found["generation"])
-    except (ObjectMissing, ValueError, TypeError, KeyError):
+    except (ObjectMissing, BadInput, ValueError, TypeError, KeyError):
         return 0

@@ -1,0 +1,137 @@
+"""What goes into one batch: texts and objects with the content that was really read, and the batch's name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from runtime.context import Document, Index, ObjectEvent, Store
+from runtime.errors import BadInput, ObjectMissing
+
+OBJECT_LIMIT = 64 * 2**20
+"""Bytes of the largest object that is read."""
+
+BATCH_LIMIT = 256 * 2**20
+"""Bytes of all objects of a batch: they are held in memory until the batch is written."""
+
+
+@dataclass(slots=True)
+class Member:
+    """One document of a batch. `op` is what its change asks for; `problem` says why it cannot be indexed.
+
+    `fresh` is a sequence number reserved before the content was read, `given` the one that the event brought.
+    """
+
+    bucket: str
+    key: str
+    fresh: int
+    given: int | None = None
+    etag: str = ""
+    op: Literal["put", "delete"] = "put"
+    source: Document | ObjectEvent | None = None
+    data: bytes = b""
+    text: str | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+    problem: str = ""
+
+    @property
+    def place(self) -> tuple[str, str]:
+        return self.bucket, self.key
+
+    @property
+    def id(self) -> str:
+        """The document's name in `Index.text_versions`; no bucket has a slash in its name."""
+        return f"{self.bucket}/{self.key}"
+
+    @property
+    def name(self) -> str:
+        """The document as people know it."""
+        return self.id if self.bucket else f"document {self.key}"
+
+    @property
+    def seq(self) -> int:
+        return self.fresh if self.given is None else self.given
+
+
+def gather(
+    documents: Iterable[Document], objects: Iterable[ObjectEvent], index: str, indexes: Index, store: Store
+) -> list[Member]:
+    """Read every member once. Of several changes of one key the last counts. Raises StoreDown and StoreDenied."""
+    texts = {_text_key(document): document for document in documents}
+    events: dict[tuple[str, str], ObjectEvent] = {}
+    for event in objects:
+        known = events.get((event.bucket, event.key))
+        if known is None or (event.seq or 0) >= (known.seq or 0):
+            events[event.bucket, event.key] = event
+    count = len(texts) + len(events)
+    if not count:
+        raise BadInput("There is nothing to embed: give 'documents' (texts) or 'objects' (bucket and key).")
+    # Reserved before anything is read: what is read is then never older than its number says.
+    numbers = iter(range(first := indexes.next_seq(index, count), first + count))
+    members = [_of_text(key, document, next(numbers)) for key, document in texts.items()]
+    size = 0
+    for event in events.values():
+        member = _of_object(event, next(numbers), store)
+        size += len(member.data)
+        if size > BATCH_LIMIT:
+            raise BadInput(f"The objects are over {BATCH_LIMIT // 2**20} MiB together. Send fewer at once.")
+        members.append(member)
+    return members
+
+
+def batch_id(index: str, members: Sequence[Member], *versions: str) -> str:
+    """The name of a batch: the same content through the same `versions` of model and code has the same name."""
+    content = sorted((m.bucket, m.key, m.etag, m.op, m.problem if m.op == "delete" else "") for m in members)
+    return hashlib.sha256(json.dumps([index, versions, content]).encode()).hexdigest()
+
+
+def again_id(base: str, seqs: Iterable[tuple[str, str, int]]) -> str:
+    """The name of a batch that repeats `base` with other sequence numbers (bucket, key, seq)."""
+    return hashlib.sha256(json.dumps([base, sorted(seqs)]).encode()).hexdigest()
+
+
+def _sha(text: str) -> str:
+    # A lone surrogate cannot be UTF-8; it may come in by JSON and must not break the hash.
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _text_key(document: Document) -> str:
+    return document.id or _sha(document.text)[:32]
+
+
+def _of_text(key: str, document: Document, fresh: int) -> Member:
+    text = document.text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    member = Member("", key, fresh, etag=_sha(document.text), source=document, text=text, meta=dict(document.meta))
+    if not text.strip():
+        member.problem = f"{member.name} has no text in it: there is nothing to index. Send it with its text."
+    return member
+
+
+def _of_object(event: ObjectEvent, fresh: int, store: Store) -> Member:
+    member = Member(event.bucket, event.key, fresh, event.seq, source=event)
+    if event.event == "removed" and event.seq is not None:
+        member.op = "delete"
+        return member
+    try:
+        found = store.get(event.bucket, event.key, limit=OBJECT_LIMIT)
+        member.data, member.etag = found.data, found.etag
+        if found.content_type:
+            member.meta["content_type"] = found.content_type
+    except ObjectMissing:
+        _missing(member, event)
+    except BadInput as error:  # too large
+        try:
+            member.etag, member.problem = store.head(event.bucket, event.key).etag, str(error)
+        except ObjectMissing:
+            _missing(member, event)
+    return member
+
+
+def _missing(member: Member, event: ObjectEvent) -> None:
+    """Gone by now. A trigger knows how that happens; a person who named the key is told."""
+    member.op = "delete"
+    if event.seq is None and event.event == "created":
+        member.problem = f"There is no object {event.key} in the bucket {event.bucket}. Check both names."

@@ -1,0 +1,160 @@
+"""A segment: an immutable part of an index. A folder of files that are mapped, never loaded.
+
+| file | content |
+|---|---|
+| index.faiss | the vectors; row i of the segment is vector i |
+| rows.bin, offsets.npy | row i is the msgpack list between offsets i and i+1 (uint64, n+1 of them) |
+| docs.npy | the table of documents (docs.py); rows of a document are neighbours |
+| meta.json | counts, batches, hashes of the other files; its own sha256 names the segment |
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Any
+
+import faiss
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.context import Vectors
+from runtime.errors import CorruptSegment
+from runtime.index.docs import DELETE, DOCS, Docs, Positions
+
+META, INDEX, ROWS, OFFSETS, TABLE = "meta.json", "index.faiss", "rows.bin", "offsets.npy", "docs.npy"
+ROW_FIELDS = ("bucket", "key", "etag", "seq", "tenant", "chunk", "start", "end", "text", "meta")
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What a segment says of itself. `batches` are (id, etag of the commit); `files` are name → (sha256, bytes)."""
+
+    dimensions: int
+    vectors: int
+    documents: int
+    model: str
+    faiss: str
+    created: float
+    builder: str
+    max_seq: int
+    batches: list[tuple[str, str]]
+    files: dict[str, tuple[str, int]]
+    kind: str = "flat"
+
+    @property
+    def bytes(self) -> int:
+        return sum(size for _, size in self.files.values())
+
+    @property
+    def usable(self) -> bool:
+        """FAISS files are not always portable: minor releases changed them before."""
+        return _release(self.faiss) == _release(faiss.__version__)
+
+
+def encode_meta(meta: Meta) -> bytes:
+    return json.dumps({"format": 1, **asdict(meta)}, sort_keys=True, indent=1).encode()
+
+
+def decode_meta(sha: str, data: bytes) -> Meta:
+    """Raises CorruptSegment unless `data` is what the segment is named after."""
+    if sha256(data).hexdigest() != sha:
+        raise CorruptSegment(f"Segment {sha[:12]}: {META} does not match its hash.")
+    fields: dict[str, Any] = json.loads(data)
+    if fields.pop("format") != 1:
+        raise CorruptSegment(f"Segment {sha[:12]} has a format that this release cannot read.")
+    fields["batches"] = [(batch_id, etag) for batch_id, etag in fields["batches"]]
+    fields["files"] = {name: (digest, size) for name, (digest, size) in fields["files"].items()}
+    return Meta(**{name: value for name, value in fields.items() if name in Meta.__dataclass_fields__})
+
+
+def digests(folder: Path, names: list[str]) -> dict[str, tuple[str, int]]:
+    """The sha256 and the size of each file. Reading them also brings them into the page cache."""
+    found = {}
+    for name in names:
+        with (folder / name).open("rb") as file:
+            digest = file_digest(file, "sha256").hexdigest()
+            found[name] = (digest, file.tell())
+    return found
+
+
+def load_docs(folder: Path) -> Docs:
+    """The table of documents, mapped read-only."""
+    docs: Docs = np.load(folder / TABLE, mmap_mode="r", allow_pickle=False)
+    if docs.dtype != DOCS:
+        raise CorruptSegment(f"{folder.name[:12]}/{TABLE} has other columns than this release knows.")
+    return docs
+
+
+class Segment:
+    """An opened segment. Searching is safe from many threads; nothing is ever changed."""
+
+    def __init__(self, folder: Path, sha: str, meta: Meta) -> None:
+        if not meta.usable:
+            raise CorruptSegment(
+                f"Segment {sha[:12]} was written by FAISS {meta.faiss}; this is {faiss.__version__}. "
+                "Run build_index: it builds the index anew from the stored batches."
+            )
+        self.sha, self.meta = sha, meta
+        self.docs = load_docs(folder)
+        self._offsets: NDArray[np.uint64] = np.load(folder / OFFSETS, mmap_mode="r", allow_pickle=False)
+        self._rows = mapped(folder / ROWS)
+        try:
+            self._index = faiss.read_index(str(folder / INDEX), faiss.IO_FLAG_MMAP_IFC)
+        except RuntimeError as error:  # what every C++ exception of FAISS becomes
+            raise CorruptSegment(f"Segment {sha[:12]}: FAISS cannot read {INDEX}: {error}") from error
+        self._check()
+
+    def __len__(self) -> int:
+        return self.meta.vectors
+
+    def row(self, position: int) -> bytes:
+        return bytes(self._rows[int(self._offsets[position]) : int(self._offsets[position + 1])])
+
+    def fields(self, position: int) -> dict[str, Any]:
+        """A row by the names of ROW_FIELDS."""
+        return dict(zip(ROW_FIELDS, msgpack.unpackb(self.row(position)), strict=True))
+
+    def vectors(self, positions: Positions) -> Vectors:
+        return np.ascontiguousarray(self._all()[positions])
+
+    def search(self, query: Vectors, k: int, selector: Any = None) -> tuple[Vectors, Positions]:
+        """Scores and row numbers of the best k rows for one query of shape (1, dimensions), best first."""
+        parameters = faiss.SearchParameters(sel=selector) if selector is not None else None
+        scores, labels = self._index.search(query, min(k, len(self)), params=parameters)
+        found = labels[0] >= 0
+        return scores[0][found], labels[0][found]
+
+    def _all(self) -> Vectors:
+        shape = (len(self), self.meta.dimensions)
+        if not len(self):
+            return np.empty(shape, np.float32)
+        flat: Vectors = faiss.rev_swig_ptr(self._index.get_xb(), shape[0] * shape[1])
+        return flat.reshape(shape)
+
+    def _check(self) -> None:
+        """The parts agree with each other. Their hashes are checked when they are fetched."""
+        count = len(self)
+        held = int(self.docs["count"].sum(dtype=np.int64)) if len(self.docs) else 0
+        deletes = self.docs["op"] == DELETE
+        facts = {
+            "vectors": self._index.ntotal == count,
+            "dimensions": not count or self._index.d == self.meta.dimensions,
+            "offsets": len(self._offsets) == count + 1 and int(self._offsets[-1]) == len(self._rows),
+            "documents": len(self.docs) == self.meta.documents and held == count and not self.docs["count"][deletes].any(),
+        }
+        wrong = [name for name, right in facts.items() if not right]
+        if wrong:
+            raise CorruptSegment(f"Segment {self.sha[:12]}: the {', '.join(wrong)} do not agree with {META}.")
+
+
+def mapped(path: Path) -> Any:
+    """The bytes of a file, mapped read-only; an empty file cannot be mapped."""
+    return np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
+
+
+def _release(version: str) -> list[str]:
+    return version.split(".")[:2]

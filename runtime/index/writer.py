@@ -1,0 +1,212 @@
+"""Building: new batches become one small segment and tombstones over the older ones; a manifest commits both.
+
+Everything is uploaded before the manifest is created, so a build that dies leaves nothing that a reader sees.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+
+import faiss
+import numpy as np
+import redis
+
+from runtime.context import BuildReport
+from runtime.errors import CorruptSegment, ObjectMissing, PreconditionFailed, Retry
+from runtime.index import layout, manifest, segment_write
+from runtime.index.cache import SegmentCache
+from runtime.index.docs import DELETE, PUT, Docs, Positions
+from runtime.index.intake import Intake, gather
+from runtime.index.layout import BulkStore
+from runtime.index.lease import BuildLease
+from runtime.index.manifest import Manifest, SegmentRef
+from runtime.index.plan import Old, merges, settle, survivors
+from runtime.index.segment import META, TABLE, Meta, load_docs
+from runtime.index.segment_write import Part
+from runtime.index.spool import Spool
+
+ATTEMPTS = 5
+log = logging.getLogger("tundish.index")
+
+
+@dataclass(slots=True)
+class Base:
+    """The version that is built upon: its manifest and its segments, as far as this FAISS can use them."""
+
+    manifest: Manifest | None
+    refs: list[SegmentRef]
+    metas: list[Meta]
+    old: list[Old]
+    warnings: list[str]
+
+
+class Builder:
+    """Builds indexes of one store. Builders on several hosts may work at once: none loses another's work."""
+
+    def __init__(self, store: BulkStore, client: redis.Redis, cache: SegmentCache) -> None:
+        self._store, self._client, self._cache = store, client, cache
+
+    def build(self, index: str) -> tuple[BuildReport, Manifest | None]:
+        """Publish what is new. Returns the report and the manifest that is current afterwards."""
+        faiss.omp_set_num_threads(1)  # a pool of threads must not be started in a forked worker
+        with BuildLease(self._client, index) as lease:
+            for _ in range(ATTEMPTS):
+                try:
+                    with self._cache.workspace() as folder, Spool(folder) as spool:
+                        return self._attempt(index, folder, spool, lease)
+                except PreconditionFailed:
+                    log.info("index %s: another builder published first; building again on its version", index)
+        raise Retry(f"Other builders of index {index!r} were faster {ATTEMPTS} times. Build it again.", after=1.0)
+
+    def _attempt(
+        self, index: str, folder: Path, spool: Spool, lease: BuildLease
+    ) -> tuple[BuildReport, Manifest | None]:
+        current = manifest.newest(self._store, index)
+        if current and current.held:
+            warning = f"Index {index!r} is held at generation {current.generation} by a rollback; release it to build."
+            return _report(index, current, (warning,)), current
+        base = self._base(index, current)
+        if current:
+            spool.dimensions, spool.model = current.dimensions, current.model
+        included = {batch for meta in base.metas for batch in meta.batches}
+        intake = gather(
+            self._store,
+            index,
+            spool,
+            included=included,
+            skipped=current.skipped if current else (),
+            renew=lease.renew,
+        )
+        new = settle(base.old, spool.docs())
+        warnings = (*base.warnings, *intake.warnings)
+        if not len(new):
+            return _report(index, current, warnings), current
+        lease.renew()
+        refs, max_seq = self._write(index, folder, spool, base, new, intake)
+        made = Manifest(
+            index=index,
+            generation=0,
+            created=time.time(),
+            builder=uuid.uuid4().hex,
+            dimensions=spool.dimensions,
+            model=spool.model,
+            faiss=faiss.__version__,
+            max_seq=max(max_seq, current.max_seq if current else 0),
+            segments=tuple(refs),
+            skipped=tuple(intake.skipped),
+        )
+        made = manifest.successor(current, made)
+        manifest.commit(self._store, made)
+        manifest.write_hint(self._store, made)
+        self._cache.trim({name for ref in refs for name in (ref.segment, ref.tombstones) if name})
+        report = _report(index, made, warnings)
+        return replace(report, published=True, batches=len(spool.batches)), made
+
+    def _base(self, index: str, current: Manifest | None) -> Base:
+        base = Base(current, [], [], [], [])
+        refs = current.segments if current else ()
+        metas = [self._cache.meta(index, ref.segment) for ref in refs]
+        if all(meta.usable for meta in metas):
+            base.refs, base.metas = list(refs), metas
+            base.old = [self._old(index, ref) for ref in refs]
+        else:
+            found = sorted({meta.faiss for meta in metas})
+            base.warnings.append(
+                f"Index {index!r} was written by FAISS {', '.join(found)}; this is {faiss.__version__}. "
+                "It is built anew from the stored batches."
+            )
+        return base
+
+    def _old(self, index: str, ref: SegmentRef) -> Old:
+        docs = load_docs(self._cache.folder(index, ref.segment, (TABLE,)))
+        dead = np.zeros(ref.vectors, bool)
+        if ref.tombstones:
+            bits = self._cache.tombstones(index, ref.tombstones, ref.vectors)
+            dead = np.unpackbits(bits, count=ref.vectors, bitorder="little").astype(bool)
+        return Old(docs, dead)
+
+    def _write(
+        self, index: str, folder: Path, spool: Spool, base: Base, new: Docs, intake: Intake
+    ) -> tuple[list[SegmentRef], int]:
+        """The segments of the new version; everything they need is in the store afterwards."""
+        if merges(base.old, new):
+            parts, batches = self._merged(index, spool, base, new, intake)
+            kept: list[SegmentRef] = []
+        else:
+            parts, batches = [Part(spool, new)], spool.batches
+            kept = [
+                self._kept(index, ref, old, meta)
+                for ref, old, meta in zip(base.refs, base.old, base.metas, strict=True)
+            ]
+        target = folder / "segment"
+        target.mkdir()
+        sha, meta = segment_write.write(
+            target, parts, dimensions=spool.dimensions, model=spool.model, builder=uuid.uuid4().hex, batches=batches
+        )
+        segment_write.verify(target, sha, meta, parts)
+        self._upload(index, target, sha, meta)
+        self._cache.adopt(target, sha)
+        documents = sum(int((part.docs["op"] == PUT).sum()) for part in parts)
+        ref = SegmentRef(sha, None, meta.vectors, meta.vectors, documents, meta.bytes)
+        return [*kept, ref], meta.max_seq
+
+    def _merged(
+        self, index: str, spool: Spool, base: Base, new: Docs, intake: Intake
+    ) -> tuple[list[Part], list[tuple[str, str]]]:
+        """Everything in one segment. Batches that are no longer stored are forgotten, unless rows name them."""
+        *tables, last = survivors(base.old, new)
+        parts: list[Part] = []
+        batches: list[tuple[str, str]] = []
+        for ref, meta, docs in zip(base.refs, base.metas, tables, strict=True):
+            needed = np.zeros(len(meta.batches), bool)
+            needed[docs["batch"]] = True
+            remembered = [
+                number for number, batch in enumerate(meta.batches) if needed[number] or batch in intake.present
+            ]
+            source = self._cache.open(index, ref.segment)
+            parts.append(Part(source, _renumbered(docs, remembered, len(batches), len(meta.batches))))
+            batches += [meta.batches[number] for number in remembered]
+        parts.append(Part(spool, _renumbered(last, list(range(len(spool.batches))), len(batches), len(spool.batches))))
+        return parts, batches + spool.batches
+
+    def _kept(self, index: str, ref: SegmentRef, old: Old, meta: Meta) -> SegmentRef:
+        """An old segment with the tombstones it has now."""
+        if not old.changed:
+            return ref
+        bits = np.packbits(old.dead, bitorder="little").tobytes()
+        name = sha256(bits).hexdigest()
+        self._store.put(self._store.bucket, layout.tombstones(index) + name, bits)
+        return SegmentRef(ref.segment, name, ref.vectors, old.live, old.live_documents, meta.bytes)
+
+    def _upload(self, index: str, folder: Path, sha: str, meta: Meta) -> None:
+        for name, size in [*((name, size) for name, (_, size) in meta.files.items()), (META, None)]:
+            with (folder / name).open("rb") as file:
+                length = (folder / name).stat().st_size if size is None else size
+                self._store.put_stream(self._store.bucket, layout.segment(index, sha) + name, file, length)
+
+
+def _renumbered(docs: Docs, remembered: list[int], offset: int, total: int) -> Docs:
+    """`docs` with `batch` counted in a longer list, where `remembered` starts at `offset`."""
+    numbers: Positions = np.full(max(total, 1), -1, np.int64)
+    numbers[remembered] = offset + np.arange(len(remembered))
+    docs = np.array(docs)
+    docs["batch"] = numbers[docs["batch"]]
+    return docs
+
+
+def _report(index: str, current: Manifest | None, warnings: tuple[str, ...]) -> BuildReport:
+    return BuildReport(
+        index=index,
+        generation=current.generation if current else 0,
+        version=current.version if current else "",
+        published=False,
+        vectors=current.vectors if current else 0,
+        documents=current.documents if current else 0,
+        batches=0,
+        warnings=warnings,
+    )

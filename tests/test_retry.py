@@ -1,0 +1,63 @@
+"""Pure decisions: repeat or not and when; a chain goes or waits."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from runtime.chain import due
+from runtime.config import Chain, Retries
+from runtime.errors import BadInput, InvalidArguments, Retry
+from runtime.retry import Decision, decide
+
+POLICY = Retries(max=3, backoff=60, max_backoff=200, jitter=0)
+
+
+@pytest.mark.parametrize(("attempts", "delay"), [(1, 60.0), (2, 120.0), (3, 200.0)])
+def test_back_off_doubles_up_to_its_limit(attempts: int, delay: float) -> None:
+    found = decide(POLICY, attempts, ValueError(), allowed=True, dice=random.Random(1))
+    assert found == Decision("retrying", delay)
+
+
+def test_spent_retries_are_dead_and_hopeless_ones_failed() -> None:
+    dice = random.Random(1)
+    assert decide(POLICY, 4, ValueError(), allowed=True, dice=dice) == Decision("dead")
+    assert decide(POLICY, 1, ValueError(), allowed=False, dice=dice) == Decision("failed")
+    for error in (BadInput(), InvalidArguments([])):
+        assert decide(POLICY, 1, error, allowed=True, dice=dice) == Decision("failed")
+
+
+def test_named_exceptions() -> None:
+    dice = random.Random(1)
+    only = Retries(max=3, retry_on=("OSError",), never_retry_on=("builtins.FileNotFoundError",))
+    assert decide(only, 1, ConnectionError(), allowed=True, dice=dice).state == "retrying"
+    assert decide(only, 1, ValueError(), allowed=True, dice=dice).state == "failed"
+    assert decide(only, 1, FileNotFoundError(), allowed=True, dice=dice).state == "failed"
+
+
+def test_a_function_says_when() -> None:
+    found = decide(POLICY, 1, Retry("later", after=7), allowed=True, dice=random.Random(1))
+    assert found == Decision("retrying", 7)
+
+
+def test_jitter_stays_within_its_share() -> None:
+    policy = Retries(max=3, backoff=100, max_backoff=1000, jitter=0.1)
+    dice = random.Random(1)
+    delays = [decide(policy, 1, ValueError(), allowed=True, dice=dice).delay for _ in range(200)]
+    assert 90 <= min(delays) < 95
+    assert 105 < max(delays) <= 110
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "ended", "now", "goes"),
+    [
+        (100.0, 100.0, float("-inf"), 100.0, True),  # the first ever
+        (100.0, 100.0, 90.0, 100.0, True),  # idle for long
+        (100.0, 100.1, 100.05, 100.15, False),  # came while one ran; still coming
+        (100.0, 100.1, 100.05, 100.31, True),  # none for `debounce`
+        (100.0, 101.0, 100.05, 101.01, True),  # they keep coming: `max_wait` bounds it
+    ],
+)
+def test_waiting_parents(first: float, last: float, ended: float, now: float, goes: bool) -> None:
+    assert due(Chain(function="f", debounce=0.2, max_wait=1.0), first, last, ended, now) is goes
