@@ -56,6 +56,8 @@ class Extractor:
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
+        me = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _forget(me))
 
     @property
     def pid(self) -> int | None:
@@ -166,13 +168,10 @@ def of_this_process() -> Extractor:
 
 @functools.cache
 def _of_process(pid: int) -> Extractor:
-    extractor = Extractor()
-    me = weakref.ref(extractor)
+    return Extractor()
 
-    def forget() -> None:
-        alive = me()
-        if alive is not None:
-            alive.forget()
 
-    os.register_at_fork(after_in_child=forget)
-    return extractor
+def _forget(extractor: weakref.ref[Extractor]) -> None:
+    alive = extractor()
+    if alive is not None:
+        alive.forget()

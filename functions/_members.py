@@ -29,6 +29,7 @@ class Member:
     key: str
     fresh: int
     given: int | None = None
+    overtaken: bool = False
     etag: str = ""
     op: Literal["put", "delete"] = "put"
     source: Document | ObjectEvent | None = None
@@ -53,7 +54,14 @@ class Member:
 
     @property
     def seq(self) -> int:
-        return self.fresh if self.given is None else self.given
+        return self.fresh if self.given is None or self.overtaken else self.given
+
+    def compare(self, newest: tuple[str, int] | None) -> None:
+        """Mark as overtaken: another content is in the index under the event's number or a later one.
+
+        What is here was read after `fresh` was reserved, so that number is as true and wins.
+        """
+        self.overtaken = self.op == "put" and newest is not None and newest[1] >= self.seq and newest[0] != self.etag
 
 
 def gather(

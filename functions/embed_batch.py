@@ -64,6 +64,8 @@ def embed_batch(
     """
     members = gather(documents or [], objects or [], index, context.index, context.store)
     versions = context.index.text_versions(index, [member.id for member in members])
+    for member in members:
+        member.compare(versions.get(member.id))
     name = _name(index, members, context)
     found = _read(index, name, context)
     while found is not None and any(row.meta.get("passing") for row in found[0]):

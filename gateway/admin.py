@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 from starlette.requests import Request
@@ -14,7 +14,9 @@ from gateway.indexes import DEFAULT
 from gateway.problems import refuse
 from runtime import holds
 from runtime.context import IndexVersion
-from runtime.index.writer import FaissIndex
+
+if TYPE_CHECKING:
+    from runtime.index.port import FaissIndex
 
 REBUILD = "embed_all"
 
@@ -70,7 +72,7 @@ async def _known(gateway: state.Gateway, index: str) -> None:
 
 
 def _index(gateway: state.Gateway) -> FaissIndex:
-    from runtime.index.writer import FaissIndex
+    from runtime.index.port import FaissIndex
 
     return FaissIndex(gateway.store, gateway.sync_redis)
 

@@ -15,7 +15,6 @@ from starlette.responses import Response
 
 from gateway import state
 from gateway.metrics import live
-from gateway.problems import Refused
 from runtime.config import Project
 from runtime.errors import BrokerDown, TundishError
 from runtime.presence import Process
@@ -75,7 +74,7 @@ async def _check_store(gateway: state.Gateway, checks: dict[str, dict[str, Any]]
     try:
         with anyio.fail_after(STORE_SECONDS):
             await anyio.to_thread.run_sync(gateway.store.ping, abandon_on_cancel=True)
-    except (TundishError, Refused) as error:
+    except TundishError as error:
         checks["store"] = {"ready": False, "detail": str(error)}
     except TimeoutError:
         checks["store"] = {"ready": False, "detail": f"did not answer within {STORE_SECONDS:g} s"}

@@ -66,7 +66,7 @@ class Measured:
             self._requests.observe(route, scope["method"], status, time.perf_counter() - began)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)  # a registry keeps collectors by identity
 class Snapshot:
     """What the system says at one moment; collected per scrape, so that nothing that ended stays behind."""
 

@@ -15,7 +15,7 @@ from gateway.indexes import DEFAULT
 from gateway.problems import refuse
 from gateway.schemas import show
 from runtime.config import Name
-from runtime.errors import FieldError, InvalidArguments
+from runtime.errors import BadInput, FieldError, InvalidArguments
 
 if TYPE_CHECKING:
     from runtime.context import Vectors
@@ -72,7 +72,7 @@ async def find(gateway: state.Gateway, query: Query) -> dict[str, Any]:
     vector = await _vector(gateway, query)
     try:
         found = await gateway.indexes.search(query.index, vector, query.k)
-    except ValueError as error:  # the wrong number of dimensions
+    except BadInput as error:
         raise InvalidArguments([FieldError("vector", str(error))]) from error
     return {
         "results": [
@@ -101,13 +101,8 @@ async def _vector(gateway: state.Gateway, query: Query) -> Vectors:
     if query.q is not None:
         embedded: Vectors = (await gateway.embedder.embed([query.q]))[0]
         return embedded
-    vector = np.asarray(query.vector, dtype=np.float64)
-    largest = float(np.abs(vector).max())
-    if not largest:
-        raise InvalidArguments([FieldError("vector", "is all zeros and points nowhere")])
-    vector /= largest  # first, so that squares of very large numbers do not overflow
-    unit: Vectors = (vector / np.linalg.norm(vector)).astype(np.float32)
-    return unit
+    with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, which the index refuses
+        return np.asarray(query.vector, dtype=np.float32)
 
 
 def _numbers(text: str) -> Any:

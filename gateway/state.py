@@ -15,13 +15,13 @@ from starlette.requests import Request
 
 from gateway.indexes import Indexes
 from gateway.metrics import Requests
-from gateway.problems import refuse
 from gateway.replies import Replies
 from gateway.schemas import Schemas
 from runtime.broker import connect, connect_async
 from runtime.config import Project, Settings
 from runtime.deployment import Deployment
 from runtime.embedding.client import EmbedderClient
+from runtime.errors import StoreDown
 
 if TYPE_CHECKING:
     from runtime.store import MinioStore
@@ -59,12 +59,12 @@ class Gateway:
 
     @property
     def store(self) -> MinioStore:
-        """The store's client, made at its first use. 503 where no store is configured."""
+        """The store's client, made at its first use. Raises StoreDown where none is configured."""
         if self._store is None:
             from runtime.store import MinioStore
 
             if not self.settings.store.endpoint:
-                refuse(503, "No store is configured. Set MINIO_ENDPOINT, or start everything with `tundish up`.")
+                raise StoreDown("No store is configured. Set MINIO_ENDPOINT, or start everything with `tundish up`.")
             self._store = MinioStore(self.settings.store)
         return self._store
 

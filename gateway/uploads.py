@@ -91,7 +91,25 @@ async def document(request: Request) -> Response:
         info = await gateway.in_thread(gateway.store.head, bucket, key)
         found = {"bucket": bucket, "key": key, "status": "pending", "triggers": [], **(found or {})}
         found |= {"etag": info.etag, "size": info.size}
+    searchable = await _searchable(gateway, found)
+    if searchable is not None:
+        found["searchable"] = searchable
     return Response(to_json(found), headers={"Cache-Control": "no-store"}, media_type="application/json")
+
+
+async def _searchable(gateway: state.Gateway, found: dict[str, Any]) -> bool | None:
+    """Whether the version that answers now holds the document as it was processed; None where no index is meant."""
+    told = [trigger for trigger in found["triggers"] if trigger["index"]]
+    if not told:
+        return None
+    if found["status"] != "completed":
+        return False
+    reader = await gateway.indexes.reader()
+    for trigger in told:
+        held = await gateway.in_thread(reader.document, trigger["index"], found["bucket"], found["key"])
+        if held is None or not (held[0] >= trigger["seq"] or held[1] == trigger["etag"]):
+            return False
+    return True
 
 
 def _writable(gateway: state.Gateway, bucket: str) -> None:

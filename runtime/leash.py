@@ -49,7 +49,7 @@ def _execute_later() -> None:
         return
     script = (
         f'n=0; while [ "$n" -lt {int(GRACE_SECONDS * 10)} ] && kill -0 {pid} 2>/dev/null; '
-        f"do sleep 0.1; n=$((n+1)); done; kill -9 -- -{pid} 2>/dev/null"
+        f"do sleep 0.1; n=$((n+1)); done; kill -s KILL -- -{pid} 2>/dev/null"
     )
     quiet = subprocess.DEVNULL
     with contextlib.suppress(OSError):

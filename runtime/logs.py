@@ -13,6 +13,6 @@ def setup(name: str, level: str | int = "INFO") -> logging.Logger:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for chatty in ("urllib3", "httpx", "watchfiles", "asyncio"):
+    for chatty in ("urllib3", "httpx", "watchfiles", "asyncio", "faiss", "sentence_transformers"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
     return logging.getLogger(name)

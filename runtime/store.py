@@ -109,9 +109,7 @@ class MinioStore:
             finally:
                 response.release_conn()
 
-    def list(
-        self, bucket: str, prefix: str = "", *, start_after: str = "", page: int = PAGE
-    ) -> Iterator[ObjectInfo]:
+    def list(self, bucket: str, prefix: str = "", *, start_after: str = "", page: int = PAGE) -> Iterator[ObjectInfo]:
         """Every object under `prefix`, in the order of the server, streamed page by page."""
         parameters = {"list-type": "2", "encoding-type": "url", "max-keys": str(page), "prefix": prefix}
         if start_after:
@@ -222,11 +220,7 @@ def _info(bucket: str, key: str, headers: Mapping[str, str]) -> ObjectInfo:
         int(headers.get("Content-Length") or 0),
         parsedate_to_datetime(modified).timestamp() if modified else 0.0,
         headers.get("Content-Type", ""),
-        {
-            name[len(prefix) :].lower(): value
-            for name, value in headers.items()
-            if name.lower().startswith(prefix)
-        },
+        {name[len(prefix) :].lower(): value for name, value in headers.items() if name.lower().startswith(prefix)},
     )
 
 

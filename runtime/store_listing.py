@@ -15,7 +15,9 @@ PAGE = 1000
 """Keys a page: the most that S3 gives."""
 
 
-def pages(fetch: Callable[[Mapping[str, str]], bytes], bucket: str, parameters: Mapping[str, str]) -> Iterator[ObjectInfo]:
+def pages(
+    fetch: Callable[[Mapping[str, str]], bytes], bucket: str, parameters: Mapping[str, str]
+) -> Iterator[ObjectInfo]:
     """Every object that `fetch` (one ListObjectsV2 request, parameters → XML) has to tell of."""
     token = ""
     while True:

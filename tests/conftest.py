@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ import redis
 
 from runtime import broker, services
 from runtime.config import StoreSettings
+from tests.system import System, running_system
 
 
 @contextlib.contextmanager
@@ -81,3 +82,20 @@ def redis_client(broker_url: str) -> Iterator[redis.Redis]:
     client.flushall()
     yield client
     client.close()
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A whole system over tests/samples/system, shared by all tests of the session: leave it as it was found."""
+    with running_system(tmp_path_factory.mktemp("system"), "--no-reload") as found:
+        yield found
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test of the whole system shows the end of the system's log."""
+    report = yield
+    found = getattr(item, "funcargs", {}).get("system")
+    if report.failed and isinstance(found, System):
+        report.sections.append(("log of tundish up", found.log[-8000:]))
+    return report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -335,7 +336,7 @@ def test_killed_processes_lose_nothing_and_double_nothing(build: Any) -> None:
                 house.put(name)
                 house.tell(name)
             # Killed somewhere between reading, claiming, settling and acknowledging.
-            until(lambda round_=round_: house.end_all() or len(house.changes()) > round_ * 15)
+            house.hand_out(more_than=round_ * 15)
         finally:
             kill(process)
     process = house.process()
@@ -346,12 +347,22 @@ def test_killed_processes_lose_nothing_and_double_nothing(build: Any) -> None:
     assert sorted(key for _, key in house.changes()) == names
 
 
-def test_a_process_ends_when_asked_and_rereads_when_told(build: Any) -> None:
+def test_a_process_rereads_its_configuration_when_told_and_ends_when_asked(build: Any) -> None:
     house = build()
     process = house.process()
     try:
-        until(lambda: house.listed())
-        assert house.end_process(process) == 0
+        until(house.listed)
+        text = house.file.read_text()
+        house.file.write_text("nonsense: true")
+        process.send_signal(signal.SIGHUP)
+        house.put("a.txt")
+        house.tell("a.txt")
+        house.finish("a.txt")
+        house.file.write_text(text.replace('"rescan": 3600.0', '"rescan": 0.1'))
+        process.send_signal(signal.SIGHUP)
+        house.settle_listing()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
     finally:
         kill(process)
 

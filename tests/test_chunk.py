@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -47,7 +48,7 @@ def test_chunks_are_in_order_and_not_blank(text: str, limits: tuple[int, int]) -
 def test_the_overlap_is_bounded(text: str, limits: tuple[int, int]) -> None:
     tokens = words(text)
     chunks = chunk(text, tokens, *limits)
-    for (_, before), (start, _) in zip(chunks, chunks[1:], strict=False):
+    for (_, before), (start, _) in itertools.pairwise(chunks):
         assert sum(start <= first and last <= before for first, last in tokens) <= limits[1]
 
 
@@ -72,8 +73,8 @@ def test_a_cut_prefers_the_end_of_a_sentence() -> None:
 
 def test_the_overlap_begins_with_a_sentence() -> None:
     text = "a b c d e f. g h i. j k l m n o p q."
-    chunks = [text[start:end] for start, end in chunk(text, words(text), 12, 5)]
-    assert chunks == ["a b c d e f. g h i.", "g h i. j k l m n o p q.", "g h i. j k l m n o p q."][:2]
+    chunks = [text[start:end] for start, end in chunk(text, words(text), 13, 5)]
+    assert chunks == ["a b c d e f. g h i.", "g h i. j k l m n o p q."]
 
 
 def test_a_huge_token_does_not_make_a_huge_chunk() -> None:

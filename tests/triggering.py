@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import signal
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,10 @@ class House:
         return self.trigger.bucket
 
     @property
+    def file(self) -> Path:
+        return self.home / "functions.yaml"
+
+    @property
     def s3(self) -> Minio:
         store = self.store_settings
         return Minio(store.endpoint, store.access_key, store.secret_key, secure=False, region=store.region)
@@ -94,7 +98,8 @@ class House:
 
     def calls(self) -> list[Invocation]:
         """Every invocation there is, oldest first."""
-        names = [name.decode().removeprefix(keys.invocation("")) for name in self.client.keys(keys.invocation("*"))]
+        stored: Any = self.client.keys(keys.invocation("*"))
+        names = [name.decode().removeprefix(keys.invocation("")) for name in stored]
         found = [record for record in read_many(self.client, names).values() if record]
         return sorted(found, key=lambda record: (record.created, record.arguments["objects"][0]["seq"]))
 
@@ -115,7 +120,7 @@ class House:
 
     def end(self, record: Invocation, state: str = "succeeded", result: Any = None, error: Any = None) -> None:
         name = keys.invocation(record.id)
-        fields: dict[str | bytes, bytes | float | int | str] = {"state": state, "result": json.dumps(result)}
+        fields: dict[Any, Any] = {"state": state, "result": json.dumps(result)}
         if error:
             fields["error"] = json.dumps(error)
         self.client.hset(name, mapping=fields)
@@ -158,8 +163,19 @@ class House:
     def settle_listing(self) -> None:
         """Wait until two more listings are complete: whatever the first found has been seen by the second."""
         for _ in range(2):
-            before = self.listed()
-            until(lambda before=before: self.listed() > before)
+            until(partial(self._listed_after, self.listed()))
+
+    def _listed_after(self, moment: float) -> bool:
+        return self.listed() > moment
+
+    def hand_out(self, more_than: int) -> None:
+        """Succeed at everything until more than so many changes have been handed out."""
+
+        def step() -> bool:
+            self.end_all()
+            return len(self.changes()) > more_than
+
+        until(step)
 
     def process(self) -> subprocess.Popen[bytes]:
         """A real `python -m triggers` for this project."""
@@ -167,14 +183,13 @@ class House:
         (self.home / "functions").mkdir(exist_ok=True)
         source = SAMPLES / "buckets" / "functions" / "objects.py"
         (self.home / "functions" / "objects.py").write_text(source.read_text())
-        file = self.home / "functions.yaml"
         trigger = {
             "bucket": self.bucket,
             "rescan": self.trigger.rescan,
             "in_flight": self.trigger.in_flight,
             "batch": {"max_items": batch.max_items, "window": batch.window},
         }
-        file.write_text(
+        self.file.write_text(
             json.dumps(
                 {
                     "version": 1,
@@ -189,7 +204,7 @@ class House:
         environ = environment(
             self.broker_url,
             {
-                "TUNDISH_FILE": str(file),
+                "TUNDISH_FILE": str(self.file),
                 "TUNDISH_HOME": str(self.home / "state"),
                 "MINIO_ENDPOINT": store.endpoint,
                 "MINIO_ACCESS_KEY": store.access_key,
@@ -197,8 +212,3 @@ class House:
             },
         )
         return subprocess.Popen([sys.executable, "-m", "triggers"], env=environ, start_new_session=True)
-
-    @staticmethod
-    def end_process(process: subprocess.Popen[bytes]) -> int:
-        process.send_signal(signal.SIGTERM)
-        return process.wait(10)

@@ -80,7 +80,8 @@ class Beat:
 
     def run(self) -> bool:
         """Tick until `stop` or `renew`. True: this service was asked to end, and another may follow."""
-        self._service.start()
+        if not self._ended.is_set():  # asked to end while the configuration was read
+            self._service.start()
         return not self._ended.is_set()
 
     def keep_up(self) -> threading.Thread:

@@ -91,9 +91,10 @@ def due_ticks(schedule: Schedule, after: datetime, now: datetime) -> Due:
     missed tick, if its moment is no more than `catch_up` past; the ones before it are gone.
     """
     trigger = schedule.trigger
-    window = timedelta(seconds=max(ON_TIME_SECONDS, trigger.catch_up) + trigger.jitter)
+    # What is older can no more be due: a week of absence is not counted through. (One second more, as `ticks`
+    # begins after its instant.)
+    window = timedelta(seconds=max(ON_TIME_SECONDS, trigger.catch_up) + trigger.jitter + 1)
     found, seen = [], after
-    # What is older than the window can no more be due: a week of absence is not counted through.
     for tick in ticks(trigger, max(after, now - window)):
         if _moment(schedule, tick) > now:
             break

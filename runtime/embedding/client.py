@@ -41,6 +41,8 @@ class EmbedderClient:
         if key is not None and key in self._cache:
             self._cache.move_to_end(key)
             return self._cache[key]
+        if sum(map(len, texts)) > protocol.MAX_CHARACTERS:
+            raise BadInput(f"The texts have over {protocol.MAX_CHARACTERS:,} characters together. Send fewer at once.")
         vectors = _vectors(await self._ask({"op": "embed", "texts": list(texts)}))
         if key is not None:
             self._cache[key] = vectors

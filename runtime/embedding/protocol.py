@@ -12,6 +12,12 @@ from typing import Any
 
 import msgpack
 
+MAX_TEXTS = 1024
+"""Texts of one request."""
+
+MAX_CHARACTERS = 1_000_000
+"""Characters of all texts of one request together."""
+
 REQUEST_LIMIT = 8 * 2**20
 """Bytes of a request. A query is short; documents are embedded by the workers."""
 

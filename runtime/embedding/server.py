@@ -23,12 +23,6 @@ from runtime.embedding.batcher import Batcher
 from runtime.embedding.listen import listening
 from runtime.errors import ConfigError, ModelWarming, ServiceFailed
 
-MAX_TEXTS = 1024
-"""Texts of one request."""
-
-MAX_CHARACTERS = 1_000_000
-"""Characters of all texts of one request together."""
-
 log = logging.getLogger("tundish.embedder")
 
 
@@ -77,8 +71,8 @@ class Server:
             # What follows such a frame cannot be understood: say why, then hang up.
             with contextlib.suppress(ConnectionError):
                 await _send(writer, {"id": None, "error": f"The request was refused: {error}.", "warming": False})
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass  # the client or this server is leaving; asyncio would log a cancelled handler as an error
         finally:
             for task in running:
                 task.cancel()
@@ -115,10 +109,12 @@ def _texts(message: dict[str, Any]) -> list[str]:
     texts = message.get("texts")
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise ValueError("'texts' must be a list of strings.")
-    if len(texts) > MAX_TEXTS:
-        raise ValueError(f"{len(texts)} texts in one request; at most {MAX_TEXTS} are taken. Send fewer at once.")
-    if sum(map(len, texts)) > MAX_CHARACTERS:
-        raise ValueError(f"The texts have over {MAX_CHARACTERS:,} characters together. Send fewer at once.")
+    if len(texts) > protocol.MAX_TEXTS:
+        raise ValueError(
+            f"{len(texts)} texts in one request; at most {protocol.MAX_TEXTS} are taken. Send fewer at once."
+        )
+    if sum(map(len, texts)) > protocol.MAX_CHARACTERS:
+        raise ValueError(f"The texts have over {protocol.MAX_CHARACTERS:,} characters together. Send fewer at once.")
     return texts
 
 

@@ -14,9 +14,10 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from runtime.context import Row, Store, Vectors
+from runtime.context import Row, Store
 from runtime.errors import BadInput, CorruptBatch, ObjectMissing, PreconditionFailed
 from runtime.index import layout
+from runtime.index.docs import Vectors
 
 FIELDS = tuple(field.name for field in fields(Row))
 _TYPES = (str, str, str, int, str, str, int, int, int, str, dict)

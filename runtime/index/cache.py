@@ -14,36 +14,38 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import CorruptSegment
+from runtime.errors import CorruptSegment, ObjectMissing
 from runtime.index import layout
 from runtime.index.layout import BulkStore
 from runtime.index.segment import META, Meta, Segment, decode_meta, digests
 
 # What was used this recently may be about to be opened by another process.
 KEEP_SECONDS = 60.0
+SEGMENTS, TOMBSTONES, WORK = "segments", "tombstones", "work"
 
 
 class SegmentCache:
     """Fetches what is missing, checked against its hash, and drops what is not used."""
 
     def __init__(self, folder: Path, store: BulkStore) -> None:
-        self._store = store
-        self._segments, self._tombstones, self._work = folder / "segments", folder / "tombstones", folder / "work"
+        self._root, self._store = folder, store
 
     @contextmanager
-    def workspace(self) -> Iterator[Path]:
+    def workspace(self, index: str) -> Iterator[Path]:
         """A temporary folder on the same file system."""
-        self._work.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._work) as folder:
+        work = self._root / index / WORK
+        work.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=work) as folder:
             yield Path(folder)
 
     def meta(self, index: str, sha: str) -> Meta:
         """What a segment says of itself."""
-        path = self._segments / sha / META
+        path = self._segment(index, sha) / META
         try:
             return decode_meta(sha, path.read_bytes())
         except (FileNotFoundError, CorruptSegment):
-            data = self._store.get(self._store.bucket, layout.segment(index, sha) + META).data
+            with _named(sha):
+                data = self._store.get(self._store.bucket, layout.segment(index, sha) + META).data
             meta = decode_meta(sha, data)
             with self._replacing(path) as temporary:
                 temporary.write_bytes(data)
@@ -51,12 +53,13 @@ class SegmentCache:
 
     def folder(self, index: str, sha: str, names: tuple[str, ...] = ()) -> Path:
         """The local folder of a segment with at least the files `names` (all of them by default)."""
-        folder, meta = self._segments / sha, self.meta(index, sha)
+        folder, meta = self._segment(index, sha), self.meta(index, sha)
         for name in names or meta.files:
             digest, size = meta.files[name]
             path = folder / name
             if not path.exists() or path.stat().st_size != size:
-                self._fetch(layout.segment(index, sha) + name, path, digest)
+                with _named(sha):
+                    self._fetch(layout.segment(index, sha) + name, path, digest)
         os.utime(folder)  # "used just now", for trim
         return folder
 
@@ -77,36 +80,42 @@ class SegmentCache:
                 (folder / name).unlink(missing_ok=True)
             if attempt == 2:
                 break
-        raise CorruptSegment(f"Segment {sha[:12]} cannot be kept in {self._segments}: its files change or vanish.")
+        raise CorruptSegment(f"Segment {sha[:12]} cannot be kept in {self._root}: its files change or vanish.")
 
     def tombstones(self, index: str, sha: str, vectors: int) -> NDArray[np.uint8]:
         """The packed bits of a segment's dead rows."""
-        path = self._tombstones / sha
+        path = self._root / index / TOMBSTONES / sha
         if not path.exists() or sha256(path.read_bytes()).hexdigest() != sha:
-            self._fetch(layout.tombstones(index) + sha, path, sha)
+            with _named(sha):
+                self._fetch(layout.tombstones(index) + sha, path, sha)
         bits = np.fromfile(path, np.uint8)
         if len(bits) != (vectors + 7) // 8:
             raise CorruptSegment(f"Tombstones {sha[:12]} are for another number of rows than {vectors}.")
         return bits
 
-    def adopt(self, folder: Path, sha: str) -> None:
+    def adopt(self, index: str, folder: Path, sha: str) -> None:
         """Move a segment that was just built into the cache."""
-        self._segments.mkdir(parents=True, exist_ok=True)
-        folder.rename(self._segments / sha)
+        target = self._segment(index, sha)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(target)
 
-    def trim(self, keep: set[str], older_than: float = KEEP_SECONDS) -> None:
+    def trim(self, index: str, keep: set[str], older_than: float = KEEP_SECONDS) -> None:
         """Remove what is not in `keep` and was not used for `older_than` seconds. What is mapped stays readable."""
         limit = time.time() - older_than
-        for folder in (self._segments, self._tombstones, self._work):
+        for name in (SEGMENTS, TOMBSTONES, WORK):
+            folder = self._root / index / name
             for path in folder.iterdir() if folder.exists() else ():
                 # A builder may work in its folder for long; a day is longer than any build.
-                patience = 86_400 if folder == self._work else 0
+                patience = 86_400 if name == WORK else 0
                 if path.name in keep or _modified(path) > limit - patience:
                     continue
                 if path.is_dir():
                     shutil.rmtree(path, ignore_errors=True)
                 else:
                     path.unlink(missing_ok=True)
+
+    def _segment(self, index: str, sha: str) -> Path:
+        return self._root / index / SEGMENTS / sha
 
     def _fetch(self, key: str, path: Path, digest: str) -> None:
         with self._replacing(path) as temporary:
@@ -133,10 +142,17 @@ class SegmentCache:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def _named(sha: str) -> Iterator[None]:
+    """A part that is gone from the store makes the segment as unusable as a damaged one."""
+    try:
+        yield
+    except ObjectMissing as error:
+        raise CorruptSegment(f"A part of the index, {sha[:12]}, is gone. {error}") from error
+
+
 def _modified(path: Path) -> float:
     try:
         return path.stat().st_mtime
     except FileNotFoundError:
         return float("inf")
-
-

@@ -28,6 +28,7 @@ DOCS = np.dtype(
 )
 PUT, DELETE = 0, 1
 Docs = NDArray[np.void]
+Vectors = NDArray[np.float32]
 Positions = NDArray[np.int64]
 
 

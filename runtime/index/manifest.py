@@ -166,9 +166,7 @@ def commit(store: Store, manifest: Manifest) -> None:
 
 def write_hint(store: Store, manifest: Manifest) -> None:
     hint = {"index": manifest.index, "generation": manifest.generation, "version": manifest.version}
-    store.put(
-        store.bucket, layout.latest(manifest.index), json.dumps(hint).encode(), content_type="application/json"
-    )
+    store.put(store.bucket, layout.latest(manifest.index), json.dumps(hint).encode(), content_type="application/json")
 
 
 def successor(base: Manifest | None, manifest: Manifest) -> Manifest:

@@ -21,9 +21,8 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.context import Vectors
 from runtime.errors import CorruptSegment
-from runtime.index.docs import DELETE, DOCS, Docs, Positions
+from runtime.index.docs import DELETE, DOCS, Docs, Positions, Vectors
 
 META, INDEX, ROWS, OFFSETS, TABLE = "meta.json", "index.faiss", "rows.bin", "offsets.npy", "docs.npy"
 ROW_FIELDS = ("bucket", "key", "etag", "seq", "tenant", "chunk", "start", "end", "text", "meta")
@@ -103,7 +102,8 @@ class Segment:
         self._offsets: NDArray[np.uint64] = np.load(folder / OFFSETS, mmap_mode="r", allow_pickle=False)
         self._rows = mapped(folder / ROWS)
         try:
-            self._index = faiss.read_index(str(folder / INDEX), faiss.IO_FLAG_MMAP_IFC)
+            # Any: what faiss says of its types leaves out what its Python layer adds.
+            self._index: Any = faiss.read_index(str(folder / INDEX), faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:  # what every C++ exception of FAISS becomes
             raise CorruptSegment(f"Segment {sha[:12]}: FAISS cannot read {INDEX}: {error}") from error
         self._check()
@@ -123,7 +123,8 @@ class Segment:
 
     def search(self, query: Vectors, k: int, selector: Any = None) -> tuple[Vectors, Positions]:
         """Scores and row numbers of the best k rows for one query of shape (1, dimensions), best first."""
-        parameters = faiss.SearchParameters(sel=selector) if selector is not None else None
+        make: Any = faiss.SearchParameters
+        parameters = make(sel=selector) if selector is not None else None
         scores, labels = self._index.search(query, min(k, len(self)), params=parameters)
         found = labels[0] >= 0
         return scores[0][found], labels[0][found]
@@ -144,7 +145,9 @@ class Segment:
             "vectors": self._index.ntotal == count,
             "dimensions": not count or self._index.d == self.meta.dimensions,
             "offsets": len(self._offsets) == count + 1 and int(self._offsets[-1]) == len(self._rows),
-            "documents": len(self.docs) == self.meta.documents and held == count and not self.docs["count"][deletes].any(),
+            "documents": len(self.docs) == self.meta.documents
+            and held == count
+            and not self.docs["count"][deletes].any(),
         }
         wrong = [name for name, right in facts.items() if not right]
         if wrong:

@@ -11,9 +11,8 @@ from typing import Protocol
 import faiss
 import numpy as np
 
-from runtime.context import Vectors
 from runtime.errors import CorruptSegment
-from runtime.index.docs import DOCS, Docs, Positions, rows_of
+from runtime.index.docs import DOCS, Docs, Positions, Vectors, rows_of
 from runtime.index.segment import INDEX, META, OFFSETS, ROWS, TABLE, Meta, Segment, digests, encode_meta
 
 # Rows that are in memory at once, besides the index itself.

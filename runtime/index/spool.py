@@ -10,9 +10,9 @@ from types import TracebackType
 import msgpack
 import numpy as np
 
-from runtime.context import Row, Vectors
+from runtime.context import Row
 from runtime.index.batches import Batch
-from runtime.index.docs import DELETE, PUT, Docs, Positions, identity, table, tie
+from runtime.index.docs import DELETE, PUT, Docs, Positions, Vectors, identity, table, tie
 from runtime.index.segment import ROW_FIELDS, mapped
 
 
@@ -55,9 +55,7 @@ class Spool:
             members = list(group)
             puts = [(row, place) for row, place in members if op == "put"]
             kind = PUT if op == "put" else DELETE
-            self._docs.append(
-                (*identity(bucket, key), seq, len(self), len(puts), number, tie(op, etag), kind)
-            )
+            self._docs.append((*identity(bucket, key), seq, len(self), len(puts), number, tie(op, etag), kind))
             for row, place in puts:
                 order.append(place)
                 written = self._rows.write(msgpack.packb([getattr(row, name) for name in ROW_FIELDS]))

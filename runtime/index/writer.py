@@ -17,10 +17,10 @@ import numpy as np
 import redis
 
 from runtime.context import BuildReport
-from runtime.errors import CorruptSegment, ObjectMissing, PreconditionFailed, Retry
+from runtime.errors import CorruptSegment, PreconditionFailed, Retry
 from runtime.index import layout, manifest, segment_write
 from runtime.index.cache import SegmentCache
-from runtime.index.docs import DELETE, PUT, Docs, Positions
+from runtime.index.docs import PUT, Docs, Positions
 from runtime.index.intake import Intake, gather
 from runtime.index.layout import BulkStore
 from runtime.index.lease import BuildLease
@@ -36,13 +36,11 @@ log = logging.getLogger("tundish.index")
 
 @dataclass(slots=True)
 class Base:
-    """The version that is built upon: its manifest and its segments, as far as this FAISS can use them."""
+    """The segments that are built upon."""
 
-    manifest: Manifest | None
     refs: list[SegmentRef]
     metas: list[Meta]
     old: list[Old]
-    warnings: list[str]
 
 
 class Builder:
@@ -55,22 +53,29 @@ class Builder:
         """Publish what is new. Returns the report and the manifest that is current afterwards."""
         faiss.omp_set_num_threads(1)  # a pool of threads must not be started in a forked worker
         with BuildLease(self._client, index) as lease:
+            anew = ""
             for _ in range(ATTEMPTS):
                 try:
-                    with self._cache.workspace() as folder, Spool(folder) as spool:
-                        return self._attempt(index, folder, spool, lease)
+                    with self._cache.workspace(index) as folder, Spool(folder) as spool:
+                        return self._attempt(index, folder, spool, lease, anew)
                 except PreconditionFailed:
                     log.info("index %s: another builder published first; building again on its version", index)
+                except CorruptSegment as error:
+                    if anew:
+                        raise
+                    # Retention keeps every batch that the current version needs, so nothing is lost.
+                    anew = f"{error} Index {index!r} is built anew from the stored batches."
+                    log.warning("%s", anew)
         raise Retry(f"Other builders of index {index!r} were faster {ATTEMPTS} times. Build it again.", after=1.0)
 
     def _attempt(
-        self, index: str, folder: Path, spool: Spool, lease: BuildLease
+        self, index: str, folder: Path, spool: Spool, lease: BuildLease, anew: str
     ) -> tuple[BuildReport, Manifest | None]:
         current = manifest.newest(self._store, index)
         if current and current.held:
             warning = f"Index {index!r} is held at generation {current.generation} by a rollback; release it to build."
             return _report(index, current, (warning,)), current
-        base = self._base(index, current)
+        base = Base([], [], []) if anew or not current else self._base(index, current)
         if current:
             spool.dimensions, spool.model = current.dimensions, current.model
         included = {batch for meta in base.metas for batch in meta.batches}
@@ -83,7 +88,7 @@ class Builder:
             renew=lease.renew,
         )
         new = settle(base.old, spool.docs())
-        warnings = (*base.warnings, *intake.warnings)
+        warnings = (*([anew] if anew else []), *intake.warnings)
         if not len(new):
             return _report(index, current, warnings), current
         lease.renew()
@@ -103,24 +108,18 @@ class Builder:
         made = manifest.successor(current, made)
         manifest.commit(self._store, made)
         manifest.write_hint(self._store, made)
-        self._cache.trim({name for ref in refs for name in (ref.segment, ref.tombstones) if name})
+        self._cache.trim(index, {name for ref in refs for name in (ref.segment, ref.tombstones) if name})
         report = _report(index, made, warnings)
         return replace(report, published=True, batches=len(spool.batches)), made
 
-    def _base(self, index: str, current: Manifest | None) -> Base:
-        base = Base(current, [], [], [], [])
-        refs = current.segments if current else ()
-        metas = [self._cache.meta(index, ref.segment) for ref in refs]
-        if all(meta.usable for meta in metas):
-            base.refs, base.metas = list(refs), metas
-            base.old = [self._old(index, ref) for ref in refs]
-        else:
-            found = sorted({meta.faiss for meta in metas})
-            base.warnings.append(
-                f"Index {index!r} was written by FAISS {', '.join(found)}; this is {faiss.__version__}. "
-                "It is built anew from the stored batches."
+    def _base(self, index: str, current: Manifest) -> Base:
+        metas = [self._cache.meta(index, ref.segment) for ref in current.segments]
+        strange = sorted({meta.faiss for meta in metas if not meta.usable})
+        if strange:
+            raise CorruptSegment(
+                f"Index {index!r} was written by FAISS {', '.join(strange)}; this is {faiss.__version__}."
             )
-        return base
+        return Base(list(current.segments), metas, [self._old(index, ref) for ref in current.segments])
 
     def _old(self, index: str, ref: SegmentRef) -> Old:
         docs = load_docs(self._cache.folder(index, ref.segment, (TABLE,)))
@@ -150,7 +149,7 @@ class Builder:
         )
         segment_write.verify(target, sha, meta, parts)
         self._upload(index, target, sha, meta)
-        self._cache.adopt(target, sha)
+        self._cache.adopt(index, target, sha)
         documents = sum(int((part.docs["op"] == PUT).sum()) for part in parts)
         ref = SegmentRef(sha, None, meta.vectors, meta.vectors, documents, meta.bytes)
         return [*kept, ref], meta.max_seq

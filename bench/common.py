@@ -1,0 +1,77 @@
+"""What every benchmark shares: a running system of its own, and one JSON object a line as the answer."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import urllib3
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A running `tundish up` with its state in a temporary folder."""
+
+    url: str
+    home: Path
+    seconds_to_ready: float
+    environ: dict[str, str]
+
+
+@contextlib.contextmanager
+def system(file: Path = ROOT / "functions.yaml") -> Iterator[System]:
+    """Start the whole system, wait until it says ready, stop it at the end."""
+    http = urllib3.PoolManager(retries=False, timeout=5.0)
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        command = [sys.executable, "-P", "-m", "runtime.cli.main", "up", "-f", str(file), "--home", str(home)]
+        started = time.perf_counter()
+        with (home / "up.log").open("wb") as log:
+            process = subprocess.Popen([*command, "--port", "0", "--no-reload"], stdout=log, stderr=log)
+        try:
+            url = ""
+            while True:
+                if process.poll() is not None or time.perf_counter() - started > 120:
+                    raise SystemExit(f"tundish up did not get ready:\n{(home / 'up.log').read_text()}")
+                with contextlib.suppress(OSError, ValueError, urllib3.exceptions.HTTPError):
+                    run = json.loads((home / "run.json").read_text())
+                    url = run["url"]
+                    if http.request("GET", f"{url}/readyz").status == 200:
+                        break
+                time.sleep(0.02)
+            ready = time.perf_counter() - started
+            yield System(url, home, ready, {**os.environ, **run["environ"]})
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=60)
+
+
+def report(
+    metric: str, values: Sequence[float], unit: str = "s", peer: Sequence[float] = (), peer_name: str = ""
+) -> None:
+    """One line: the median of ours, of the peer, their ratio, and the spread (5 % to 95 %)."""
+    ours = statistics.median(values)
+    ordered = sorted(values)
+    line = {
+        "metric": metric,
+        "ours": round(ours, 5),
+        "unit": unit,
+        "n": len(values),
+        "spread": [round(ordered[int(len(ordered) * share)], 5) for share in (0.05, 0.95)],
+    }
+    if peer:
+        theirs = statistics.median(peer)
+        line |= {"peer": round(theirs, 5), "peer_name": peer_name, "ratio": round(ours / theirs, 3)}
+    print(json.dumps(line), flush=True)

@@ -1,0 +1,2 @@
+def job(kind: str = "") -> str:
+    return kind
