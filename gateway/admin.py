@@ -52,8 +52,7 @@ async def rebuild(request: Request) -> Response:
     gateway = state.of(request)
     if REBUILD not in gateway.deployment.functions:
         refuse(404, f"There is no function {REBUILD} in functions.yaml, which is what a rebuild calls.")
-    request.path_params["name"] = REBUILD
-    return await invoke.call_async(request)
+    return await invoke.accept(request, gateway, gateway.deployment.find(REBUILD))
 
 
 async def confirm(request: Request) -> Response:

@@ -28,7 +28,8 @@ async def call(request: Request) -> Response:
     deployed = _callable(request, gateway)
     prefer = [part.strip() for part in ",".join(request.headers.getlist("prefer")).lower().split(",")]
     if "respond-async" in prefer and not any(_WAIT.fullmatch(part) for part in prefer):
-        return await _accept(request, gateway, deployed)
+        return await accept(request, gateway, deployed)
+    _check_loaded(deployed)
     asked = next((float(match[1]) for part in prefer if (match := _WAIT.fullmatch(part))), None)
     arguments = await body.json_object(request, gateway.project.limits.body)
     gateway.schemas.check(deployed.spec.name, arguments)
@@ -55,10 +56,12 @@ async def call(request: Request) -> Response:
 async def call_async(request: Request) -> Response:
     """Accept and answer 202 at once."""
     gateway = state.of(request)
-    return await _accept(request, gateway, _callable(request, gateway))
+    return await accept(request, gateway, _callable(request, gateway))
 
 
-async def _accept(request: Request, gateway: state.Gateway, deployed: Deployed) -> Response:
+async def accept(request: Request, gateway: state.Gateway, deployed: Deployed) -> Response:
+    """Submit a call of `deployed` with the body as its arguments, and answer 202."""
+    _check_loaded(deployed)
     arguments = await body.json_object(request, gateway.project.limits.body)
     gateway.schemas.check(deployed.spec.name, arguments)
     task_id = request.state.call_id = new_id()
@@ -80,9 +83,13 @@ def _callable(request: Request, gateway: state.Gateway) -> Deployed:
             f"{name} has no http trigger. Add `http: {{}}` to its triggers in functions.yaml, "
             f"or call it as an administrator: tundish invoke {name} (or send {CLI_HEADER}: 1).",
         )
-    if deployed.error:
-        refuse(503, f"{name} cannot be loaded: {deployed.error}", headers={"Retry-After": "10"})
     return deployed
+
+
+def _check_loaded(deployed: Deployed) -> None:
+    if deployed.error:
+        headers = {"Retry-After": "10"}
+        refuse(503, f"{deployed.spec.name} cannot be loaded: {deployed.error}", headers=headers)
 
 
 def _accepted(task_id: str, headers: dict[str, str]) -> Response:

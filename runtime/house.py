@@ -35,10 +35,13 @@ class House:
         self.parts: parts.Parts
         self.deployment: Deployment
         self._generation = 1
+        self._began = time.monotonic()
 
     def start(self) -> None:
-        """Returns when every child has answered. Raises ServiceFailed, HandlerError, Stopping."""
-        began = time.monotonic()
+        """Returns when everything works but the search for texts, whose model takes longest to load.
+
+        Raises ServiceFailed, HandlerError, Stopping.
+        """
         started = self._services()
         self.deployment = self.describe(self.settings)  # while the services start
         self._write(self.deployment)
@@ -53,9 +56,14 @@ class House:
             self.front[spec.name] = self.supervisor.start(spec)
         for queue in self.settings.project.queues:
             self.workers[queue] = self.supervisor.start(self.parts.worker(queue))
-        self._wait([*self.front.values(), *self.workers.values()])
+        self._wait([child for name, child in self.front.items() if name != "embedder"] + [*self.workers.values()])
+        self.console.say(f"Documents and calls are taken at {parts.gateway_url(self.settings)}; the model is loading …")
+
+    def finish(self) -> None:
+        """Returns when the embedder has its model, too: now every request is answered. Raises Stopping."""
+        self._wait([self.front["embedder"]])
         self.console.say(
-            f"Ready after {time.monotonic() - began:.1f} s: {parts.gateway_url(self.settings)} "
+            f"Ready after {time.monotonic() - self._began:.1f} s: {parts.gateway_url(self.settings)} "
             f"({len(self.deployment.functions)} functions, {len(self.workers)} workers). Ctrl-C stops it."
         )
 
@@ -150,9 +158,18 @@ class House:
             self.console.say(f"Still waiting for: {missing}")
 
 
-def run(load: Callable[[], Settings], folder: Path, environ: Mapping[str, str], console: Console, then: Then) -> int:
-    """Run the whole system until it is stopped; `then` is called when it is ready. Returns the exit code.
+def run(
+    load: Callable[[], Settings],
+    folder: Path,
+    environ: Mapping[str, str],
+    console: Console,
+    *,
+    started: Then | None = None,
+    ready: Then | None = None,
+) -> int:
+    """Run the whole system until it is stopped. Returns the exit code.
 
+    `started` is called when documents and calls are taken, `ready` when every part has answered.
     The settings are loaded under the lock of the state folder: before that, `run.json` may name services that are gone.
     """
     with home.claimed(folder, console.say) as lock:
@@ -163,7 +180,11 @@ def run(load: Callable[[], Settings], folder: Path, environ: Mapping[str, str], 
         def direct(running: Supervisor) -> None:
             house = House(settings, environ, running)
             house.start()
-            then(house)
+            if started:
+                started(house)
+            house.finish()
+            if ready:
+                ready(house)
 
         try:
             code = supervisor.run(direct)

@@ -36,7 +36,7 @@ class Keeper:
         spec = self._deployment.find(name).spec
         message = f"{name} ran longer than its timeout of {limit:g} s and was stopped"
         told = {"type": "TimeLimitExceeded", "message": message, "summary": message}
-        allowed = not attempt.flag("reply_to") and not attempt.flag("no_retry")
+        allowed = not attempt.flag("no_retry")
         decision = decide(spec.retries, attempt.number, TimeoutError(message), allowed=allowed, dice=self._dice)
         if decision.state == "retrying":
             repeat(self._client, attempt, decision, told)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import sys
@@ -68,10 +67,9 @@ class Parts:
         return self._python("beat", ("-m", "triggers.beat"), stage=FRONT)
 
     def embedder(self) -> Spec:
-        path = self.settings.embedder_socket
-        words = ("-m", "runtime.embedding.server", str(path))
-        threads = _threads(2)
-        return self._python("embedder", words, stage=WORK, ready=lambda _: _listens(path), extra=threads)
+        """It listens at once, but is ready only when its model is loaded."""
+        words = ("-m", "runtime.embedding.server", str(self.settings.embedder_socket))
+        return self._python("embedder", words, stage=WORK, extra=_threads(2))
 
     def worker(self, queue: str, generation: int = 1) -> Spec:
         """The worker of a queue. A new generation has another node name, so that it can stand beside the old one."""
@@ -171,13 +169,3 @@ def _for_children(settings: Settings, environ: Mapping[str, str]) -> dict[str, s
 def _threads(share: int) -> dict[str, str]:
     """How many threads the numeric libraries of one process may use, when `share` of them work at the same time."""
     return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // share))}
-
-
-def _listens(path: Path) -> bool:
-    with contextlib.closing(socket.socket(socket.AF_UNIX)) as client:
-        client.settimeout(1)
-        try:
-            client.connect(str(path))
-        except OSError:
-            return False
-    return True

@@ -27,7 +27,7 @@ class _Shared:
     def index(self) -> Index:
         from runtime.index.port import FaissIndex
 
-        return FaissIndex(self.store, self.client)
+        return FaissIndex(self.store, self.client, self.deployment.settings.home / "index-cache")
 
     @cached_property
     def models(self) -> Models:

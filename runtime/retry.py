@@ -20,7 +20,7 @@ class Decision:
 
 
 def decide(policy: Retries, attempts: int, error: BaseException, *, allowed: bool, dice: random.Random) -> Decision:
-    """`attempts` counts the one that just failed. `allowed` is False where a caller waits for the answer.
+    """`attempts` counts the one that just failed. `allowed` is False where the caller asked to be told at once.
 
     Back-off doubles from `backoff` up to `max_backoff`, each delay spread by ± `jitter`.
     """

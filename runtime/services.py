@@ -33,9 +33,8 @@ _WEED_PORTS = (
     "filer.port.grpc",
     "s3.port",
     "s3.port.grpc",
-    "admin.port",
-    "admin.port.grpc",
 )
+_ADMIN_GRPC_OFFSET = 10_000  # a part of weed looks for admin's gRPC port there, whatever -admin.port.grpc says
 _MENDING = "Install Tundish again into this environment: pip install --force-reinstall "
 
 
@@ -104,12 +103,14 @@ class Ports:
             self._known = {}
         self._given: set[int] = set()
 
-    def take(self, name: str) -> int:
+    def take(self, name: str, *, and_above: int = 0) -> int:
+        """A free port; with `and_above`, the port that much higher is free and taken, too."""
         known = [self._known[name]] if name in self._known else []
-        shuffled = random.SystemRandom().sample(_PORTS, 1000)
-        for port in known + shuffled:
-            if port not in self._given and not listening(port):
-                self._given.add(port)
+        possible = range(_PORTS.start, _PORTS.stop - and_above)
+        for port in known + random.SystemRandom().sample(possible, 1000):
+            wanted = {port, port + and_above}
+            if not wanted & self._given and not any(map(listening, wanted)):
+                self._given |= wanted
                 self._known[name] = port
                 return port
         raise ServiceFailed(f"No free port was found for {name} between {_PORTS[0]} and {_PORTS[-1]}.")
@@ -171,6 +172,8 @@ def seaweedfs(
     folder = private_folder(home / "seaweedfs")
     data, settings = private_folder(folder / "data"), private_folder(folder / "settings")
     taken = {name: ports.take(name) for name in _WEED_PORTS}
+    taken["admin.port"] = ports.take("admin.port", and_above=_ADMIN_GRPC_OFFSET)
+    taken["admin.port.grpc"] = taken["admin.port"] + _ADMIN_GRPC_OFFSET
     # What `weed mini` saved of its last run would win over a default of this one.
     (data / "mini.options").unlink(missing_ok=True)
     write_private(settings / "security.toml", _security())

@@ -26,7 +26,11 @@ _MAX_ERRORS = 20
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What somebody wants to be run. `reply_to` names the gateway whose caller waits for the answer."""
+    """What somebody wants to be run.
+
+    `reply_to` names the gateway whose caller waits for the answer; `retry=False` is for a caller who wants to hear
+    of a failure rather than wait for the next attempt.
+    """
 
     function: str
     arguments: Mapping[str, Any] = field(default_factory=dict)

@@ -119,7 +119,7 @@ class Runner:
     def _failed(self, spec: Function, attempt: Attempt, error: BaseException, seconds: float) -> None:
         """Record a failed attempt; raises what tells Celery that it will be repeated, or that nothing is to be said."""
         told = describe_error(error)
-        allowed = not attempt.flag("reply_to") and not attempt.flag("no_retry")
+        allowed = not attempt.flag("no_retry")
         decision = decide(spec.retries, attempt.number, error, allowed=allowed, dice=self._dice)
         label = f"{spec.name}[{attempt.id}]"
         if decision.state == "retrying":

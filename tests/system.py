@@ -59,9 +59,9 @@ class System:
         return urllib3.request(method, self.url + path, retries=False, timeout=60.0, **options)
 
     def pid(self, name: str) -> int:
-        """The PID of the child that became ready last under this name (`gateway`, `worker work`, …)."""
+        """The PID of the child that became ready last under this name (`gateway`, `worker work`, …), 0 before."""
         lines = [line for line in self.log.splitlines() if f"| {name} is ready (pid " in line]
-        return int(lines[-1].rpartition("(pid ")[2].rstrip(")"))
+        return int(lines[-1].rpartition("(pid ")[2].rstrip(")")) if lines else 0
 
 
 def until(condition: Callable[[], Any], what: str, within: float = 60.0) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import pytest
 import redis
 
-from runtime import documents, holds, keys
+from runtime import broker, documents, holds, keys, services
 from runtime.config import Batch, StoreSettings
+from tests.conftest import running
 from tests.triggering import House, kill, until
+from tests.workers import worker
 
 
 @pytest.fixture
@@ -379,6 +382,46 @@ def test_entries_of_a_dead_consumer_are_taken_over(build: Any, monkeypatch: pyte
     with house.running():
         until(lambda: not house.client.xlen(keys.EVENTS))
         house.finish("a.txt")
+
+
+def test_a_broker_and_a_store_that_go_away_are_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ports, credentials = services.Ports(tmp_path), services.load_credentials(tmp_path)
+    valkey, url = services.valkey(tmp_path, ports, credentials)
+    weed, store = services.seaweedfs(tmp_path, ports, credentials)
+    with contextlib.ExitStack() as after:
+        with running(weed):
+            with running(valkey):
+                house = House.build(broker.connect(url), url, store, tmp_path)
+                after.enter_context(house.running())
+                house.put("a.txt")
+                house.tell("a.txt")
+                house.finish("a.txt")
+            until(lambda: "The broker" in caplog.text or "connecting to" in caplog.text)
+            house.put("b.txt")  # nobody can be told
+            with running(valkey):
+                house.finish("b.txt")
+        with running(valkey):
+            house.tell("c.txt")
+            until(lambda: "MINIO_ENDPOINT" in caplog.text)
+            with running(weed):
+                house.put("c.txt")
+                house.finish("c.txt")
+    assert house.watch.name in caplog.text
+
+
+def test_a_real_worker_settles_what_was_dropped(build: Any) -> None:
+    house = build()
+    process = house.process()
+    try:
+        with worker(house.file, house.broker_url, "default"):
+            house.put("a.txt")
+            house.tell("a.txt")
+            until(lambda: house.state("a.txt") == "done")
+            house.remove("a.txt")
+            house.tell("a.txt")
+            until(lambda: house.state("a.txt") == "removed")
+    finally:
+        kill(process)
 
 
 def test_only_created_objects_reach_a_trigger_that_wants_no_others(build: Any) -> None:

@@ -46,8 +46,8 @@ def light(broker_url: str, client: redis.Redis, deployed: Deployment) -> Iterato
 
 @pytest.fixture
 def run(light: None, client: redis.Redis, deployed: Deployment) -> Any:
-    def call(function: str, /, reply_to: str | None = None, **arguments: Any) -> Invocation:
-        return ended(client, submit(client, deployed, Call(function, arguments, reply_to=reply_to)))
+    def call(function: str, /, retry: bool = True, **arguments: Any) -> Invocation:
+        return ended(client, submit(client, deployed, Call(function, arguments, retry=retry)))
 
     return call
 
@@ -91,7 +91,7 @@ def test_failures_are_repeated_until_retries_are_spent(run: Any) -> None:
 
 
 def test_a_waiting_caller_is_told_at_once(run: Any) -> None:
-    done = run("fail", reply_to="gateway-1")
+    done = run("fail", retry=False)
     assert (done.state, done.attempts) == ("failed", 1)
 
 

@@ -49,7 +49,7 @@ def test_what_cannot_be_used_is_not_refused(web: TestClient, body: bytes) -> Non
     "given", ["", "Bearer ", "Bearer wrong", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x", "Bearer ü"]
 )
 def test_a_wrong_token(web: TestClient, redis_client: redis.Redis, given: str) -> None:
-    answer = web.post("/events/minio", content=b"{}", headers={"Authorization": given.encode()})
+    answer = web.post("/events/minio", content=b"{}", headers={b"Authorization": given.encode()})
     problem(answer, 401)
     assert answer.headers["www-authenticate"].startswith("Bearer")
     assert stream(redis_client) == []

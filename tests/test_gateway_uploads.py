@@ -139,7 +139,7 @@ def test_what_nobody_watches_is_stored_with_a_warning(web: TestClient, store: Mi
 
 def test_buckets_that_are_not_there_or_not_yours(web: TestClient, made: Settings, bucket: str) -> None:
     assert bucket in problem(web.put("/buckets/nowhere-at-all/a.txt", content=b"x"), 404)["detail"]
-    problem(web.put("/buckets/No_Bucket/a.txt", content=b"x"), 422)
+    problem(web.put("/buckets/No_Bucket/a.txt", content=b"x"), 404)
     for method in ("PUT", "DELETE"):
         problem(web.request(method, f"/buckets/{made.store.bucket}/indexes/x"), 403)
 

@@ -88,6 +88,8 @@ def test_ports_are_free_and_never_given_twice(tmp_path: Path) -> None:
     ports = services.Ports(tmp_path)
     first = ports.take("one")
     assert len({first} | {ports.take(f"other{i}") for i in range(50)}) == 51
+    pair = ports.take("pair", and_above=10_000)
+    assert ports.take("pair", and_above=10_000) != pair
     ports.save()
     assert services.Ports(tmp_path).take("one") == first
     with socket.socket() as squatter:

@@ -69,9 +69,12 @@ class House:
 
     @property
     def deployment(self) -> Deployment:
-        file = SAMPLES / "buckets" / "functions.yaml"
         settings = Settings(
-            project=self.project, file=file, home=self.home, broker_url=self.broker_url, store=self.store_settings
+            project=self.project,
+            file=self.file,
+            home=self.home,
+            broker_url=self.broker_url,
+            store=self.store_settings,
         )
         spec = self.project.functions["note"]
         return Deployment(settings, {"note": Deployed(spec, accepts=frozenset({"objects", "index"}))})

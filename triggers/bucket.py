@@ -213,9 +213,8 @@ class BucketWatcher:
             )
         names, arguments = self._ledger.claim_arguments(task_id, limit, changes)
         call = submit.Call(self.watch.function.name, self._arguments(objects), trigger="bucket", id=task_id)
+        self._out |= {task_id}  # before: its end may be told before the answer is here
         taken = submit.submit_with(self._client, self._deployment, call, ledger.CLAIM, names, arguments)
-        if taken:
-            self._out |= {task_id}
         return taken is not None
 
     def _arguments(self, objects: list[dict[str, Any]]) -> dict[str, Any]:

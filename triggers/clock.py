@@ -66,8 +66,9 @@ class Clock:
     def _look(self, schedule: Schedule) -> None:
         now, name = self._now(), schedule.name
         if name not in self._seen:
-            self._seen[name] = self._first(name, now)
-        elif (moment := self._next[name]) is None or moment > now:
+            self._seen[name], self._next[name] = self._first(name, now), now
+        moment = self._next[name]
+        if moment is None or moment > now:
             return
         due = due_ticks(schedule, self._seen[name], now)
         for tick in due.ticks:

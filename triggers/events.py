@@ -11,7 +11,7 @@ import redis
 from triggers.bucket import BucketWatcher
 from triggers.inbox import Receipt
 from triggers.sources.registry import Sources
-from triggers.stream import Note, Stream
+from triggers.stream import Notification, Stream
 
 READ_AT_ONCE = 256
 BLOCK_SECONDS = 0.5
@@ -60,7 +60,7 @@ class Events:
                 self._settled.put(entry_id)
             raise
 
-    def _deliver(self, note: Note) -> None:
+    def _deliver(self, note: Notification) -> None:
         concerned = []
         for hint in self._sources.parse(note.source, note.body):
             for watcher in self._watchers:

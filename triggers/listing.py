@@ -84,9 +84,9 @@ class Lister:
         return 0.0
 
     def _may_begin(self, now: float) -> bool:
-        due = self._poll.due(self._ledger.last_listing())
         if (hold := self._ledger.hold()) and hold["confirmed"]:
-            due = min(due, now)
+            self._poll.ask(now)
+        due = self._poll.due(self._ledger.last_listing())
         # Look at the clock of the other processes, and for a confirmation, again after a second.
         self._next = now + 1.0
         if due > now:

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from functools import partial
@@ -60,8 +61,9 @@ class Triggers:
         self._stop.set()
         for watcher in self._watchers:
             watcher.inbox.wake()
+        give_up = time.monotonic() + within
         for thread in self._threads:
-            thread.join(within)
+            thread.join(max(0.0, give_up - time.monotonic()))
         try:
             self._events.acknowledge()
             for watcher in self._watchers:

@@ -16,7 +16,7 @@ FORGET_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class Notification:
     """One notification as it came in: where from, and its raw body."""
 
     id: bytes
@@ -38,7 +38,7 @@ class Stream:
             if "BUSYGROUP" not in str(error):
                 raise
 
-    def read(self, most: int, block_seconds: float) -> list[Note]:
+    def read(self, most: int, block_seconds: float) -> list[Notification]:
         """New notifications, oldest first; waits when there are none."""
         found: Any = self._client.xreadgroup(
             GROUP, self._consumer, {keys.EVENTS: ">"}, count=most, block=int(block_seconds * 1000)
@@ -56,10 +56,10 @@ class Stream:
             pipe.xdel(keys.EVENTS, *ids)
             pipe.execute()
 
-    def take_over(self, most: int) -> list[Note]:
+    def take_over(self, most: int) -> list[Notification]:
         """What dead consumers had received and not settled; consumers that left nothing are forgotten."""
         consumers: Any = self._client.xinfo_consumers(keys.EVENTS, GROUP)
-        notes: list[Note] = []
+        notes: list[Notification] = []
         for consumer in consumers:
             name, idle = consumer["name"], consumer["idle"] / 1000
             if name == self._consumer.encode() or idle < DEAD_SECONDS or len(notes) >= most:
@@ -95,10 +95,10 @@ class Stream:
         return _order(delivered) >= _order(up_to) and (oldest is None or _order(oldest) > _order(up_to))
 
 
-def _notes(entries: Any) -> list[Note]:
+def _notes(entries: Any) -> list[Notification]:
     # An entry that was trimmed away meanwhile comes without fields.
     return [
-        Note(entry_id, fields.get(b"source", b"").decode(errors="replace"), fields.get(b"body", b""))
+        Notification(entry_id, fields.get(b"source", b"").decode(errors="replace"), fields.get(b"body", b""))
         for entry_id, fields in entries
         if fields
     ]

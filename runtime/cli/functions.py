@@ -51,7 +51,7 @@ def invoke(environ: Mapping[str, str], name: str, data: str, asynchronous: bool,
 
     client = find(environ)
     path = f"/{'async-function' if asynchronous else 'function'}/{quote(name, safe='')}"
-    headers = {"Content-Type": "application/json"}
+    headers = {"Content-Type": "application/json", "X-Tundish-Cli": "1"}
     answer = client.call("POST", path, body=_arguments(data), headers=headers, timeout=None)
     result = answer.json()
     if answer.status == 202:

@@ -47,20 +47,20 @@ def up(
     file, home = places(file, home, environ)
     console = Console(sys.stdout, environ)
 
-    def then(running: House) -> None:
-        if seed or demo:
-            from runtime.cli.demo import show
+    def show(running: House) -> None:
+        from runtime.cli import demo as shown
 
-            answered = show(running, list(seed) or [running.settings.root / "docs"])
-            if demo:
-                running.supervisor.stop(0 if answered else 1)
-                return
-        if reload:
-            from runtime.reload import Reloader
+        answered = shown.show(running, list(seed) or [running.settings.root / "docs"])
+        if demo:
+            running.supervisor.stop(0 if answered else 1)
 
-            Reloader(running).watch()
+    def follow(running: House) -> None:
+        from runtime.reload import Reloader
+
+        Reloader(running).watch()
 
     def load() -> Settings:
         return load_settings(environ, file=file, home=home, host=host, port=port)
 
-    sys.exit(house.run(load, home, environ, console, then))
+    started = show if seed or demo else None
+    sys.exit(house.run(load, home, environ, console, started=started, ready=follow if reload else None))

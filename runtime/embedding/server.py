@@ -142,8 +142,8 @@ def _presence(environ: Mapping[str, str]) -> Iterator[Callable[[bool, str], None
     try:
         url = load_settings(environ).broker_url
     except ConfigError as error:
-        log.warning("no broker is known, so nobody will see this process: %s", error)
-        url = ""
+        log.warning("functions.yaml has errors; this process needs only the broker's address from it: %s", error)
+        url = environ.get("CELERY_BROKER_URL") or environ.get("REDIS_URL") or ""
     if not url:
         yield lambda ready, detail: None
         return

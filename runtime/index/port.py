@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -25,8 +26,15 @@ from runtime.index.sequence import Sequence as Numbers
 class FaissIndex:
     """Implements `context.Index`. `cache_dir` is best shared with the readers of this host."""
 
-    def __init__(self, store: BulkStore, client: redis.Redis, cache_dir: Path | None = None) -> None:
-        self._store, self._client, self._cache_dir = store, client, cache_dir
+    def __init__(
+        self,
+        store: BulkStore,
+        client: redis.Redis,
+        cache_dir: Path | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store, self._client, self._cache_dir, self._clock = store, client, cache_dir, clock
         self._numbers = Numbers(store, client)
 
     def next_seq(self, index: str, count: int = 1) -> int:
@@ -94,7 +102,7 @@ class FaissIndex:
         from runtime.index.retention import Retention
 
         layout.check_name(index)
-        return Retention(self._store, self._client, self._cache).cleanup(index, older_than)
+        return Retention(self._store, self._client, self._cache, clock=self._clock).cleanup(index, older_than)
 
     @cached_property
     def _cache(self) -> SegmentCache:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import redis
@@ -27,9 +27,16 @@ class Retention:
     """Cleans indexes of one store. `grace` (seconds) protects parts that no manifest names, or not yet."""
 
     def __init__(
-        self, store: BulkStore, client: redis.Redis, cache: SegmentCache, grace: float = GRACE_SECONDS
+        self,
+        store: BulkStore,
+        client: redis.Redis,
+        cache: SegmentCache,
+        *,
+        grace: float = GRACE_SECONDS,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._store, self._client, self._cache, self._grace = store, client, cache, grace
+        self._store, self._client, self._cache = store, client, cache
+        self._grace, self._clock = grace, clock
 
     def cleanup(self, index: str, older_than: float) -> dict[str, int]:
         """Remove what is older than `older_than` seconds and not needed; counts by kind.
@@ -38,7 +45,7 @@ class Retention:
         document is gone: an index that is rebuilt from what is left is the same index.
         """
         counts = Counter(manifests=0, segments=0, tombstones=0, batches=0, half_batches=0)
-        limit = time.time() - older_than
+        limit = self._clock() - older_than
         with BuildLease(self._client, index) as lease:
             current = manifest.newest(self._store, index)
             kept = self._manifests(index, current, limit, counts)
@@ -63,7 +70,7 @@ class Retention:
 
     def _parts(self, index: str, kept: list[Manifest], counts: Counter[str]) -> None:
         named = {name for version in kept for ref in version.segments for name in (ref.segment, ref.tombstones)}
-        limit = time.time() - self._grace
+        limit = self._clock() - self._grace
         for kind, prefix in (("segments", layout.segments(index)), ("tombstones", layout.tombstones(index))):
             for name, items in _grouped(prefix, self._store.list(self._store.bucket, prefix)).items():
                 if name in named or max(item.modified for item in items) > limit:
@@ -74,7 +81,7 @@ class Retention:
 
     def _batches(self, index: str, current: Manifest | None, limit: float, counts: Counter[str]) -> None:
         included, needed = self._used(index, current) if current else (set(), set())
-        half_limit = min(limit, time.time() - HALF_BATCH_SECONDS)
+        half_limit = min(limit, self._clock() - HALF_BATCH_SECONDS)
         for batch_id, found in batches.listing(self._store, index).items():
             path = layout.batch(index, batch_id)
             if not found.rows and found.modified < half_limit:
