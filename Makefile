@@ -1,6 +1,7 @@
 # make up     the whole system, with docs/ indexed, until Ctrl-C
 # make demo   the same, ending by itself after the answers
 # make test   every test, against a real broker and a real store
+# make bench  what docs/performance.md reports (B=NAME picks one of bench/)
 #
 # PORT=8001          another port for `make up`
 # TORCH_INDEX=URL    take PyTorch from an index of CPU builds (PyPI's for Linux brings gigabytes of CUDA)
@@ -9,6 +10,7 @@
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PORT ?= 8000
+B ?= system
 TORCH_INDEX ?=
 TORCH = torch==2.13.0
 
@@ -40,7 +42,7 @@ fmt: install
 	$(BIN)/ruff format .
 
 bench: install
-	$(BIN)/python -m bench.system
+	$(BIN)/python -m bench.$(B)
 
 # The state folder .tundish stays: it holds your documents. Remove it by hand if you mean to.
 clean:

@@ -44,7 +44,7 @@ def drops(found: System, http: urllib3.PoolManager) -> Iterator[float]:
         started = time.perf_counter()
         http.request("PUT", f"{found.url}/buckets/documents/{key}", body=body)
         while True:
-            answer = http.request("GET", f"{found.url}/search", fields={"q": f"harbour log of {word}", "k": "3"})
+            answer = http.request("GET", f"{found.url}/search", fields={"q": f"harbour log of {word}", "k": "100"})
             if answer.status == 200 and any(hit["key"] == key for hit in json.loads(answer.data)["results"]):
                 break
             if time.perf_counter() - started > _WAIT_SECONDS:

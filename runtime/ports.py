@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import redis
 
 from runtime.calls import RedisCalls
 from runtime.context import Calls, Index, Models, Ports, Store
 from runtime.deployment import Deployment
+
+if TYPE_CHECKING:
+    from runtime.store import MinioStore
 
 
 class _Shared:
@@ -18,7 +22,7 @@ class _Shared:
         self.client, self.deployment = client, deployment
 
     @cached_property
-    def store(self) -> Store:
+    def store(self) -> MinioStore:
         from runtime.store import MinioStore
 
         return MinioStore(self.deployment.settings.store)

@@ -114,6 +114,11 @@ def test_invoke(system: System) -> None:
     assert told["id"]
 
 
+def test_the_command_may_call_what_has_no_http_trigger(system: System) -> None:
+    assert system.request("POST", "/function/inner", json={"name": "x"}).status == 403
+    assert system.tundish("invoke", "inner", "-d", '{"name": "x"}').returncode == 0
+
+
 def test_invoke_says_what_is_wrong_in_one_line(system: System) -> None:
     for words, expected in (
         (("invoke", "gret"), "did you mean greet?"),

@@ -107,10 +107,10 @@ def test_swaps_under_concurrent_searches(home: House) -> None:
             rounds += 1
         return rounds
 
-    with ThreadPoolExecutor(4) as pool:
-        running = [pool.submit(search) for _ in range(4)]
+    with ThreadPoolExecutor(3) as pool:
+        running = [pool.submit(search) for _ in range(3)]
         try:
-            for number in range(1, 15):
+            for number in range(1, 9):
                 write(home.index, f"b{number}", put("moving", 2 + number, f"moving {number}"))
                 home.index.build("default")
                 assert home.reader.refresh("default")

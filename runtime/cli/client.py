@@ -47,7 +47,10 @@ class Client:
 
     def __init__(self, url: str, api_key: str = "") -> None:
         self.url = url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        # The command line is an administrator's: it may call functions that have no http trigger.
+        self._headers = {"X-Tundish-Cli": "1"}
+        if api_key:
+            self._headers["Authorization"] = f"Bearer {api_key}"
         self._pool = urllib3.PoolManager(retries=False)
 
     def call(

@@ -16,7 +16,7 @@ import numpy as np
 
 from runtime.context import Row, Store
 from runtime.errors import BadInput, CorruptBatch, ObjectMissing, PreconditionFailed
-from runtime.index import layout
+from runtime.index import layout, npy
 from runtime.index.docs import Vectors
 
 FIELDS = tuple(field.name for field in fields(Row))
@@ -178,11 +178,11 @@ def _unpack(path: str, data: bytes) -> tuple[dict[str, Any], list[Row]]:
 
 def _vectors(path: str, raw: bytes) -> Vectors:
     try:
-        vectors = np.load(io.BytesIO(raw), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        vectors: Vectors = npy.read(raw, np.dtype(np.float32))
+    except ValueError as error:
         raise CorruptBatch(f"{path}{layout.VECTORS} cannot be read: {error}.") from error
-    if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32 or vectors.ndim != 2:
-        raise CorruptBatch(f"{path}{layout.VECTORS} is not a float32 array of two dimensions.")
+    if vectors.ndim != 2:
+        raise CorruptBatch(f"{path}{layout.VECTORS} is not an array of two dimensions.")
     return vectors
 
 

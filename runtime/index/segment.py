@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import CorruptSegment
+from runtime.index import npy
 from runtime.index.docs import DELETE, DOCS, Docs, Positions, Vectors
 
 META, INDEX, ROWS, OFFSETS, TABLE = "meta.json", "index.faiss", "rows.bin", "offsets.npy", "docs.npy"
@@ -82,10 +83,10 @@ def digests(folder: Path, names: list[str]) -> dict[str, tuple[str, int]]:
 
 def load_docs(folder: Path) -> Docs:
     """The table of documents, mapped read-only."""
-    docs: Docs = np.load(folder / TABLE, mmap_mode="r", allow_pickle=False)
-    if docs.dtype != DOCS:
-        raise CorruptSegment(f"{folder.name[:12]}/{TABLE} has other columns than this release knows.")
-    return docs
+    try:
+        return npy.mapped(folder / TABLE, DOCS)
+    except ValueError as error:
+        raise CorruptSegment(f"Segment {folder.name[:12]}: {TABLE} cannot be read: {error}.") from error
 
 
 class Segment:
@@ -99,8 +100,11 @@ class Segment:
             )
         self.sha, self.meta = sha, meta
         self.docs = load_docs(folder)
-        self._offsets: NDArray[np.uint64] = np.load(folder / OFFSETS, mmap_mode="r", allow_pickle=False)
-        self._rows = mapped(folder / ROWS)
+        try:
+            self._offsets: NDArray[np.uint64] = npy.mapped(folder / OFFSETS, np.dtype(np.uint64))
+        except ValueError as error:
+            raise CorruptSegment(f"Segment {sha[:12]}: {OFFSETS} cannot be read: {error}.") from error
+        self._rows = mapped(folder / ROWS).data
         try:
             # Any: what faiss says of its types leaves out what its Python layer adds.
             self._index: Any = faiss.read_index(str(folder / INDEX), faiss.IO_FLAG_MMAP_IFC)
@@ -154,9 +158,13 @@ class Segment:
             raise CorruptSegment(f"Segment {self.sha[:12]}: the {', '.join(wrong)} do not agree with {META}.")
 
 
-def mapped(path: Path) -> Any:
+def mapped(path: Path) -> NDArray[np.uint8]:
     """The bytes of a file, mapped read-only; an empty file cannot be mapped."""
-    return np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
+    if not path.stat().st_size:
+        return np.empty(0, np.uint8)
+    # A plain array over the map: every slice of a memmap is a memmap, which is slow to make.
+    plain: NDArray[np.uint8] = np.memmap(path, np.uint8, "r").view(np.ndarray)
+    return plain
 
 
 def _release(version: str) -> list[str]:

@@ -24,7 +24,7 @@ class Spool:
         self._vectors, self._rows = self._vectors_path.open("wb"), self._rows_path.open("wb")
         self._offsets = array("Q", [0])
         self._docs: list[tuple[int, ...]] = []
-        self._mapped: tuple[Vectors, Docs] | None = None
+        self._mapped: tuple[Vectors, memoryview] | None = None
         self.batches: list[tuple[str, str]] = []
         self.dimensions = 0
         self.model = ""
@@ -74,12 +74,12 @@ class Spool:
         vectors, _ = self._maps()
         return vectors[positions]
 
-    def _maps(self) -> tuple[Vectors, Docs]:
+    def _maps(self) -> tuple[Vectors, memoryview]:
         if self._mapped is None:
             self._vectors.flush()
             self._rows.flush()
             flat = mapped(self._vectors_path).view(np.float32)
-            self._mapped = flat.reshape(len(self), self.dimensions or 1), mapped(self._rows_path)
+            self._mapped = flat.reshape(len(self), self.dimensions or 1), mapped(self._rows_path).data
         return self._mapped
 
 
