@@ -33,11 +33,19 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Deferred:
+    """A document for which the time was too short."""
+
+    bucket: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class EmbedResult:
     """What became of a batch. `count` is the number of vectors at `path`.
 
-    `reused`: nothing new was written. `deferred`: documents for which the time was too short; the invocation
-    `deferred_to` does them.
+    `reused`: nothing new was written. `deferred`: what the time was too short for; the bucket trigger that sent it
+    hands it out again, or else the invocation `deferred_to` does it.
     """
 
     index: str
@@ -47,7 +55,7 @@ class EmbedResult:
     documents: int
     failed: list[Failed] = field(default_factory=list)
     reused: bool = False
-    deferred: int = 0
+    deferred: list[Deferred] = field(default_factory=list)
     deferred_to: str | None = None
 
 
@@ -124,8 +132,8 @@ def _new(index: str, name: str, members: Sequence[Member], context: Context) -> 
 
 
 def _submit(index: str, work: Work, context: Context) -> str | None:
-    """Hand on what there was no time for, as an invocation of its own."""
-    if not work.deferred:
+    """Hand on what there was no time for, as an invocation of its own; a bucket trigger keeps count by itself."""
+    if not work.deferred or context.trigger == "bucket":
         return None
     sources = [member.source for member in work.deferred]
     return context.submit(
@@ -161,6 +169,6 @@ def _result(
         documents=len({(row.bucket, row.key) for row in rows if row.op == "put"}),
         failed=failed,
         reused=reused,
-        deferred=len(deferred),
+        deferred=[Deferred(member.bucket, member.key) for member in deferred],
         deferred_to=submitted,
     )

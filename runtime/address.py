@@ -1,8 +1,10 @@
-"""Where the gateway may listen, checked before anything is started."""
+"""Where the gateway may listen and the embedder does, asked before anything is started."""
 
 from __future__ import annotations
 
 import ipaddress
+import socket
+from pathlib import Path
 
 from runtime import services
 from runtime.config import Settings
@@ -29,6 +31,17 @@ def check_address(settings: Settings) -> Settings:
             f"port with --port {_free_near(settings.port)}"
         )
     return settings
+
+
+def taken(path: Path) -> bool:
+    """Whether somebody listens on this Unix socket."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(1)
+        try:
+            client.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 def _loopback(host: str) -> bool:

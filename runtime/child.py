@@ -143,7 +143,7 @@ class Child:
                 if log:
                     self._tail.append(text)
                     log.write(line)
-                else:
+                elif text:
                     self._console.line(self.spec.name, text)
 
 

@@ -34,7 +34,8 @@ class House:
         self.front: dict[str, Child] = {}
         self.parts: parts.Parts
         self.deployment: Deployment
-        self._generation = 1
+        # On a broker of somebody else another system may serve the same queues.
+        self._generation = parts.any_generation() if settings.broker_url else 1
         self._began = time.monotonic()
 
     def start(self) -> None:
@@ -55,7 +56,7 @@ class House:
         for spec in (self.parts.gateway(), self.parts.triggers(), self.parts.beat(), self.parts.embedder()):
             self.front[spec.name] = self.supervisor.start(spec)
         for queue in self.settings.project.queues:
-            self.workers[queue] = self.supervisor.start(self.parts.worker(queue))
+            self.workers[queue] = self.supervisor.start(self.parts.worker(queue, self._generation))
         self._wait([child for name, child in self.front.items() if name != "embedder"] + [*self.workers.values()])
         self.console.say(f"Documents and calls are taken at {parts.gateway_url(self.settings)}; the model is loading …")
 

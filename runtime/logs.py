@@ -13,6 +13,8 @@ def setup(name: str, level: str | int = "INFO") -> logging.Logger:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for chatty in ("urllib3", "httpx", "watchfiles", "asyncio", "faiss", "sentence_transformers"):
+    for chatty in ("httpx", "watchfiles", "asyncio", "faiss", "sentence_transformers", "uvicorn"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+    # The store and the broker say in one sentence of their own that somebody is away.
+    logging.getLogger("urllib3").setLevel(max(logging.ERROR, root.level))
     return logging.getLogger(name)

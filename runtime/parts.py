@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import sys
 import threading
@@ -72,12 +73,17 @@ class Parts:
         return self._python("embedder", words, stage=WORK, extra=_threads(2))
 
     def worker(self, queue: str, generation: int = 1) -> Spec:
-        """The worker of a queue. A new generation has another node name, so that it can stand beside the old one."""
+        """The worker of a queue. A generation has a node name of its own, so that it can stand beside another one."""
         settings = self.settings.project.queues[queue]
         most = settings.autoscale[1] if settings.autoscale else settings.concurrency
         suffix = f".{generation}" if generation > 1 else ""
         words = ("-m", "runtime.worker", "-Q", queue, "-n", f"{queue}{suffix}@{socket.gethostname()}")
         return self._python(f"worker {queue}", words, stage=WORK, grace=_WORKER_GRACE_SECONDS, extra=_threads(most))
+
+    def workers(self) -> list[Spec]:
+        """One worker for each queue, beside others that may serve the same queues."""
+        generation = any_generation()
+        return [self.worker(queue, generation) for queue in self.settings.project.queues]
 
     def _python(
         self,
@@ -99,6 +105,11 @@ class Parts:
             folder=self.settings.root,
             grace=grace,
         )
+
+
+def any_generation() -> int:
+    """A number for workers that share their queue with others that nobody here knows of."""
+    return random.SystemRandom().randrange(1000, 1_000_000)
 
 
 def service(service: Service, home: Path) -> Spec:

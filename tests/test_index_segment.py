@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import msgpack
 import numpy as np
@@ -14,9 +15,9 @@ import pytest
 
 from runtime.context import Row
 from runtime.errors import BadInput, CorruptBatch, CorruptSegment
-from runtime.index import batches, layout, manifest, segment_write
+from runtime.index import batches, layout, manifest, npy, segment_write
 from runtime.index.batches import Batch
-from runtime.index.docs import Docs, find, identity, table, winners
+from runtime.index.docs import DOCS, Docs, find, identity, table, winners
 from runtime.index.manifest import Manifest, SegmentRef, Skipped
 from runtime.index.segment import META, Segment, decode_meta, encode_meta
 from runtime.index.segment_write import Part
@@ -185,7 +186,7 @@ def test_a_batch_round_trips() -> None:
     assert (batch.model, batch.dimensions) == ("m", DIMENSIONS)
 
 
-def npy(array: object) -> bytes:
+def npy_bytes(array: object) -> bytes:
     out = io.BytesIO()
     np.save(out, array, allow_pickle=True)  # type: ignore[arg-type]
     return out.getvalue()
@@ -195,7 +196,7 @@ def npy(array: object) -> bytes:
     ("damage", "reason"),
     [
         (b"not an npy file", "hash"),
-        (npy(np.zeros((2, 4), np.float32))[:-3], "hash"),
+        (npy_bytes(np.zeros((2, 4), np.float32))[:-3], "hash"),
     ],
 )
 def test_vectors_that_are_not_those_of_the_commit(damage: bytes, reason: str) -> None:
@@ -210,12 +211,12 @@ def test_vectors_that_are_not_those_of_the_commit(damage: bytes, reason: str) ->
     ("raw", "reason"),
     [
         (b"\x93NUMPY junk", "cannot be read"),
-        (npy(np.array([{"a": 1}], object)), "cannot be read"),
-        (npy(np.ones((2, 4), np.float64)), "float32"),
-        (npy(np.ones(4, np.float32)), "two dimensions"),
-        (npy(np.full((2, 4), 0.5, np.float32)[:1]), "1 vectors for 2 rows"),
-        (npy(np.full((2, 4), np.nan, np.float32)), "NaN"),
-        (npy(np.ones((2, 4), np.float32)), "length 2.000"),
+        (npy_bytes(np.array([{"a": 1}], object)), "cannot be read"),
+        (npy_bytes(np.ones((2, 4), np.float64)), "float32"),
+        (npy_bytes(np.ones(4, np.float32)), "two dimensions"),
+        (npy_bytes(np.full((2, 4), 0.5, np.float32)[:1]), "1 vectors for 2 rows"),
+        (npy_bytes(np.full((2, 4), np.nan, np.float32)), "NaN"),
+        (npy_bytes(np.ones((2, 4), np.float32)), "length 2.000"),
     ],
 )
 def test_vectors_that_cannot_be_used_are_named(raw: bytes, reason: str) -> None:
@@ -268,7 +269,7 @@ def test_vectors_left_by_a_crash_are_adopted() -> None:
     store = MemoryStore()
     path = commit(store, put("a", 1, "x"))
     store.delete(store.bucket, path + layout.ROWS)
-    left = npy(-vector("x").reshape(1, -1))
+    left = npy_bytes(-vector("x").reshape(1, -1))
     store.put(store.bucket, path + layout.VECTORS, left)
     commit(store, put("a", 1, "x"))
     assert batches.read(store, "default", "b").vectors.tolist() == (-vector("x").reshape(1, -1)).tolist()
@@ -296,3 +297,21 @@ def test_a_function_that_hands_in_nonsense_is_told() -> None:
 def test_a_name_that_would_be_another_path(name: str) -> None:
     with pytest.raises(BadInput, match="name of an index"):
         layout.batches(name)
+
+
+@pytest.mark.parametrize("shape", [(0,), (3,), (0, 4), (2, 4)])
+@pytest.mark.parametrize("dtype", [np.dtype(np.float32), np.dtype(np.uint64), DOCS])
+def test_npy_files_of_numpy_are_read(tmp_path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    array = np.zeros(shape, dtype)
+    array.view(np.uint8)[...] = 7
+    np.save(tmp_path / "a.npy", array)
+    for found in (npy.read(npy_bytes(array), dtype), npy.mapped(tmp_path / "a.npy", dtype)):
+        assert (found.shape, found.dtype, found.tobytes()) == (shape, dtype, array.tobytes())
+    for damage in (npy_bytes(array)[:-1], npy_bytes(array) + b"x", b"", npy_bytes(array)[:9]):
+        with pytest.raises(ValueError, match="it"):
+            npy.read(damage, dtype)
+
+
+def test_an_npy_file_in_the_order_of_columns_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"not one that numpy\.save writes"):
+        npy.read(npy_bytes(np.asfortranarray(np.ones((2, 3), np.float32))), np.dtype(np.float32))

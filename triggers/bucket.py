@@ -15,6 +15,7 @@ from runtime.context import ObjectInfo, Store
 from runtime.deployment import Deployment
 from runtime.documents import Entry, Watch
 from runtime.errors import ObjectMissing
+from runtime.index import sequence
 from runtime.invocations import read_many
 from triggers import batching, ledger
 from triggers.decide import Again, Flight, Note, Submit, decide
@@ -55,6 +56,7 @@ class BucketWatcher:
         self._client, self._store, self._deployment = client, store, deployment
         self._trigger = watch.trigger
         self._ledger = Ledger(client, watch)
+        self._numbers = sequence.Sequence(store, client)
         self._lister = Lister(client, store, self._ledger, watch, compare=self._compare, look=self._look_missing)
         self._ready: dict[str, Candidate] = {}
         self._backlog = 2 * self._trigger.in_flight * min(self._trigger.batch.max_items, 1000) + 1000
@@ -72,7 +74,8 @@ class BucketWatcher:
 
     def prepare(self) -> None:
         """After a start or an interruption: the bucket exists, and what was missed is looked for."""
-        self._store.ensure_bucket(self._trigger.bucket)
+        for bucket in (self._store.bucket, self._trigger.bucket):
+            self._store.ensure_bucket(bucket)
         self._lister.abandon()
         self._lister.ask()
 
@@ -195,9 +198,10 @@ class BucketWatcher:
     def _submit(self, batch: dict[str, Candidate], limit: int) -> bool:
         """Record the invocation and claim its keys, in one atomic call. False: another process was first."""
         task_id, now = submit.new_id(), time.time()
-        seqs = self._ledger.next_seqs(len(batch))
+        # Reserved before anything is read: a refused claim only leaves a gap.
+        first = self._numbers.take(self.watch.index, len(batch))
         changes, objects = [], []
-        for seq, (key, one) in zip(seqs, batch.items(), strict=True):
+        for seq, (key, one) in enumerate(batch.items(), first):
             told = one.action
             entry = Entry("pending", told.etag, seq, told.event, told.size, task_id, at=now)
             changes.append(Change(key, one.before, entry))

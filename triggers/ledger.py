@@ -112,11 +112,6 @@ class Ledger:
         found: Any = self._client.hkeys(self._watch.flight)
         return {task_id.decode() for task_id in found}
 
-    def next_seqs(self, count: int) -> list[int]:
-        """Reserve sequence numbers. Done before the objects are read: a refused claim only leaves a gap."""
-        last: Any = self._client.incrby(keys.index_seq(self._watch.index), count)
-        return list(range(last - count + 1, last + 1))
-
     def claim_arguments(self, task_id: str, limit: int, changes: Sequence[Change]) -> tuple[list[str], list[Any]]:
         """Keys and arguments of CLAIM, the guard of the call that records `task_id`."""
         packed = msgpack.packb([change.key for change in changes])

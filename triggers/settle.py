@@ -26,17 +26,19 @@ def settle(
     """Close the entries that are pending under `task_id`; `record` is its terminal record, None where it is gone.
 
     Succeeded: done, but dead with its reason for each object in the result's `failed` list. Ended otherwise: dead
-    with the error. Gone (kept too shortly, or wiped): pending under nobody, and looked at again, which submits it
-    once more. An entry that meanwhile belongs to a newer invocation is left alone.
+    with the error. Gone (kept too shortly, or wiped), or left over for want of time (`deferred` in the result):
+    pending under nobody, and looked at again, which submits it once more. An entry that meanwhile belongs to a
+    newer invocation is left alone.
     """
-    failed = _failed(bucket, record)
+    failed, deferred = _named(bucket, record, "failed"), _named(bucket, record, "deferred")
     settled = Settled([], [])
     for key, before in zip(names, known, strict=True):
         entry = before.entry
         if entry is None or entry.state != "pending" or entry.invocation != task_id:
             continue
-        after = _close(entry, record, failed.get(key), now)
-        if entry.again or record is None:
+        open_again = record is None or key in deferred
+        after = _close(entry, None if open_again else record, failed.get(key), now)
+        if entry.again or open_again:
             settled.hints.append(key)
         settled.changes.append(Change(key, before, after))
     return settled
@@ -62,15 +64,15 @@ def _reason(record: Invocation) -> str:
     return named or f"the invocation {record.id} was {record.state}"
 
 
-def _failed(bucket: str, record: Invocation | None) -> dict[str, Mapping[str, Any]]:
-    """The objects that a result reports in `failed: [{bucket, key, etag, reason}]`, by key."""
+def _named(bucket: str, record: Invocation | None, what: str) -> dict[str, Mapping[str, Any]]:
+    """The objects that a result reports in a list like `failed: [{bucket, key, etag, reason}]`, by key."""
     if record is None or record.state != "succeeded" or not record.result_json:
         return {}
     try:
         result = json.loads(record.result_json)
     except ValueError:
         return {}
-    listed = result.get("failed") if isinstance(result, dict) else None
+    listed = result.get(what) if isinstance(result, dict) else None
     if not isinstance(listed, list):
         return {}
     return {

@@ -43,7 +43,7 @@ def show(house: House, folders: list[Path]) -> bool:
         f"{good} of {len(files)} documents are searchable, {time.monotonic() - began:.1f} s after the first upload."
     )
     console.plain(f"$ {_command()} search '{QUESTION}'")
-    for line in lines(answer):
+    for line in lines(answer, QUESTION):
         console.plain(f"  {line}")
     console.plain()
     console.plain(f"Dashboard: {url}/")

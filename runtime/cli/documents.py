@@ -43,11 +43,12 @@ def search(environ: Mapping[str, str], text: tuple[str, ...], count: int, name: 
     from runtime.cli.output import print_json
     from runtime.cli.searching import ask, lines
 
-    answer = ask(find(environ), " ".join(text), count, name)
+    query = " ".join(text)
+    answer = ask(find(environ), query, count, name)
     if as_json:
         print_json(answer)
         return
-    for line in lines(answer):
+    for line in lines(answer, query):
         click.echo(line)
     if not answer["results"]:
         click.echo("Nothing is indexed yet: put a file in with `tundish put FILE`.", err=True)

@@ -31,10 +31,15 @@ def gateway(
     environ: Mapping[str, str], file: Path | None, home: Path | None, host: str | None, port: int | None
 ) -> None:
     """Run the HTTP gateway, with the embedder that turns its queries into vectors."""
-    from runtime.address import check_address
+    from runtime.address import check_address, taken
 
     settings = check_address(_settings(environ, file, home, host, port))
-    _supervise(settings, environ, lambda parts: [parts.gateway(), parts.embedder()])
+
+    def specs(parts: Parts) -> list[Spec]:
+        # One embedder serves every gateway of a state folder.
+        return [parts.gateway()] if taken(settings.embedder_socket) else [parts.gateway(), parts.embedder()]
+
+    _supervise(settings, environ, specs)
 
 
 @click.command()
@@ -49,14 +54,14 @@ def worker(
     """Run one worker per queue; with -Q the worker of that queue."""
     settings = _settings(environ, file, home)
     if queue:
-        from runtime.parts import Parts
+        from runtime.parts import Parts, any_generation
 
-        spec = Parts(settings, environ).worker(queue) if queue in settings.project.queues else None
+        spec = Parts(settings, environ).worker(queue, any_generation()) if queue in settings.project.queues else None
         if spec is None:
             raise click.UsageError(f"There is no queue {queue}; there is {', '.join(settings.project.queues)}.")
         argv = [*spec.argv[:-1], name] if name else list(spec.argv)
         os.execve(sys.executable, argv, {**spec.environ})  # noqa: S606 - our own interpreter
-    _supervise(settings, environ, lambda parts: [parts.worker(queue) for queue in settings.project.queues])
+    _supervise(settings, environ, lambda parts: parts.workers())
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -25,7 +26,20 @@ def ask(client: Client, text: str, count: int, index: str = "default") -> dict[s
         time.sleep(0.5)
 
 
-def lines(answer: Mapping[str, Any]) -> Iterator[str]:
-    """One line per result: score, place, and the beginning of the text."""
+def lines(answer: Mapping[str, Any], query: str) -> Iterator[str]:
+    """One line per result: score, place, and the passage that says most about the query's words."""
     for hit in answer["results"]:
-        yield f"{hit['score']:.3f}  {hit['bucket']}/{hit['key']}  {snippet(hit['text'])}"
+        yield f"{hit['score']:.3f}  {hit['bucket']}/{hit['key']}  {snippet(passage(hit['text'], query))}"
+
+
+def passage(text: str, query: str) -> str:
+    """The text from its sentence on that shares most words with the query."""
+    wanted = _words(query)
+    starts = [0, *(match.end() for match in re.finditer(r"(?:[.!?:]\s+|\n\s*)(?=\S)", text))]
+    ends = [*starts[1:], len(text)]
+    best = max(range(len(starts)), key=lambda n: len(wanted & _words(text[starts[n] : ends[n]])))
+    return text[starts[best] :]
+
+
+def _words(text: str) -> set[str]:
+    return {word for word in re.findall(r"\w+", text.casefold()) if len(word) > 2}
