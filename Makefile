@@ -9,7 +9,7 @@
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
-PORT ?= 8000
+PORT ?=
 B ?= system
 TORCH_INDEX ?=
 TORCH = torch==2.13.0
@@ -24,7 +24,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 install: $(VENV)/.installed
 
 up: install
-	@$(BIN)/tundish up --port $(PORT) --seed docs
+	@$(BIN)/tundish up $(if $(PORT),--port $(PORT)) --seed docs
 
 demo: install
 	@$(BIN)/tundish up --port 0 --demo

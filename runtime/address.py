@@ -6,9 +6,9 @@ import ipaddress
 import socket
 from pathlib import Path
 
-from runtime import services
 from runtime.config import Settings
 from runtime.errors import TundishError
+from runtime.free_ports import Ports, listening
 
 
 class AddressRefused(TundishError):
@@ -23,9 +23,9 @@ def check_address(settings: Settings) -> Settings:
             "use 127.0.0.1, and put a proxy that authenticates in front of it."
         )
     if settings.port == 0:
-        return settings.model_copy(update={"port": services.Ports(settings.home).take("gateway")})
+        return settings.model_copy(update={"port": Ports(settings.home).take("gateway")})
     host = "127.0.0.1" if settings.host == "localhost" else settings.host
-    if services.listening(settings.port, host):
+    if listening(settings.port, host):
         raise AddressRefused(
             f"Port {settings.port} on {settings.host} is in use by another program: stop that one, or choose another "
             f"port with --port {_free_near(settings.port)}"
@@ -54,4 +54,4 @@ def _loopback(host: str) -> bool:
 
 
 def _free_near(port: int) -> int:
-    return next((near for near in range(port + 1, min(port + 100, 65536)) if not services.listening(near)), 0)
+    return next((near for near in range(port + 1, min(port + 100, 65536)) if not listening(near)), 0)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import TundishError
-from runtime.services import private_folder, write_private
+from runtime.private_files import private_folder, write_private
 
 _LEAVING_SECONDS = 15.0
 

@@ -17,6 +17,8 @@ from runtime.config import Settings
 from runtime.console import Console
 from runtime.deployment import Deployment, build_deployment, describe_project
 from runtime.errors import ServiceFailed, TundishError
+from runtime.free_ports import Ports
+from runtime.private_files import write_private
 from runtime.supervisor import Supervisor
 
 DESCRIPTION = "functions.json"
@@ -101,7 +103,7 @@ class House:
         credentials = services.load_credentials(settings.home)
         if settings.event_token:
             credentials = replace(credentials, event_token=settings.event_token)
-        ports = services.Ports(settings.home)
+        ports = Ports(settings.home)
         made: list[services.Service] = []
         if not settings.broker_url:
             valkey, url = services.valkey(settings.home, ports, credentials, durability=settings.project.durability)
@@ -151,7 +153,7 @@ class House:
             }
             for name, found in deployment.functions.items()
         }
-        services.write_private(path, json.dumps(content))
+        write_private(path, json.dumps(content))
 
     def _wait(self, children: list[Child]) -> None:
         while not self.supervisor.wait_ready(children, _SLOW_START_SECONDS):

@@ -26,7 +26,7 @@
 | tundish:hold:{trigger}:{bucket} | string JSON | triggers, CLI | until confirmed | a sudden loss that waits for confirmation |
 | tundish:listing:{trigger}:{bucket} | string JSON | triggers | for ever, one a trigger | end and cost of the newest full listing |
 | tundish:index:{index}:seq | string | index | for ever | the last sequence number given out |
-| tundish:index:{index}:texts | hash id → seq:etag | index | for ever, one field a document | newest version of every document, removed ones too |
+| tundish:index:{index}:texts | hash document → etag:seq | index | for ever, one field a document | newest version of every document that was embedded |
 | tundish:index:{index}:build | string | index | 60 s | who builds now |
 | tundish:index:swap | channel | index | – | {"index", "generation", "version"} |
 """

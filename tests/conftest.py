@@ -15,6 +15,7 @@ import redis
 
 from runtime import broker, services
 from runtime.config import StoreSettings
+from runtime.free_ports import Ports
 from tests.system import System, running_system
 
 
@@ -53,12 +54,12 @@ def services_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def service_ports(services_home: Path) -> services.Ports:
-    return services.Ports(services_home)
+def service_ports(services_home: Path) -> Ports:
+    return Ports(services_home)
 
 
 @pytest.fixture(scope="session")
-def broker_url(services_home: Path, service_ports: services.Ports) -> Iterator[str]:
+def broker_url(services_home: Path, service_ports: Ports) -> Iterator[str]:
     """The URL of a real Valkey that lives as long as the session."""
     credentials = services.load_credentials(services_home)
     service, url = services.valkey(services_home, service_ports, credentials, durability="fast")
@@ -67,7 +68,7 @@ def broker_url(services_home: Path, service_ports: services.Ports) -> Iterator[s
 
 
 @pytest.fixture(scope="session")
-def store_settings(services_home: Path, service_ports: services.Ports) -> Iterator[StoreSettings]:
+def store_settings(services_home: Path, service_ports: Ports) -> Iterator[StoreSettings]:
     """How to reach a real SeaweedFS that lives as long as the session. Make buckets of your own in it."""
     credentials = services.load_credentials(services_home)
     service, store = services.seaweedfs(services_home, service_ports, credentials)

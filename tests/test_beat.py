@@ -15,6 +15,7 @@ import redis
 
 from runtime import keys, presence, services
 from runtime.broker import connect
+from runtime.free_ports import Ports
 from runtime.invocations import Invocation, read_many
 from tests.conftest import running
 from tests.workers import SAMPLES, deployment, environment, kill, until
@@ -151,7 +152,7 @@ def test_a_clock_that_was_away_makes_up_for_the_latest_tick(
 
 
 def test_a_broker_that_goes_away_does_not_stop_the_clock(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    ports, credentials = services.Ports(tmp_path), services.load_credentials(tmp_path)
+    ports, credentials = Ports(tmp_path), services.load_credentials(tmp_path)
     service, url = services.valkey(tmp_path, ports, credentials)
     client, time = connect(url), Time()
     with running(service):

@@ -12,6 +12,7 @@ import redis
 
 from runtime import broker, documents, holds, keys, services
 from runtime.config import Batch, StoreSettings
+from runtime.free_ports import Ports
 from tests.conftest import running
 from tests.triggering import House, kill, until
 from tests.workers import worker
@@ -385,7 +386,7 @@ def test_entries_of_a_dead_consumer_are_taken_over(build: Any, monkeypatch: pyte
 
 
 def test_a_broker_and_a_store_that_go_away_are_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    ports, credentials = services.Ports(tmp_path), services.load_credentials(tmp_path)
+    ports, credentials = Ports(tmp_path), services.load_credentials(tmp_path)
     valkey, url = services.valkey(tmp_path, ports, credentials)
     weed, store = services.seaweedfs(tmp_path, ports, credentials)
     with contextlib.ExitStack() as after:

@@ -16,6 +16,7 @@ from minio import Minio
 from runtime import broker, services
 from runtime.config import StoreSettings
 from runtime.errors import ServiceFailed
+from runtime.free_ports import Ports, listening
 from tests.conftest import running
 
 
@@ -36,7 +37,7 @@ def test_the_store_signs_and_refuses_strangers(store_settings: StoreSettings) ->
 
 
 def test_the_ports_behind_s3_are_closed_to_strangers(
-    services_home: Path, store_settings: StoreSettings, service_ports: services.Ports
+    services_home: Path, store_settings: StoreSettings, service_ports: Ports
 ) -> None:
     service_ports.save()
     ports = json.loads((services_home / "ports.json").read_text())
@@ -49,7 +50,7 @@ def test_data_and_credentials_survive_a_restart(tmp_path: Path) -> None:
     seen = []
     for turn in range(2):
         credentials = services.load_credentials(tmp_path)
-        ports = services.Ports(tmp_path)
+        ports = Ports(tmp_path)
         valkey, url = services.valkey(tmp_path, ports, credentials)
         weed, store = services.seaweedfs(tmp_path, ports, credentials)
         ports.save()
@@ -68,7 +69,7 @@ def test_data_and_credentials_survive_a_restart(tmp_path: Path) -> None:
 
 def test_secrets_are_private_and_never_arguments(tmp_path: Path) -> None:
     credentials = services.load_credentials(tmp_path)
-    ports = services.Ports(tmp_path)
+    ports = Ports(tmp_path)
     commands = [
         services.valkey(tmp_path, ports, credentials)[0],
         services.seaweedfs(tmp_path, ports, credentials, events_url="http://127.0.0.1:1/x")[0],
@@ -85,18 +86,18 @@ def test_secrets_are_private_and_never_arguments(tmp_path: Path) -> None:
 
 
 def test_ports_are_free_and_never_given_twice(tmp_path: Path) -> None:
-    ports = services.Ports(tmp_path)
+    ports = Ports(tmp_path)
     first = ports.take("one")
     assert len({first} | {ports.take(f"other{i}") for i in range(50)}) == 51
     pair = ports.take("pair", and_above=10_000)
     assert ports.take("pair", and_above=10_000) != pair
     ports.save()
-    assert services.Ports(tmp_path).take("one") == first
+    assert Ports(tmp_path).take("one") == first
     with socket.socket() as squatter:
         squatter.bind(("127.0.0.1", first))
         squatter.listen()
-        assert services.listening(first)
-        assert services.Ports(tmp_path).take("one") != first
+        assert listening(first)
+        assert Ports(tmp_path).take("one") != first
 
 
 def test_a_damaged_credentials_file_is_named(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from runtime.child import Spec
 from runtime.config import Project, Settings
 from runtime.console import Console
 from runtime.errors import TundishError
-from runtime.services import listening
+from runtime.free_ports import listening
 from runtime.supervisor import Supervisor
 
 PATIENT = "import runtime.leash, os, time; runtime.leash.hold(os.environ); print('up', flush=True); time.sleep(600)"

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from runtime import services
+from runtime.free_ports import Ports
 from tests.conftest import running
 from tests.system import System, clean_environ, running_system, until
 
@@ -157,7 +158,7 @@ def test_an_end_by_signal_leaves_nothing_and_the_data_is_there_again(tmp_path: P
 
 def test_a_broker_of_ones_own_is_waited_for_and_used(tmp_path: Path, sample: Path) -> None:
     home = tmp_path / "services"
-    credentials, ports = services.load_credentials(home), services.Ports(home)
+    credentials, ports = services.load_credentials(home), Ports(home)
     service, url = services.valkey(home, ports, credentials, durability="fast")
     log_file = tmp_path / "up.log"
     command = [sys.executable, "-P", "-m", "runtime.cli.main", "up", "--port", "0", "--no-reload"]

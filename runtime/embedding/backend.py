@@ -22,26 +22,18 @@ WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 
 # Texts a forward pass: larger ones spill the CPU's caches and pad more than they gain.
 BATCH_SIZE = 16
-# More threads than this gain nothing on matrices of 384 columns.
-MAX_THREADS = 4
-
-
-def available_cpus() -> int:
-    """CPUs this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class SentenceTransformerModels:
     """Implements `context.Models`. Nothing is read or imported before the first use.
 
-    `threads`: CPU threads of one forward pass; give each of N workers its N-th part of the machine. A process that
-    forks keeps its own model: the child loads a fresh one, because torch's thread pools do not survive a fork.
+    `threads`: CPU threads of one forward pass. Never more over all processes than there are cores: on two busy cores
+    a query took 18 ms with one thread and 376 ms with two, which wait for each other. A process that forks keeps its
+    own model: the child loads a fresh one, because torch's thread pools do not survive a fork.
     """
 
-    def __init__(self, *, threads: int | None = None, folder: Path | None = None) -> None:
-        self._threads = threads or min(MAX_THREADS, available_cpus())
+    def __init__(self, *, threads: int = 1, folder: Path | None = None) -> None:
+        self._threads = threads
         self._given_folder = folder
         self._forget()
         me = weakref.ref(self)
