@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 
@@ -26,6 +27,17 @@ def hold(environ: Mapping[str, str]) -> None:
     """End this process when its supervisor is gone. Without a supervisor nothing happens."""
     if number := environ.get(VARIABLE):
         _watch(int(number), lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+
+def hold_child(environ: Mapping[str, str]) -> None:
+    """The same for a process that one of ours has forked: its parent tells it to end, if it is there to do so."""
+
+    def end() -> None:
+        time.sleep(GRACE_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if number := environ.get(VARIABLE):
+        _watch(int(number), end)
 
 
 def _watch(fd: int, end: Callable[[], None]) -> None:

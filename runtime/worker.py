@@ -44,6 +44,10 @@ def equip(app: Celery, deployment: Deployment, worker: str) -> Keeper:
     def stopping(**_: Any) -> None:
         keeper.presence.set(ready=False, detail="stopping")
 
+    def forked(**_: Any) -> None:
+        leash.hold_child(os.environ)
+
+    signals.worker_process_init.connect(forked, weak=False)
     signals.worker_ready.connect(ready, weak=False)
     signals.worker_shutting_down.connect(stopping, weak=False)
     return keeper
