@@ -1,8 +1,8 @@
 """on_success and on_failure: what follows an invocation. Several parents that come together become one call.
 
 A parent's word is written with its success, in one step, to a list; this module turns the list into calls. The
-first goes at once; while a call is out, parents gather; after it, they wait until none has come for `debounce`,
-at most `max_wait` from the first.
+first goes at once; while a call is out, parents gather; after it, those wait until none has come for `debounce`, at
+most `max_wait` from the first.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ return true
 
 def due(policy: Chain, first: float, last: float, ended: float, now: float) -> bool:
     """Whether waiting parents go now: pure. Times are seconds; `ended` is when the last call of the chain ended."""
-    idle = first >= ended + policy.debounce
+    idle = first >= ended  # those that came while a call was out gather; a later one finds nobody at work
     return idle or now - last >= policy.debounce or now - first >= policy.max_wait
 
 

@@ -53,7 +53,7 @@ def test_jitter_stays_within_its_share() -> None:
     ("first", "last", "ended", "now", "goes"),
     [
         (100.0, 100.0, float("-inf"), 100.0, True),  # the first ever
-        (100.0, 100.0, 90.0, 100.0, True),  # idle for long
+        (100.0, 100.0, 99.9, 100.0, True),  # nobody is at work
         (100.0, 100.1, 100.05, 100.15, False),  # came while one ran; still coming
         (100.0, 100.1, 100.05, 100.31, True),  # none for `debounce`
         (100.0, 101.0, 100.05, 101.01, True),  # they keep coming: `max_wait` bounds it
