@@ -6,6 +6,7 @@ and the tests do that, from the same words.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import secrets
@@ -32,6 +33,7 @@ _WEED_PORTS = (
     "s3.port.grpc",
 )
 _ADMIN_GRPC_OFFSET = 10_000  # a part of weed looks for admin's gRPC port there, whatever -admin.port.grpc says
+_PROBE = "ready"
 _MENDING = "Install Tundish again into this environment: pip install --force-reinstall "
 
 
@@ -175,7 +177,7 @@ def broker_answers(url: str) -> bool:
 
 
 def store_answers(store: StoreSettings) -> bool:
-    """A real signed call: the list of buckets."""
+    """Real signed calls: an object is written and read. The list of buckets comes before the volumes are there."""
     import urllib3
     from minio import Minio
     from minio.error import MinioException
@@ -190,7 +192,10 @@ def store_answers(store: StoreSettings) -> bool:
             http_client=pool,
         )
         try:
-            client.list_buckets()
+            if not client.bucket_exists(store.bucket):
+                client.make_bucket(store.bucket)
+            client.put_object(store.bucket, _PROBE, io.BytesIO(b"ready"), 5)
+            client.get_object(store.bucket, _PROBE).close()
         except (MinioException, urllib3.exceptions.HTTPError, OSError):
             return False
     return True
