@@ -40,6 +40,8 @@ lint: install
 fmt: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python -P -m runtime.schema > runtime/functions.schema.json.new
+	mv runtime/functions.schema.json.new runtime/functions.schema.json
 
 bench: install
 	$(BIN)/python -m bench.$(B)

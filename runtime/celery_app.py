@@ -22,7 +22,7 @@ def _create() -> Celery:
 
     def as_worker(sender: str | None = None, **_: Any) -> None:
         """`celery -A runtime.celery_app worker`: only a worker needs the functions themselves."""
-        from runtime.worker import equip
+        from runtime.celery_worker import equip
 
         name = sender or f"celery@{socket.gethostname()}"
         equip(made, load_deployment(settings, os.environ), name).presence.start()

@@ -1,77 +1,17 @@
-"""A worker: `python -m runtime.worker -Q QUEUE [-n NAME]`. Celery's own worker with our wrapper and keeper."""
+"""A worker: `python -m runtime.worker -Q QUEUE [-n NAME]`."""
 
 from __future__ import annotations
 
-import importlib
-import logging
 import os
-import socket
 import sys
-import warnings
 from pathlib import Path
-from typing import Any
 
 import click
-from celery import Celery, signals
 
 from runtime import leash, logs
-from runtime.app import create_app
-from runtime.broker import connect
-from runtime.config import Queue, Settings
 from runtime.config_load import load_settings
-from runtime.deployment import Deployment, load_deployment
+from runtime.deployment import load_deployment
 from runtime.errors import TundishError
-from runtime.keeper import Keeper
-from runtime.loader import prepare_path
-from runtime.task import Runner, register_tasks
-
-log = logging.getLogger("tundish.worker")
-
-
-def equip(app: Celery, deployment: Deployment, worker: str) -> Keeper:
-    """Give an app the functions, the wrapper and the keeper of a worker named `worker` (`queue@host`)."""
-    from runtime.ports import PortsMaker
-
-    settings = deployment.settings
-    client = connect(settings.broker_url)
-    keeper = Keeper(client, deployment, worker)
-    app.tundish_guard = keeper
-    register_tasks(app, deployment, Runner(client, deployment, worker, PortsMaker(client, deployment)))
-
-    def ready(**_: Any) -> None:
-        keeper.presence.set(ready=True)
-
-    def stopping(**_: Any) -> None:
-        keeper.presence.set(ready=False, detail="stopping")
-
-    def forked(**_: Any) -> None:
-        leash.hold_child(os.environ)
-
-    signals.worker_process_init.connect(forked, weak=False)
-    signals.worker_ready.connect(ready, weak=False)
-    signals.worker_shutting_down.connect(stopping, weak=False)
-    return keeper
-
-
-def options(settings: Settings, queue: Queue) -> dict[str, Any]:
-    """A queue's keys as Celery's worker names them. Memory is counted in kibibytes there."""
-    result: dict[str, Any] = {
-        "pool": queue.pool,
-        "concurrency": queue.concurrency,
-        "prefetch_multiplier": queue.prefetch,
-        "loglevel": settings.log_level,
-        "without_gossip": True,
-        "without_mingle": True,
-        "quiet": True,
-    }
-    if queue.autoscale:
-        least, most = queue.autoscale
-        result |= {"autoscale": (most, least), "concurrency": max(least, 1)}
-    if queue.max_tasks_per_child:
-        result["max_tasks_per_child"] = queue.max_tasks_per_child
-    if queue.max_memory_per_child:
-        result["max_memory_per_child"] = queue.max_memory_per_child // 1024
-    return result
 
 
 @click.command()
@@ -82,7 +22,6 @@ def options(settings: Settings, queue: Queue) -> dict[str, Any]:
 @click.option("-f", "--file", type=click.Path(path_type=Path), help="functions.yaml.")
 def main(queue_name: str, name: str | None, concurrency: int | None, pool: str | None, file: Path | None) -> None:
     """Serve one queue until told to stop."""
-    leash.hold(os.environ)
     environ = {**os.environ}
     if concurrency:
         environ["CELERY_WORKER_CONCURRENCY"] = str(concurrency)
@@ -90,45 +29,24 @@ def main(queue_name: str, name: str | None, concurrency: int | None, pool: str |
         environ["CELERY_WORKER_POOL"] = pool
     try:
         settings = load_settings(environ, file=file)
+        queue = settings.project.queues.get(queue_name)
+        if queue and queue.pool == "gevent":
+            _patch()
+        leash.hold(os.environ)
         logs.setup("worker", settings.log_level)
+        from runtime.celery_worker import serve  # only now: gevent must come before what it patches
+
         sys.exit(serve(settings, load_deployment(settings, environ), queue_name, name))
     except TundishError as error:
         click.echo(f"tundish worker: {error}", err=True)
         sys.exit(2)
 
 
-def serve(settings: Settings, deployment: Deployment, queue_name: str, name: str | None = None) -> int:
-    """Run a worker in this process; the exit code. Raises TundishError where there is nothing to serve."""
-    queue = settings.project.queues.get(queue_name)
-    if queue is None:
-        raise TundishError(f"There is no queue {queue_name}; functions.yaml has {', '.join(settings.project.queues)}.")
-    if not settings.broker_url:
-        raise TundishError("There is no broker: set CELERY_BROKER_URL, or start one with `tundish up`.")
-    worker = name or f"{queue_name}@{socket.gethostname()}"
-    prepare_path(settings.root)
-    for library in queue.preload:  # before the fork, so that the children share the pages
-        try:
-            importlib.import_module(library)
-        except ImportError as error:
-            raise TundishError(f"queues.{queue_name}.preload: {library} cannot be imported: {error}") from error
-    _hush(settings.log_level)
-    app = create_app(settings)
-    keeper = equip(app, deployment, worker)
-    keeper.presence.start()
-    celery_worker = app.Worker(hostname=worker, queues=[queue_name], **options(settings, queue))
-    celery_worker.start()
-    keeper.presence.stop()
-    code: int | None = celery_worker.exitcode
-    return code or 0
+def _patch() -> None:
+    """Make waiting cooperative in this process."""
+    from gevent import monkey
 
-
-def _hush(level: str) -> None:
-    """One line an invocation is enough: the wrapper's. Celery's own come back with CELERY_LOG_LEVEL=DEBUG."""
-    if level != "DEBUG":
-        for name in ("celery.worker.strategy", "celery.app.trace", "celery.worker.consumer.connection"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-    # In a container the worker is root of nothing but itself.
-    warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
+    monkey.patch_all()
 
 
 if __name__ == "__main__":

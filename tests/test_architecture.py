@@ -29,10 +29,10 @@ DISPATCH = (
 CELERY_ALLOWED = {
     "runtime/app.py",
     "runtime/celery_app.py",
+    "runtime/celery_worker.py",
     "runtime/invocation_request.py",
     "runtime/keeper.py",
     "runtime/task.py",
-    "runtime/worker.py",
     "triggers/beat.py",
 }
 MAX_LINES = 300

@@ -225,7 +225,7 @@ def test_a_function_that_no_pool_can_stop_has_no_time_limit(tmp_path: Path) -> N
 
 def test_editors_get_the_schema_that_is_checked() -> None:
     shipped = json.loads((ROOT / "runtime" / "functions.schema.json").read_text())
-    assert shipped == json.loads(json.dumps(json_schema())), "write it again: make schema"
+    assert shipped == json.loads(json.dumps(json_schema())), "write it again: make fmt"
 
 
 @pytest.mark.parametrize(
