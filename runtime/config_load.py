@@ -62,6 +62,8 @@ def load(
     connections = connect(reader)
     flags = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     values = {**reader.overrides(), **flags}
+    reader.get("TUNDISH_FILE", path=("file",))
+    reader.get("TUNDISH_HOME", path=("home",))
     sources.update({(name,): f"--{name}" for name in flags})
     project = None
     if content is not None:

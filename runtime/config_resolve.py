@@ -94,6 +94,7 @@ class Resolver:
         declared = content.queues.get(queue, Queue())
         priority = _first(item.priority, route.priority if route else None, defaults.priority, declared.priority)
         timeout, soft = self._limits(path, item, declared.pool)
+        self._note_triggers(path, item)
         return Function(
             name=name,
             handler=item.handler,
@@ -112,6 +113,18 @@ class Resolver:
             secrets={key: self._root / file for key, file in item.secrets.items()},
             gather=item.gather,
         )
+
+    def _note_triggers(self, path: Path_, item: FunctionItem) -> None:
+        """The list of the file is three settings here: `http`, `crons` and `buckets`."""
+        counts = {"crons": 0, "buckets": 0}
+        for position, trigger in enumerate(item.triggers):
+            written = (*path, "triggers", position)
+            if isinstance(trigger, HttpItem):
+                self._sources[(*path, "http")] = self._sources[written]
+            else:
+                kind = "crons" if isinstance(trigger, CronTrigger) else "buckets"
+                self._note((*path, kind, counts[kind]), written)
+                counts[kind] += 1
 
     def _limits(self, path: Path_, item: FunctionItem, pool: str) -> tuple[float | None, float | None]:
         defaults = self._content.defaults

@@ -21,6 +21,7 @@ def check(environ: Mapping[str, str], file: Path | None, effective: bool, as_jso
     from runtime.cli.output import print_json
     from runtime.config_load import load
     from runtime.deployment import build_deployment, describe_project
+    from runtime.deployment_check import check_deployment, warnings
     from runtime.errors import ConfigError
 
     try:
@@ -31,17 +32,14 @@ def check(environ: Mapping[str, str], file: Path | None, effective: bool, as_jso
         print_json({"problems": [_plain(problem) for problem in error.problems]})
         raise SystemExit(1) from error
     deployment = build_deployment(loaded.settings, describe_project(loaded.settings, environ))
-    problems = [
-        {"path": f"functions.{name}.handler", "message": found.error, "line": None, "file": None}
-        for name, found in deployment.functions.items()
-        if found.error
-    ]
+    problems, notes = check_deployment(deployment, loaded.sources), warnings(deployment)
     values = [
         (".".join(map(str, path)), value, loaded.sources.get(path, "default"))
         for path, value in _flat((), _shown(loaded.settings))
     ]
     if as_json:
-        told: dict[str, Any] = {"problems": problems}
+        told: dict[str, Any] = {"problems": [_plain(found) for found in problems]}
+        told["warnings"] = [_plain(found) for found in notes]
         if effective:
             told["values"] = {path: {"value": value, "source": source} for path, value, source in values}
         print_json(told)
@@ -49,8 +47,10 @@ def check(environ: Mapping[str, str], file: Path | None, effective: bool, as_jso
         if effective:
             for path, value, source in values:
                 click.echo(f"{path} = {value}  ({source})")
-        for problem in problems:
-            click.echo(f"{problem['path']}: {problem['message']}", err=True)
+        for found in notes:
+            click.echo(f"warning: {found}", err=True)
+        for found in problems:
+            click.echo(str(found), err=True)
         if not problems and not effective:
             count = len(loaded.settings.project.functions)
             click.echo(f"{loaded.settings.file}: {count} functions, no problems")
@@ -61,6 +61,8 @@ def check(environ: Mapping[str, str], file: Path | None, effective: bool, as_jso
 def _shown(settings: Any) -> dict[str, Any]:
     """Settings as plain data: the project's keys as functions.yaml has them, secrets hidden."""
     plain: dict[str, Any] = settings.model_dump(mode="json", by_alias=True)
+    for function in plain["project"]["functions"].values():
+        del function["name"]  # it is the key
     return {**plain.pop("project"), **plain}
 
 
