@@ -22,15 +22,21 @@ from runtime.loader import prepare_path
 from runtime.task import Runner, register_tasks
 
 
-def equip(app: Celery, deployment: Deployment, worker: str) -> Keeper:
-    """Give an app the functions, the wrapper and the keeper of a worker named `worker` (`queue@host`)."""
+def equip(app: Celery, deployment: Deployment, worker: str, queue: str | None = None) -> Keeper:
+    """Give an app the functions, the wrapper and the keeper of a worker named `worker` (`queue@host`).
+
+    The functions of `queue` are loaded at once, those of other queues when they are called.
+    """
     from runtime.ports import PortsMaker
 
     settings = deployment.settings
     client = connect(settings.broker_url)
     keeper = Keeper(client, deployment, worker)
     app.tundish_guard = keeper
-    register_tasks(app, deployment, Runner(client, deployment, worker, PortsMaker(client, deployment)))
+    runner = Runner(client, deployment, worker, PortsMaker(client, deployment))
+    if queue:
+        runner.load(queue)
+    register_tasks(app, deployment, runner)
 
     def ready(**_: Any) -> None:
         keeper.presence.set(ready=True)
@@ -84,7 +90,7 @@ def serve(settings: Settings, deployment: Deployment, queue_name: str, name: str
             raise TundishError(f"queues.{queue_name}.preload: {library} cannot be imported: {error}") from error
     _hush(settings.log_level)
     app = create_app(settings)
-    keeper = equip(app, deployment, worker)
+    keeper = equip(app, deployment, worker, queue_name)
     keeper.presence.start()
     celery_worker = app.Worker(hostname=worker, queues=[queue_name], **options(settings, queue))
     celery_worker.start()

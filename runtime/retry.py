@@ -6,9 +6,10 @@ import random
 from dataclasses import dataclass
 
 from runtime.config import Retries
-from runtime.errors import BadInput, FunctionNotFound, HandlerError, InvalidArguments, Retry
+from runtime.errors import BadInput, FunctionNotFound, InvalidArguments, Retry
 
-_NEVER = (InvalidArguments, BadInput, HandlerError, FunctionNotFound)
+# A handler that does not load may be mended by the next attempt.
+_NEVER = (InvalidArguments, BadInput, FunctionNotFound)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from runtime.config import Function
 from runtime.context import Context, Parent, Ports
 from runtime.deployment import Deployment
 from runtime.encode import encode_result
-from runtime.errors import InvalidArguments, TundishError
+from runtime.errors import HandlerError, InvalidArguments, TundishError
 from runtime.invocation_request import REQUEST
 from runtime.loader import load_handler
 from runtime.message import HEADER
@@ -51,6 +51,18 @@ class Runner:
         self._client, self._deployment, self._worker, self._ports = client, deployment, worker, ports
         self._handlers: dict[str, tuple[Callable[..., Any], Signature]] = {}
         self._dice = random.Random()  # noqa: S311 (spreads delays, keeps no secrets)
+
+    def load(self, queue: str) -> None:
+        """Load the functions of a queue now: a child that is forked later runs the code that its elders run.
+
+        One that does not load is left for its calls to fail on: the others must not suffer.
+        """
+        for deployed in self._deployment.functions.values():
+            if deployed.spec.queue == queue:
+                try:
+                    self._handler(deployed.spec)
+                except HandlerError as error:
+                    log.error("%s is not available: %s", deployed.spec.name, error)
 
     def run(self, name: str, request: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """One delivery of one message. Returns the plain result for programs that keep results in Celery's way."""

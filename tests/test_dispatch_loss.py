@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 
@@ -99,3 +100,22 @@ def test_a_worker_stops_when_asked_and_finishes_what_runs(
     assert found is not None
     assert found.state == "succeeded"
     assert not [p for p in presence.read(redis_client) if p.kind == "worker"]
+
+
+def test_a_child_forked_later_runs_the_code_of_its_elders(
+    broker_url: str, redis_client: redis.Redis, tmp_path: Path
+) -> None:
+    """Only a restart of the worker takes a changed file over; a file that does not load breaks no running worker."""
+    (tmp_path / "code.py").write_text("import os\ndef who(): return [1, os.getpid()]\n")
+    file = tmp_path / "functions.yaml"
+    file.write_text(
+        "version: 1\nqueues: {q: {concurrency: 1, max_tasks_per_child: 1}}\n"
+        "functions: {who: {handler: code.py:who, queue: q, retries: {max: 0}}}\n"
+    )
+    deployed = deployment(file, broker_url)
+    with worker(file, broker_url, "q"):
+        (tmp_path / "code.py").write_text("def who(: broken\n")
+        found = [ended(redis_client, submit(redis_client, deployed, Call("who"))) for _ in range(3)]
+    results = [json.loads(done.result_json or b"null") for done in found]
+    assert [version for version, _ in results] == [1, 1, 1]
+    assert len({pid for _, pid in results}) == 3
