@@ -18,10 +18,9 @@ from runtime.broker import connect_async
 from runtime.errors import TundishError
 
 if TYPE_CHECKING:
-    from runtime.index.reader import IndexReader, SearchResult
-
     from gateway.state import Gateway
     from runtime.context import IndexVersion, Vectors
+    from runtime.index.reader import IndexReader, SearchResult
 
 DEFAULT = "default"
 POLL_SECONDS = 5.0
