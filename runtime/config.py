@@ -141,8 +141,6 @@ class Limits(Model):
 
     body: Size = 16 * 2**20
     upload: Size = 5 * 2**30
-    document: Size = 64 * 2**20
-    """The largest object that is read whole to be indexed."""
 
 
 class IndexSpec(Model):

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from runtime.config import StoreSettings
+from pydantic import ValidationError
+
+from runtime.config import Queue, StoreSettings
 from runtime.errors import Problem
 from runtime.units import parse_duration
 from runtime.yaml_lines import Path_
@@ -30,7 +32,9 @@ class Environment:
         return None
 
     def problem(self, name: str, message: str) -> None:
-        self._problems.append(Problem(name, message, file="environment"))
+        problem = Problem(name, message, file="environment")
+        if problem not in self._problems:
+            self._problems.append(problem)
 
     def number(self, name: str, least: int, most: int = 2**31, *, path: Path_ | None = None) -> int | None:
         text = self.get(name, path=path)
@@ -48,6 +52,30 @@ class Environment:
         except ValueError as error:
             self.problem(name, str(error))
             return None
+
+    def queue(self, name: str, queue: Queue) -> Queue:
+        """A queue as the environment wants it; built anew, so that it is checked like what the file says."""
+        changes: dict[str, Any] = {}
+        concurrency = self.number("CELERY_WORKER_CONCURRENCY", 1, 1024, path=("queues", name, "concurrency"))
+        if concurrency:
+            changes |= {"concurrency": concurrency, "autoscale": None}
+        if pool := self.get("CELERY_WORKER_POOL", path=("queues", name, "pool")):
+            changes["pool"] = pool
+        for variable, key in (
+            ("CELERY_WORKER_PREFETCH_MULTIPLIER", "prefetch"),
+            ("CELERY_WORKER_MAX_TASKS_PER_CHILD", "max_tasks_per_child"),
+            ("CELERY_WORKER_MAX_MEMORY_PER_CHILD", "max_memory_per_child"),
+        ):
+            number = self.number(variable, 1, path=("queues", name, key))
+            if number:  # Celery counts this one in kibibytes
+                changes[key] = number * 1024 if key == "max_memory_per_child" else number
+        written = {key: getattr(queue, key) for key in queue.model_fields_set}
+        try:
+            return Queue(**{**written, **changes})
+        except ValidationError as error:
+            found = error.errors()[0]
+            self.problem(f"CELERY_WORKER_{found['loc'][0]!s}".upper(), f"{found['msg']}, found {found['input']!r}")
+            return queue
 
     def overrides(self) -> dict[str, Any]:
         """The plain settings that the environment may give."""

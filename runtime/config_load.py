@@ -75,6 +75,8 @@ def load(
             if show(path) not in reported:
                 problems.append(Problem(show(path), message, text.line(path), file.name))
 
+        queues = {name: reader.queue(name, queue) for name, queue in content.queues.items()}
+        content = content.model_copy(update={"queues": queues})
         check(content, file.parent, bucket, report)
         if all(problem.file == "environment" for problem in problems):
             project = Resolver(content, text, file, reader, sources).project()

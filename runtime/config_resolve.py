@@ -6,12 +6,9 @@ import fnmatch
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from runtime.config import BucketTrigger, CronTrigger, Function, Project, Queue, Retries
 from runtime.config_check import IMPLICIT_QUEUE, NO_TIME_LIMITS
 from runtime.config_environ import Environment
-from runtime.errors import ConfigError, Problem
 from runtime.keys import DEFAULT_PRIORITY
 from runtime.schema import FunctionItem, FunctionsFile, HttpItem
 from runtime.yaml_lines import Path_, Yaml
@@ -29,14 +26,15 @@ class Resolver:
         self._soft = environment.duration("CELERY_TASK_SOFT_TIME_LIMIT")
 
     def project(self) -> Project:
-        """Raises ConfigError where the environment says what a queue cannot be."""
         content = self._content
+        stronger = dict(self._sources)  # flags and the environment were there first, and they win
         self._note(())
+        self._sources.update(stronger)
         functions = {name: self._function(name, item) for name, item in content.functions.items()}
-        queues = {name: self._queue(name, queue) for name, queue in content.queues.items()}
+        queues = dict(content.queues)
         for function in functions.values():
             if function.queue not in queues:
-                queues[function.queue] = self._queue(function.queue, Queue(concurrency=2))
+                queues[function.queue] = self._environment.queue(function.queue, Queue(concurrency=2))
         return Project(
             queues=queues,
             functions=functions,
@@ -54,31 +52,6 @@ class Resolver:
                 self._sources[(*path, *found[len(base) :])] = f"{self._file}:{line}" + (
                     f" ({variable})" if variable else ""
                 )
-
-    def _queue(self, name: str, queue: Queue) -> Queue:
-        environment, changes = self._environment, dict[str, Any]()
-        concurrency = environment.number("CELERY_WORKER_CONCURRENCY", 1, 1024, path=("queues", name, "concurrency"))
-        if concurrency:
-            changes |= {"concurrency": concurrency, "autoscale": None}
-        pool = environment.get("CELERY_WORKER_POOL", path=("queues", name, "pool"))
-        if pool:
-            changes["pool"] = pool
-        for variable, key in (
-            ("CELERY_WORKER_PREFETCH_MULTIPLIER", "prefetch"),
-            ("CELERY_WORKER_MAX_TASKS_PER_CHILD", "max_tasks_per_child"),
-            ("CELERY_WORKER_MAX_MEMORY_PER_CHILD", "max_memory_per_child"),
-        ):
-            number = environment.number(variable, 1, path=("queues", name, key))
-            if number:  # Celery counts this one in kibibytes
-                changes[key] = number * 1024 if key == "max_memory_per_child" else number
-        try:
-            # A queue is built anew, so that what the environment says is checked like what the file says.
-            return Queue(**{**{key: getattr(queue, key) for key in queue.model_fields_set}, **changes})
-        except ValidationError as error:
-            problem = error.errors()[0]
-            raise ConfigError(
-                [Problem("CELERY_WORKER_" + str(problem["loc"][0]).upper(), problem["msg"], file="environment")]
-            ) from error
 
     def _function(self, name: str, item: FunctionItem) -> Function:
         path = ("functions", name)

@@ -192,6 +192,14 @@ def test_a_wrong_environment_is_reported_like_a_wrong_file(tmp_path: Path) -> No
     }
 
 
+def test_a_pool_from_the_environment_is_checked_like_one_of_the_file(tmp_path: Path) -> None:
+    text = PLAIN.replace("{concurrency: 2}", "{max_tasks_per_child: 5}")
+    found = problems(tmp_path, text, {"CELERY_WORKER_POOL": "threads"})
+    assert "pool threads" in found["queues.q.max_tasks_per_child"]
+    assert "pool threads" in found["functions.a.timeout"]
+    assert "found 'fibers'" in problems(tmp_path, text, {"CELERY_WORKER_POOL": "fibers"})["CELERY_WORKER_POOL"]
+
+
 def test_a_running_system_is_found_by_its_state_folder(tmp_path: Path) -> None:
     file = write(tmp_path, PLAIN)
     (tmp_path / ".tundish").mkdir()
