@@ -23,7 +23,7 @@ _FILE_HANDLER = re.compile(r"(?P<file>[^:]+\.py):(?P<name>[A-Za-z_][A-Za-z0-9_]*
 _MODULE_HANDLER = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
 
 # Celery's pools, as its source and our tests show them: only prefork can stop a task or recycle a child.
-_UNSUPPORTED = {
+UNSUPPORTED = {
     "threads": ("autoscale", "max_tasks_per_child", "max_memory_per_child"),
     "gevent": ("max_tasks_per_child", "max_memory_per_child"),
     "solo": ("autoscale", "max_tasks_per_child", "max_memory_per_child"),
@@ -91,7 +91,7 @@ def _queue_references(content: FunctionsFile) -> Iterator[tuple[Path_, str]]:
 
 def _queue(path: Path_, queue: Queue, report: Report) -> None:
     written = queue.model_fields_set
-    for key in _UNSUPPORTED.get(queue.pool, ()):
+    for key in UNSUPPORTED.get(queue.pool, ()):
         if key in written and getattr(queue, key) is not None:
             report((*path, key), f"pool {queue.pool} {_WHY[key]}; remove {key} or use pool: prefork")
     if queue.pool == "solo" and queue.concurrency != 1:

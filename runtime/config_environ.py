@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from runtime.config import Queue, StoreSettings
+from runtime.config_check import UNSUPPORTED
 from runtime.errors import Problem
 from runtime.units import parse_duration
 from runtime.yaml_lines import Path_
@@ -54,20 +55,27 @@ class Environment:
             return None
 
     def queue(self, name: str, queue: Queue) -> Queue:
-        """A queue as the environment wants it; built anew, so that it is checked like what the file says."""
+        """A queue as the environment wants it; built anew, so that it is checked like what the file says.
+
+        The environment speaks to all queues at once: what it says of children concerns the pools that have some.
+        """
         changes: dict[str, Any] = {}
-        concurrency = self.number("CELERY_WORKER_CONCURRENCY", 1, 1024, path=("queues", name, "concurrency"))
-        if concurrency:
-            changes |= {"concurrency": concurrency, "autoscale": None}
-        if pool := self.get("CELERY_WORKER_POOL", path=("queues", name, "pool")):
+        pool = self.get("CELERY_WORKER_POOL", path=("queues", name, "pool"))
+        if pool:
             changes["pool"] = pool
+        without = UNSUPPORTED.get(pool or queue.pool, ())
+        concurrency = self.number("CELERY_WORKER_CONCURRENCY", 1, 1024)
+        if concurrency and (pool or queue.pool) != "solo":
+            self._sources["queues", name, "concurrency"] = "CELERY_WORKER_CONCURRENCY"
+            changes |= {"concurrency": concurrency, "autoscale": None}
         for variable, key in (
             ("CELERY_WORKER_PREFETCH_MULTIPLIER", "prefetch"),
             ("CELERY_WORKER_MAX_TASKS_PER_CHILD", "max_tasks_per_child"),
             ("CELERY_WORKER_MAX_MEMORY_PER_CHILD", "max_memory_per_child"),
         ):
-            number = self.number(variable, 1, path=("queues", name, key))
-            if number:  # Celery counts this one in kibibytes
+            number = self.number(variable, 1)
+            if number and key not in without:  # Celery counts this one in kibibytes
+                self._sources["queues", name, key] = variable
                 changes[key] = number * 1024 if key == "max_memory_per_child" else number
         written = {key: getattr(queue, key) for key in queue.model_fields_set}
         try:

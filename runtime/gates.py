@@ -42,7 +42,7 @@ def store_problem(settings: Settings) -> str | None:
     try:
         MinioStore(settings.store).ping()
     except TundishError as error:
-        return f"The store at {settings.store.endpoint}: {error}"
+        return str(error)
     return None
 
 

@@ -17,16 +17,15 @@ from runtime.errors import TundishError
 @click.command()
 @click.option("-Q", "--queue", "queue_name", required=True, help="The queue to serve.")
 @click.option("-n", "--name", help="Node name; default QUEUE@HOST.")
-@click.option("-c", "--concurrency", type=click.IntRange(1, 1024), help="Processes or threads; default from the YAML.")
-@click.option("-P", "--pool", type=click.Choice(["prefork", "threads", "gevent", "solo"]), help="Kind of pool.")
+@click.option(
+    "-c", "--concurrency", type=click.IntRange(1, 1024), help="How many calls run at once; default from the YAML."
+)
 @click.option("-f", "--file", type=click.Path(path_type=Path), help="functions.yaml.")
-def main(queue_name: str, name: str | None, concurrency: int | None, pool: str | None, file: Path | None) -> None:
+def main(queue_name: str, name: str | None, concurrency: int | None, file: Path | None) -> None:
     """Serve one queue until told to stop."""
-    environ = {**os.environ}
-    if concurrency:
-        environ["CELERY_WORKER_CONCURRENCY"] = str(concurrency)
-    if pool:
-        environ["CELERY_WORKER_POOL"] = pool
+    # A flag wins over the environment. The other queues that hear of it have no worker here.
+    flags = {"CELERY_WORKER_CONCURRENCY": str(concurrency)} if concurrency else {}
+    environ = {**os.environ, **flags}
     try:
         settings = load_settings(environ, file=file)
         queue = settings.project.queues.get(queue_name)

@@ -197,6 +197,11 @@ def test_a_pool_from_the_environment_is_checked_like_one_of_the_file(tmp_path: P
     found = problems(tmp_path, text, {"CELERY_WORKER_POOL": "threads"})
     assert "pool threads" in found["queues.q.max_tasks_per_child"]
     assert "pool threads" in found["functions.a.timeout"]
+    mixed = PLAIN.replace("{q: {concurrency: 2}}", "{q: {}, s: {pool: solo}, t: {pool: threads}}")
+    environ = {"CELERY_WORKER_CONCURRENCY": "3", "CELERY_WORKER_MAX_TASKS_PER_CHILD": "9"}
+    queues = load_settings(environ, file=write(tmp_path, mixed)).project.queues
+    assert [queues[name].concurrency for name in "qst"] == [3, 1, 3]
+    assert [queues[name].max_tasks_per_child for name in "qst"] == [9, None, None]
     assert "found 'fibers'" in problems(tmp_path, text, {"CELERY_WORKER_POOL": "fibers"})["CELERY_WORKER_POOL"]
 
 

@@ -81,10 +81,10 @@ def test_a_limit_that_ends_one_call_spares_the_others(
     assert (found.state, found.error["type"]) == ("dead", "TimeLimitExceeded")
 
 
-def test_a_worker_takes_flags_before_the_file(redis_client: redis.Redis, broker_url: str, deployed: Deployment) -> None:
-    with worker(FILE, broker_url, "prefork", "-c", "1", "-P", "solo") as process:
-        (place,) = places(redis_client, deployed, "where_prefork", 1)
-    assert place["pid"] == process.pid
+def test_a_flag_wins_over_the_file(redis_client: redis.Redis, broker_url: str, deployed: Deployment) -> None:
+    with worker(FILE, broker_url, "recycled", "-c", "3"):
+        stats = create_app(deployed.settings).control.inspect(timeout=5).stats()["recycled@test"]
+    assert stats["pool"]["max-concurrency"] == 3
 
 
 def test_a_queue_that_is_not_there_is_named(broker_url: str, tmp_path: Path) -> None:

@@ -47,11 +47,18 @@ def gateway(
 @_home
 @click.option("-Q", "--queue", help="Serve this queue only, in this process.")
 @click.option("-n", "--name", help="Node name of that worker; default QUEUE@HOST.")
+@click.option("-c", "--concurrency", type=click.IntRange(1, 1024), help="How many calls run at once.")
 @click.pass_obj
 def worker(
-    environ: Mapping[str, str], file: Path | None, home: Path | None, queue: str | None, name: str | None
+    environ: Mapping[str, str],
+    file: Path | None,
+    home: Path | None,
+    queue: str | None,
+    name: str | None,
+    concurrency: int | None,
 ) -> None:
     """Run one worker per queue; with -Q the worker of that queue."""
+    environ = {**environ, **({"CELERY_WORKER_CONCURRENCY": str(concurrency)} if concurrency else {})}
     settings = _settings(environ, file, home)
     if queue:
         from runtime.parts import Parts, any_generation
@@ -79,7 +86,8 @@ def beat(environ: Mapping[str, str], file: Path | None, home: Path | None) -> No
 @click.pass_obj
 def triggers(environ: Mapping[str, str], file: Path | None, home: Path | None) -> None:
     """Run the bucket triggers."""
-    _supervise(_settings(environ, file, home), environ, lambda parts: [parts.triggers()])
+    settings = _settings(environ, file, home, store=True)
+    _supervise(settings, environ, lambda parts: [parts.triggers()])
 
 
 def _settings(
@@ -88,23 +96,21 @@ def _settings(
     home: Path | None,
     host: str | None = None,
     port: int | None = None,
+    *,
+    store: bool = False,
 ) -> Settings:
-    """Settings of a part, which needs a broker and a store that run already."""
+    """Settings of a part, which needs a broker, and perhaps a store, that run already."""
     from runtime.config_load import load_settings
     from runtime.errors import TundishError
 
     settings = load_settings(environ, file=file, home=home, host=host, port=port)
-    missing = [
-        variables
-        for variables, value in (
-            ("CELERY_BROKER_URL", settings.broker_url),
-            ("MINIO_ENDPOINT, MINIO_ACCESS_KEY and MINIO_SECRET_KEY", settings.store.endpoint),
-        )
-        if not value
-    ]
+    needed = {"CELERY_BROKER_URL": settings.broker_url}
+    if store:
+        needed["MINIO_ENDPOINT, MINIO_ACCESS_KEY and MINIO_SECRET_KEY"] = settings.store.endpoint
+    missing = [variables for variables, value in needed.items() if not value]
     if missing:
         raise TundishError(
-            f"Nothing says where the broker and the store are: set {' and '.join(missing)}, or start the whole system "
+            f"This part needs what is not named: set {' and '.join(missing)}, or start the whole system "
             "with `tundish up` (a part started beside it finds them by itself)."
         )
     return settings
