@@ -115,14 +115,18 @@ async def snapshot(gateway: Gateway) -> Snapshot:
             for queue in queues:
                 for name in keys.queue_lists(queue):
                     pipe.llen(name)
+            for queue in queues:
+                for priority in keys.PRIORITY_STEPS:
+                    pipe.zcard(keys.queued(queue, priority))
             pipe.hgetall(keys.TOTALS)
-            for name in (keys.QUEUED, keys.RUNNING, keys.DUE):
+            for name in (keys.RUNNING, keys.DUE):
                 pipe.zcard(name)
-            *depths, totals, queued, running, due = await pipe.execute()
+            *counts, totals, running, due = await pipe.execute()
         processes = await live(gateway)
     except (redis.RedisError, OSError):
         return Snapshot(up=False, indexes=indexes)
     steps = len(keys.PRIORITY_STEPS)
+    depths, queued = counts[: len(queues) * steps], sum(counts[len(queues) * steps :])
     kinds: dict[str, int] = {}
     for process in processes:
         kinds[process.kind] = kinds.get(process.kind, 0) + process.ready
@@ -138,8 +142,7 @@ async def snapshot(gateway: Gateway) -> Snapshot:
 
 async def live(gateway: Gateway) -> list[presence.Process]:
     """Every process that renews its key, of every host."""
-    names = [name async for name in gateway.redis.scan_iter(match=keys.process("*", "*"), count=1000)]
-    return presence.decode(await gateway.redis.mget(names)) if names else []
+    return await presence.read_async(gateway.redis)
 
 
 def _totals(fields: Mapping[bytes, bytes]) -> dict[tuple[str, str], int]:

@@ -57,8 +57,8 @@ class Attempt:
 
 def claim(client: redis.Redis, task_id: str, worker: str) -> Attempt | str:
     """Begin an attempt, or say why not: 'missing', 'ended' or 'held' (somebody else runs it)."""
-    record_keys = [keys.invocation(task_id), keys.QUEUED, keys.RUNNING]
-    answer = scripts.run(client, "claim", record_keys, [task_id, worker, LEASE_MS])
+    names = [keys.invocation(task_id), keys.RUNNING]
+    answer = scripts.run(client, "claim", names, [task_id, worker, LEASE_MS, f"{keys.QUEUED}:"])
     verdict: str = answer[0].decode()
     if verdict != "run":
         return verdict

@@ -3,7 +3,8 @@
 | name | type | written by | lives | meaning |
 |---|---|---|---|---|
 | tundish:inv:{id} | hash | submit, task, reaper | until `kept` after its end | one invocation (runtime/invocations.py) |
-| tundish:queued | zset id → ms | submit, claim | while queued | what waits in a queue; the reaper's list |
+| tundish:queued:{queue}:{priority} | zset id → ms | submit, claim | while queued | what waits in one list of a queue; the reaper's list |
+| tundish:queued | set of those names | submit | for ever, ten a queue | where to look |
 | tundish:running | zset id → lease end, ms | claim, finish, keeper | while running | what is being run; the reaper's list |
 | tundish:due | zset id → ms | task, reaper | until due | retries and delays; the mover's list |
 | tundish:ended:{state} | zset id → ms | finish | capped | terminal invocations, newest last |
@@ -18,6 +19,7 @@
 | tundish:tick:{schedule}:last | string ISO | beat | for ever, one a schedule | newest tick that was looked at |
 | tundish:tick:{schedule}:task | string id | beat | for ever, one a schedule | the invocation of its newest tick |
 | tundish:process:{kind}:{name} | string JSON | every process | 10 s, renewed | who is alive and ready |
+| tundish:processes | zset kind:name → ms | every process | while alive | which of those keys there are |
 | tundish:held:{worker} | set of ids | keeper | 10 s, renewed | what a worker has received |
 | tundish:lock:{name} | string | beat | 10 s, renewed | one reaper and mover at a time |
 | tundish:events | stream | gateway | capped | raw bucket notifications, hints only |
@@ -36,6 +38,7 @@ from __future__ import annotations
 PREFIX = "tundish:"
 
 QUEUED = PREFIX + "queued"
+PROCESSES = PREFIX + "processes"
 RUNNING = PREFIX + "running"
 DUE = PREFIX + "due"
 ENDED_CHANNEL = PREFIX + "ended"
@@ -46,6 +49,10 @@ SWAP_CHANNEL = PREFIX + "index:swap"
 
 EVENTS_CAP = 100_000
 """Entries kept in the stream of notifications. They are hints: what falls off is found by the listing."""
+
+
+def queued(queue: str, priority: int) -> str:
+    return f"{QUEUED}:{queue}:{priority}"
 
 
 def invocation(task_id: str) -> str:

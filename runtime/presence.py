@@ -16,11 +16,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import redis
+import redis.asyncio
 
 from runtime import keys
 
 TTL_SECONDS = 10
 RENEW_SECONDS = 2.0
+FORGET_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,27 @@ def encode(process: Process) -> str:
 
 
 def read(client: redis.Redis) -> list[Process]:
-    """Every process that is alive, of every host."""
-    names = list(client.scan_iter(match=keys.process("*", "*"), count=500))
-    return decode(client.mget(names)) if names else []
+    """Every process that is alive, of every host: its key is there. The list may name some that are gone."""
+    members: Any = client.zrange(keys.PROCESSES, 0, -1)
+    return decode(client.mget(_names(members))) if members else []
+
+
+async def read_async(client: redis.asyncio.Redis) -> list[Process]:
+    """`read` for asyncio."""
+    members: Any = await client.zrange(keys.PROCESSES, 0, -1)
+    return decode(await client.mget(_names(members))) if members else []
+
+
+def write(pipe: redis.client.Pipeline, process: Process) -> None:
+    """Say that a process is alive, for the next ten seconds."""
+    now = time.time()
+    pipe.set(keys.process(process.kind, process.name), encode(process), ex=TTL_SECONDS)
+    pipe.zadd(keys.PROCESSES, {f"{process.kind}:{process.name}": now + TTL_SECONDS})
+    pipe.zremrangebyscore(keys.PROCESSES, "-inf", now - FORGET_SECONDS)
+
+
+def _names(members: list[bytes]) -> list[str]:
+    return [keys.process(*member.decode().split(":", 1)) for member in members]
 
 
 def decode(values: Any) -> list[Process]:
@@ -96,7 +116,7 @@ class Presence:
             process = Process(**self._fields, ready=self._ready, detail=self._detail)
             # When the broker is away the key lapses, which is the truth.
             with contextlib.suppress(redis.RedisError), self._client.pipeline(transaction=False) as pipe:
-                pipe.set(self._key, encode(process), ex=TTL_SECONDS)
+                write(pipe, process)
                 if self._extra:
                     self._extra(pipe)
                 pipe.execute()

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import threading
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import redis
 
-from runtime import chain, keys, message, scripts
+from runtime import chain, keys, message, presence, scripts
 from runtime.deployment import Deployment
-from runtime.invocations import Invocation, decode, read_many
+from runtime.invocations import Invocation, decode, kept_seconds, read_many
 from runtime.submit import message_for, now_ms
 
 log = logging.getLogger("tundish.reaper")
@@ -24,6 +25,9 @@ REAP_SECONDS = 2.0
 LOCK_MS = 10_000
 GRACE_MS = 3_000
 """A message that was just taken is not in any worker's report yet: reports come every two seconds."""
+
+ABANDON_SECONDS = 600.0
+"""How long calls of a function that nobody declares wait for it to come back."""
 
 _BATCH = 500
 
@@ -59,8 +63,10 @@ class Upkeep:
         """Move what is due and start what chains wait for; every two seconds look for what was lost."""
         due: Any = self._client.zrangebyscore(keys.DUE, "-inf", now_ms(), start=0, num=_BATCH)
         for task_id, found in self._records(due):
-            if found is None or found.state != "retrying" or not self._requeue(found):
+            if found is None or found.state != "retrying":
                 self._client.zrem(keys.DUE, task_id)
+            elif not self._requeue(found):  # a function that is gone, perhaps for now
+                self._client.zadd(keys.DUE, {task_id: now_ms() + 5_000}, xx=True)
         chain.pump_all(self._client, self._deployment)
         if time.monotonic() - self._reaped_at >= REAP_SECONDS:
             self._reaped_at = time.monotonic()
@@ -84,55 +90,60 @@ class Upkeep:
                 log.warning("%s[%s] put back: its worker %s is gone", found.function, task_id, found.worker)
 
     def _reap_queued(self) -> None:
-        """Queued records whose message is nowhere: in no list, and with no live worker."""
-        before = now_ms() - GRACE_MS
-        waiting: Any = self._client.zrangebyscore(keys.QUEUED, "-inf", before, start=0, num=_BATCH)
-        if not waiting:
-            self._suspects.clear()
-            return
+        """Queued records whose message is nowhere: older than the oldest message of their list, and with no worker."""
+        names: Any = self._client.smembers(keys.QUEUED)
         held = self._held()
-        oldest: dict[str, float | None] = {}
         suspects: dict[str, float] = {}
-        for task_id, found in self._records(waiting):
-            if found is None or found.state != "queued":
-                self._client.zrem(keys.QUEUED, task_id)
-                continue
-            target = keys.queue_list(found.queue, keys.transport_priority(found.priority))
-            if target not in oldest:
-                oldest[target] = self._oldest(target)
-            age = oldest[target]
-            if task_id in held or age is None or age <= found.queued:
-                continue
-            if self._suspects.get(task_id) == found.queued:  # seen twice in a row: no report is still on its way
-                if self._requeue(found):
+        for name in sorted(names):
+            for task_id, found in self._records(self._older_than_their_list(name.decode())):
+                if found is None or found.state != "queued":
+                    self._client.zrem(name, task_id)
+                elif task_id not in held and self._twice(found, suspects) and self._requeue(found):
                     log.warning("%s[%s] put back: its message was lost", found.function, task_id)
-            else:
-                suspects[task_id] = found.queued
         self._suspects = suspects
 
+    def _older_than_their_list(self, name: str) -> list[bytes]:
+        """The records that wait in one list of a queue by their word, but by their age cannot be in it."""
+        queue, _, priority = name.removeprefix(f"{keys.QUEUED}:").rpartition(":")
+        before = float(now_ms() - GRACE_MS)
+        # In a queue that is no longer declared nobody looks: what waits there goes where its function is served now.
+        if queue in self._deployment.settings.project.queues:
+            oldest = self._oldest(keys.queue_list(queue, keys.transport_priority(int(priority))))
+            if oldest is None:
+                return []
+            before = min(before, oldest - 1)
+        found: Any = self._client.zrangebyscore(name, "-inf", before, start=0, num=_BATCH)
+        return list(found)
+
+    def _twice(self, found: Invocation, suspects: dict[str, float]) -> bool:
+        """Whether the last look found the same: then no report of a worker is still on its way."""
+        if self._suspects.get(found.id) == found.queued:
+            return True
+        suspects[found.id] = found.queued
+        return False
+
     def _held(self) -> set[str]:
-        names = list(self._client.scan_iter(match=keys.held("*"), count=500))
+        names = [keys.held(process.name) for process in presence.read(self._client) if process.kind == "worker"]
         held: Any = self._client.sunion(names) if names else ()
         return {task_id.decode() for task_id in held}
 
     def _oldest(self, target: str) -> float | None:
-        """When the message at the head of a list was queued: infinity for an empty list, None for a foreign message."""
-        raw = self._client.lindex(target, -1)
-        if raw is None:
-            return float("inf")
-        queued = message.queued_at(raw)  # type: ignore[arg-type]
-        return None if queued is None else queued / 1000
+        """When (ms) the message at the head of a list was queued: infinity without one, None for a foreign one."""
+        raw: Any = self._client.lindex(target, -1)
+        return float("inf") if raw is None else message.queued_at(raw)
 
     def _requeue(self, found: Invocation) -> bool:
         """Queue a record's message again, unless somebody was faster."""
-        fields: dict[bytes, bytes] = self._client.hgetall(keys.invocation(found.id))  # type: ignore[assignment]
+        fields: Any = self._client.hgetall(keys.invocation(found.id))
         deployed = self._deployment.functions.get(found.function)
         current = decode(found.id, fields)
-        if deployed is None or current is None or current.state != found.state:
+        if current is None or current.state != found.state:
             return False
-        queued = now_ms()
+        if deployed is None:
+            return self._abandon(current, fields)
+        queued, spec = now_ms(), deployed.spec
         raw = message_for(
-            deployed.spec,
+            spec,
             found.id,
             current.arguments,
             priority=current.priority,
@@ -141,7 +152,44 @@ class Upkeep:
             parent=current.parent,
             keep_result=b"foreign" in fields,
         )
-        target = keys.queue_list(deployed.spec.queue, keys.transport_priority(current.priority))
-        names = [keys.invocation(found.id), keys.QUEUED, keys.RUNNING, keys.DUE, target]
+        names = [
+            keys.invocation(found.id),
+            keys.queued(current.queue, current.priority),
+            keys.queued(spec.queue, current.priority),
+            keys.QUEUED,
+            keys.RUNNING,
+            keys.DUE,
+            keys.queue_list(spec.queue, keys.transport_priority(current.priority)),
+        ]
         expected = [fields[b"state"], fields[b"fence"], fields[b"queued"]]
-        return bool(scripts.run(self._client, "requeue", names, [found.id, *expected, queued, raw]))
+        return bool(scripts.run(self._client, "requeue", names, [found.id, *expected, spec.queue, queued, raw]))
+
+    def _abandon(self, found: Invocation, fields: Mapping[bytes, bytes]) -> bool:
+        """End a call of a function that is gone. Not at once: other hosts may know it already, or still."""
+        if now_ms() / 1000 - found.created < ABANDON_SECONDS:
+            return False
+        text = f"there is no function {found.function} in functions.yaml any more"
+        told = json.dumps({"type": "FunctionNotFound", "message": text, "summary": text})
+        names = [
+            keys.invocation(found.id),
+            keys.queued(found.queue, found.priority),
+            keys.RUNNING,
+            keys.DUE,
+            keys.ended("dead"),
+            keys.TOTALS,
+        ]
+        arguments: list[scripts.Argument] = [
+            found.id,
+            fields[b"state"],
+            fields[b"fence"],
+            fields[b"queued"],
+            int(kept_seconds("dead") * 1000),
+            found.function,
+            told,
+            keys.ENDED_CHANNEL,
+            fields.get(b"reply_to", b""),
+        ]
+        if not scripts.run(self._client, "abandon", names, arguments):
+            return False
+        log.error("%s[%s] dead: %s", found.function, found.id, text)
+        return True

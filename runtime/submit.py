@@ -93,7 +93,8 @@ def prepare(deployment: Deployment, call: Call, now_ms: int) -> Prepared:
     raw = message_for(spec, task_id, call.arguments, priority=priority, queued_ms=now_ms, root=root, parent=call.parent)
     target = keys.queue_list(spec.queue, keys.transport_priority(priority))
     fields = [part for pair in record.items() for part in pair]
-    return Prepared(task_id, [keys.invocation(task_id), keys.QUEUED, target], [task_id, now_ms, raw, *fields])
+    names = [keys.invocation(task_id), keys.queued(spec.queue, priority), keys.QUEUED, target]
+    return Prepared(task_id, names, [task_id, now_ms, raw, *fields])
 
 
 def message_for(
@@ -161,10 +162,10 @@ def submit_with(
     return prepared.id if accepted == 1 else None
 
 
-# The guard's keys come after the three of a submission, its arguments before; each part sees only its own.
+# The guard's keys come after the four of a submission, its arguments before; each part sees only its own.
 _GUARDED = """
 local GKEYS, GARGV, OWN = {{}}, {{}}, {{}}
-for i = 4, #KEYS do GKEYS[i - 3] = KEYS[i] end
+for i = 5, #KEYS do GKEYS[i - 4] = KEYS[i] end
 local count = tonumber(ARGV[1])
 for i = 1, count do GARGV[i] = ARGV[i + 1] end
 for i = count + 2, #ARGV do OWN[#OWN + 1] = ARGV[i] end

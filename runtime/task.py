@@ -165,7 +165,7 @@ class Runner:
         prepared = prepare(self._deployment, call, time.time_ns() // 1_000_000)
         # Only the record: the message is here already.
         fields = [*prepared.arguments[3:], "foreign", 1]
-        scripts.run(self._client, "record", prepared.keys[:2], [*prepared.arguments[:2], *fields])
+        scripts.run(self._client, "record", prepared.keys[:3], [*prepared.arguments[:2], *fields])
 
 
 def register_tasks(app: Celery, deployment: Deployment, runner: Runner | None) -> None:

@@ -13,7 +13,7 @@ from runtime import keys, presence
 from runtime.deployment import Deployment
 from runtime.invocations import read
 from runtime.submit import Call, now_ms, submit
-from tests.workers import SAMPLES, deployment, ended, kill, until, upkeep, worker
+from tests.workers import SAMPLES, deployment, ended, kill, queued, until, upkeep, worker
 
 FILE = SAMPLES / "basic" / "functions.yaml"
 
@@ -36,7 +36,7 @@ def test_a_killed_worker_loses_nothing(
         with worker(FILE, broker_url, "light", name="light@second"):
             done = [ended(redis_client, task_id, 60) for task_id in ids]
     assert [found.state for found in done] == ["succeeded"] * 12
-    assert redis_client.zcard(keys.RUNNING) == redis_client.zcard(keys.QUEUED) == 0
+    assert redis_client.zcard(keys.RUNNING) == len(queued(redis_client)) == 0
 
 
 def test_a_lost_message_is_put_back(broker_url: str, redis_client: redis.Redis, deployed: Deployment) -> None:
@@ -119,3 +119,53 @@ def test_a_child_forked_later_runs_the_code_of_its_elders(
     results = [json.loads(done.result_json or b"null") for done in found]
     assert [version for version, _ in results] == [1, 1, 1]
     assert len({pid for _, pid in results}) == 3
+
+
+def test_a_long_queue_hides_no_loss(redis_client: redis.Redis, deployed: Deployment) -> None:
+    """A queue that nobody serves, with more waiting than one look takes in, beside a lost message."""
+    for _ in range(600):
+        submit(redis_client, deployed, Call("ordered", {"path": "x", "text": "y"}))
+    lost = submit(redis_client, deployed, Call("add", {"a": 1}))
+    target = keys.queue_list("light", keys.transport_priority(5))
+    redis_client.delete(target)
+    with upkeep(redis_client, deployed):
+        until(lambda: redis_client.llen(target) == 1)
+    assert lost in queued(redis_client)
+    assert redis_client.llen(keys.queue_list("single", keys.transport_priority(5))) == 600, (
+        "the others stay as they are"
+    )
+
+
+def small(folder: Path, broker_url: str, text: str) -> Deployment:
+    (folder / "code.py").write_text("def one(): return 1\n")
+    (folder / "functions.yaml").write_text(f"version: 1\n{text}")
+    return deployment(folder / "functions.yaml", broker_url)
+
+
+def test_calls_of_a_queue_that_is_gone_follow_their_function(
+    broker_url: str, redis_client: redis.Redis, tmp_path: Path
+) -> None:
+    before = small(tmp_path, broker_url, "queues: {a: {}}\nfunctions: {one: {handler: code.py:one, queue: a}}\n")
+    task_id = submit(redis_client, before, Call("one"))
+    after = small(tmp_path, broker_url, "queues: {b: {}}\nfunctions: {one: {handler: code.py:one, queue: b}}\n")
+    with worker(tmp_path / "functions.yaml", broker_url, "b"), upkeep(redis_client, after):
+        found = ended(redis_client, task_id)
+    assert (found.state, found.queue) == ("succeeded", "b")
+    assert not queued(redis_client)
+
+
+def test_calls_of_a_function_that_is_gone_end(
+    broker_url: str, redis_client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = small(tmp_path, broker_url, "functions: {one: {handler: code.py:one}, two: {handler: code.py:one}}\n")
+    task_id = submit(redis_client, before, Call("one"))
+    for name in keys.queue_lists("default"):
+        redis_client.delete(name)  # its worker does not know the function and drops the message
+    after = small(tmp_path, broker_url, "functions: {two: {handler: code.py:one}}\n")
+    monkeypatch.setattr("runtime.reaper.ABANDON_SECONDS", 0.0)
+    with upkeep(redis_client, after):
+        found = ended(redis_client, task_id)
+    assert found.state == "dead"
+    assert found.error is not None
+    assert "no function one" in found.error["message"]
+    assert not queued(redis_client)

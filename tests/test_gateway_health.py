@@ -47,7 +47,9 @@ def test_ready_only_with_every_part(
         assert not checks["worker default"]["ready"]
         parts = [process(kind) for kind in ("gateway", "triggers", "beat", "embedder")]
         for part in [*parts, process("worker", "default@here"), process("worker", "other@here")]:
-            redis_client.set(keys.process(part.kind, part.name), presence.encode(part))
+            with redis_client.pipeline() as pipe:
+                presence.write(pipe, part)
+                pipe.execute()
         assert web.get("/readyz").json()["status"] == "ready"
 
 

@@ -20,6 +20,7 @@ from runtime import keys
 from runtime.config import Settings, StoreSettings
 from runtime.invocations import read
 from tests.gatewaying import Hand, add, failing, problem, serving, settings
+from tests.workers import queued
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_accepts_and_answers_at_once(web: TestClient, redis_client: redis.Redis)
     told = answer.json()
     assert told == {"task_id": answer.headers["x-call-id"], "status": "submitted"}
     assert answer.headers["location"] == f"/api/v1/tasks/task/{told['task_id']}"
-    assert redis_client.zscore(keys.QUEUED, told["task_id"]) is not None
+    assert told["task_id"] in queued(redis_client)
     assert web.get(answer.headers["location"]).json()["status"] == "PENDING"
 
 
@@ -99,7 +100,7 @@ def test_every_bad_field_is_named(web: TestClient, redis_client: redis.Redis) ->
         "items[1].text": "is missing",
         "c": "is not known here; there is a, b, items",
     }
-    assert not redis_client.zcard(keys.QUEUED)
+    assert not queued(redis_client)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from runtime.broker import connect
 from runtime.invocations import read
 from tests import documents
 from tests.system import System, running_system, until
+from tests.workers import queued
 
 SHIPPED = Path(__file__).parent.parent / "functions.yaml"
 KINDS = ("gateway", "triggers", "beat", "embedder", "worker embedding", "worker indexing", "worker maintenance")
@@ -215,7 +216,7 @@ def test_kill_each_child_while_files_are_dropping(shipped: System) -> None:
     until(lambda: not missing(), f"{len(names)} searchable documents", 150)
     assert "storm/0000.txt" in hits(shipped, "Storm report 0: the barometer of station 0 fell.", 100)
     broker = connect(shipped.connections["CELERY_BROKER_URL"])
-    until(lambda: broker.zcard(keys.QUEUED) == broker.zcard(keys.RUNNING) == 0, "the end of all that was accepted")
+    until(lambda: len(queued(broker)) == broker.zcard(keys.RUNNING) == 0, "the end of all that was accepted")
     records = [name.decode().removeprefix(keys.invocation("")) for name in broker.scan_iter(match=keys.invocation("*"))]
     assert {found.state for task_id in records if (found := read(broker, task_id))} <= {"succeeded", "failed"}
     broker.close()

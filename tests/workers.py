@@ -11,11 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import redis
 
-from runtime import presence
+from runtime import keys, presence
 from runtime.broker import connect
 from runtime.config_load import load_settings
 from runtime.deployment import Deployment, load_deployment
@@ -46,6 +46,13 @@ def ended(client: redis.Redis, task_id: str, within: float = 30.0) -> Invocation
         return found if found and found.terminal else None
 
     return until(look, within)
+
+
+def queued(client: redis.Redis) -> set[str]:
+    """The invocations that wait in any queue."""
+    names: Any = client.smembers(keys.QUEUED)
+    members: list[Any] = [client.zrange(name, 0, -1) for name in names]
+    return {task_id.decode() for ids in members for task_id in ids}
 
 
 def environment(broker_url: str, extra: Mapping[str, str] | None = None) -> dict[str, str]:
