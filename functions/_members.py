@@ -120,7 +120,8 @@ def _of_text(key: str, document: Document, fresh: int) -> Member:
 
 def _of_object(event: ObjectEvent, fresh: int, store: Store) -> Member:
     member = Member(event.bucket, event.key, fresh, event.seq, source=event)
-    if event.event == "removed" and event.seq is not None:
+    # A text that came in `documents` has no object that could be asked.
+    if event.event == "removed" and (event.seq is not None or not event.bucket):
         member.op = "delete"
         return member
     try:

@@ -79,7 +79,7 @@ class Replies:
             try:
                 for task_id in known & set(self._waiting):
                     record = await read_async(self._client, task_id)
-                    if record is None or record.terminal:
+                    if record is not None and record.terminal:  # None: it is just being submitted
                         self._ended(task_id)
             except (BrokerDown, redis.RedisError, OSError):
                 pass  # the next turn tries again; who waits is told at the end of the time

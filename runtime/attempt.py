@@ -47,16 +47,18 @@ class Attempt:
         return self.record.get(name.encode(), b"").decode()
 
     def arguments(self) -> dict[str, Any]:
-        result: dict[str, Any] = msgpack.unpackb(self.record[b"arguments"], raw=False)
+        result: dict[str, Any] = msgpack.unpackb(self.record[b"arguments"], raw=False, strict_map_key=False)
         return result
 
     def parents(self) -> list[dict[str, Any]]:
-        result: list[dict[str, Any]] = msgpack.unpackb(self.record.get(b"parents", b"\x90"), raw=False)
+        result: list[dict[str, Any]] = msgpack.unpackb(
+            self.record.get(b"parents", b"\x90"), raw=False, strict_map_key=False
+        )
         return result
 
 
 def claim(client: redis.Redis, task_id: str, worker: str) -> Attempt | str:
-    """Begin an attempt, or say why not: 'missing', 'ended' or 'held' (somebody else runs it)."""
+    """Begin an attempt, or say why not: 'missing', 'ended', 'held' (somebody else runs it) or 'waiting'."""
     names = [keys.invocation(task_id), keys.RUNNING]
     answer = scripts.run(client, "claim", names, [task_id, worker, LEASE_MS, f"{keys.QUEUED}:"])
     verdict: str = answer[0].decode()

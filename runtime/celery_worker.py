@@ -105,4 +105,5 @@ def _hush(level: str) -> None:
         for name in ("celery.worker.strategy", "celery.app.trace", "celery.worker.consumer.connection"):
             logging.getLogger(name).setLevel(logging.WARNING)
     # In a container the worker is root of nothing but itself.
+    warnings.filterwarnings("ignore", module="celery.worker.consumer")
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")

@@ -7,6 +7,8 @@ most `max_wait` from the first.
 
 from __future__ import annotations
 
+import itertools
+import logging
 import time
 from typing import Any
 
@@ -20,6 +22,14 @@ from runtime.invocations import TERMINAL
 from runtime.submit import Call, new_id, submit_with
 
 MAX_PARENTS = 1000
+MAX_BYTES = 8 * 2**20
+"""Words of parents, with their results, that one call is told at once; the next call gets the rest."""
+
+FORGET_SECONDS = 600.0
+"""How long parents wait for a function that nobody declares any more."""
+
+log = logging.getLogger("tundish.chain")
+
 _NEVER_ENDED = float("-inf")
 
 # Take exactly the parents that the call names, unless a call is out or another process was faster.
@@ -43,20 +53,28 @@ def due(policy: Chain, first: float, last: float, ended: float, now: float) -> b
 def pump(client: redis.Redis, deployment: Deployment, function: str) -> str | None:
     """Call `function` for its waiting parents, if it is time; the new invocation's id, or None."""
     with client.pipeline(transaction=False) as pipe:
-        pipe.lrange(keys.chain(function), 0, MAX_PARENTS - 1)
         pipe.get(keys.chain_active(function))
         pipe.get(keys.chain_ended(function))
+        pipe.lindex(keys.chain(function), 0)
+        pipe.lindex(keys.chain(function), -1)
         answers: list[Any] = pipe.execute()
-    waiting, active, ended = answers
-    if not waiting or function not in deployment.functions:
+    active, ended, *ends = answers
+    if ends[0] is None or (active and not _is_over(client, active.decode())):
         return None
-    if active and not _is_over(client, active.decode()):
+    first, last = (_unpack(word) for word in ends)
+    if function not in deployment.functions:
+        _forget(client, function, first)
         return None
-    parents: list[dict[str, Any]] = [msgpack.unpackb(word, raw=False) for word in waiting]
-    policy = _policy(deployment, parents[-1]["function"], function)
+    policy = _policy(deployment, last["function"], function)
     ended_at = int(ended) / 1000 if ended else _NEVER_ENDED
-    if not due(policy, parents[0]["at"], parents[-1]["at"], ended_at, time.time()):
+    if not due(policy, first["at"], last["at"], ended_at, time.time()):
         return None
+    waiting: Any = client.lrange(keys.chain(function), 0, MAX_PARENTS - 1)
+    if not waiting:  # another process was faster
+        return None
+    sizes = itertools.accumulate(len(word) for word in waiting)
+    waiting = waiting[: max(1, sum(size <= MAX_BYTES for size in sizes))]
+    parents = [_unpack(word) for word in waiting]
     task_id = new_id()
     call = Call(
         function,
@@ -78,6 +96,18 @@ def pump_all(client: redis.Redis, deployment: Deployment) -> None:
     names: set[bytes] = client.smembers(keys.CHAINS)  # type: ignore[assignment]
     for name in names:
         pump(client, deployment, name.decode().removeprefix(keys.chain("")))
+
+
+def _unpack(word: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = msgpack.unpackb(word, raw=False, strict_map_key=False)
+    return found
+
+
+def _forget(client: redis.Redis, function: str, first: dict[str, Any]) -> None:
+    if time.time() - first["at"] > FORGET_SECONDS:
+        log.warning("%s is no longer declared; what should have followed [%s] is dropped", function, first["id"])
+        client.delete(keys.chain(function))
+        client.srem(keys.CHAINS, keys.chain(function))
 
 
 def _policy(deployment: Deployment, parent: str, function: str) -> Chain:

@@ -58,7 +58,8 @@ def load(
     problems = list(text.problems)
     content = _validate(text, file, problems) if text.lines or not problems else None
     sources: dict[Path_, str] = {}
-    reader = Environment({**_running(home), **environ}, problems, sources)
+    running = _running(home, environ)
+    reader = Environment({**running, **environ}, problems, sources)
     connections = connect(reader)
     flags = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     values = {**reader.overrides(), **flags}
@@ -82,16 +83,22 @@ def load(
             project = Resolver(content, text, file, reader, sources).project()
     if problems or project is None:
         raise ConfigError(sorted(problems, key=lambda problem: (problem.line or 0, problem.path)))
-    return Loaded(Settings(project=project, file=file, home=home, **connections, **values), sources)
+    told = {path: f"run.json ({name})" if name in running else name for path, name in sources.items()}
+    return Loaded(Settings(project=project, file=file, home=home, **connections, **values), told)
 
 
-def _running(home: Path) -> dict[str, str]:
-    """What a running `tundish up` has left for other processes, if there is one."""
+def _running(home: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """What a running `tundish up` has left for other processes, of all that the environment does not name itself."""
     try:
         found = json.loads((home / "run.json").read_text())["environ"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-    return {str(key): str(value) for key, value in found.items()}
+    own = {"CELERY": ("CELERY_BROKER_URL", "REDIS_URL"), "MINIO": ("MINIO_ENDPOINT",)}
+    # Address and keys belong together: those of another server are of no use.
+    taken = tuple(prefix for prefix, names in own.items() if any(environ.get(name) for name in names))
+    return {
+        str(key): str(value) for key, value in found.items() if not str(key).startswith(taken) and key not in environ
+    }
 
 
 def _validate(text: Yaml, file: Path, problems: list[Problem]) -> FunctionsFile | None:

@@ -68,6 +68,8 @@ class Resolver:
         priority = _first(item.priority, route.priority if route else None, defaults.priority, declared.priority)
         timeout, soft = self._limits(path, item, declared.pool)
         self._note_triggers(path, item)
+        if (*path, "on_success") in self._sources:  # a plain name stands for {function: name}
+            self._sources.setdefault((*path, "on_success", "function"), self._sources[*path, "on_success"])
         return Function(
             name=name,
             handler=item.handler,

@@ -82,8 +82,9 @@ class Watch:
 
     def wants(self, key: str) -> bool:
         """Whether the trigger takes this key. Folder markers (`a/b/`) are no documents."""
-        suffix = self.trigger.suffix
-        return not key.endswith("/") and key.startswith(self.trigger.prefix) and (not suffix or key.endswith(suffix))
+        suffix = tuple(ending.lower() for ending in self.trigger.suffix)
+        fits = not suffix or key.lower().endswith(suffix)
+        return fits and not key.endswith("/") and key.startswith(self.trigger.prefix)
 
 
 def watches(project: Project) -> list[Watch]:

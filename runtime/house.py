@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,24 +75,33 @@ class House:
         return build_deployment(settings, describe_project(settings, self.environ))
 
     def adopt(self, deployment: Deployment) -> None:
-        """Make a deployment the one that every process started or signalled from now on reads."""
+        """Make a deployment the one that every process started or told from now on reads."""
         self.deployment, self.settings = deployment, deployment.settings
         self._write(deployment)
         self.parts = parts.Parts(self.settings, self.environ)
+
+    def tell(self) -> None:
+        """Have those who send calls read the deployment. Only when workers are there that know its functions."""
         for name in ("gateway", "triggers", "beat"):
             self.supervisor.signal(self.front[name], signal.SIGHUP)
 
-    def new_worker(self, queue: str, timeout: float) -> bool:
-        """Start a worker of a queue, and retire the one before only when the new one has answered."""
+    def new_workers(self, queues: Iterable[str], timeout: float) -> list[str]:
+        """Start a worker for each queue, and retire the one before only when the new one has answered.
+
+        Returns the queues whose new worker did not come up; the old one stays.
+        """
         self._generation += 1
-        child = self.supervisor.start(self.parts.worker(queue, self._generation))
-        if not self.supervisor.wait_ready([child], timeout, patient=False):
-            self.supervisor.discard(child)
-            return False
-        if old := self.workers.get(queue):
-            self.supervisor.retire(old)
-        self.workers[queue] = child
-        return True
+        started = {queue: self.supervisor.start(self.parts.worker(queue, self._generation)) for queue in queues}
+        failed = []
+        for queue, child in started.items():
+            if not self.supervisor.wait_ready([child], timeout, patient=False):
+                self.supervisor.discard(child)
+                failed.append(queue)
+                continue
+            if old := self.workers.get(queue):
+                self.supervisor.retire(old)
+            self.workers[queue] = child
+        return failed
 
     def drop_worker(self, queue: str) -> None:
         self.supervisor.retire(self.workers.pop(queue))

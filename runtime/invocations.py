@@ -106,7 +106,7 @@ def decode(task_id: str, fields: Mapping[bytes, bytes]) -> Invocation | None:
         worker=text("worker") or None,
         root=text("root"),
         parent=text("parent") or None,
-        arguments=msgpack.unpackb(fields.get(b"arguments", b"\x80"), raw=False),
+        arguments=msgpack.unpackb(fields.get(b"arguments", b"\x80"), raw=False, strict_map_key=False),
         result_json=fields.get(b"result"),
         error=json.loads(error) if error else None,
     )

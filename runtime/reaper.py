@@ -15,6 +15,7 @@ import redis
 
 from runtime import chain, keys, message, presence, scripts
 from runtime.deployment import Deployment
+from runtime.errors import BrokerDown
 from runtime.invocations import Invocation, decode, kept_seconds, read_many
 from runtime.submit import message_for, now_ms
 
@@ -43,13 +44,18 @@ class Upkeep:
 
     def run(self, stop: threading.Event) -> None:
         """Work until told to stop. A broker that is away is waited for; any other error ends the thread, loudly."""
+        away = False
         while not stop.is_set():
             pause = STEP_SECONDS
             try:
                 pause = STEP_SECONDS if self._locked() else 1.0
                 if pause == STEP_SECONDS:
                     self.step()
-            except (redis.ConnectionError, redis.TimeoutError):
+                away = False
+            except (redis.RedisError, BrokerDown) as error:
+                if not away:
+                    log.warning("upkeep waits for the broker: %s", error)
+                away = True
                 pause = 1.0
             stop.wait(pause)
         with contextlib.suppress(redis.RedisError):

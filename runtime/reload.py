@@ -27,11 +27,16 @@ def handler_file(spec: Function, root: Path) -> Path | None:
     return (root / place).resolve() if place.endswith(".py") else None
 
 
-def touched(spec: Function, root: Path, changed: set[Path]) -> bool:
-    """Whether changed code can be the function's: its own file, or a helper in or below the same folder."""
+def touched(spec: Function, root: Path, changed: set[Path], others: frozenset[Path | None] = frozenset()) -> bool:
+    """Whether changed code can be the function's: its own file, or a helper in or below the same folder.
+
+    `others`: files of handlers, which are nobody else's helpers.
+    """
     file = handler_file(spec, root)
     folder = file.parent if file else root.resolve()
-    return any(path.suffix == ".py" and folder in path.parents for path in changed)
+    apart = others if file else frozenset()  # who names a module may import from anywhere
+    helpers = {path for path in changed if path.suffix == ".py" and folder in path.parents and path not in apart}
+    return file in changed or bool(helpers)
 
 
 def affected(old: Deployment, new: Deployment, changed: set[Path]) -> set[str]:
@@ -43,8 +48,9 @@ def affected(old: Deployment, new: Deployment, changed: set[Path]) -> set[str]:
     queues = set(new.settings.project.queues)
     if old.settings.project != new.settings.project or _contracts(old) != _contracts(new):
         return queues
-    functions = new.settings.project.functions.values()
-    return {spec.queue for spec in functions if touched(spec, new.settings.root, changed)} & queues
+    functions, root = new.settings.project.functions.values(), new.settings.root
+    handlers = frozenset(handler_file(spec, root) for spec in functions)
+    return {spec.queue for spec in functions if touched(spec, root, changed, handlers)} & queues
 
 
 def newly_broken(old: Deployment, new: Deployment) -> Mapping[str, str]:
@@ -110,7 +116,8 @@ class Reloader:
 
     def _replace(self, queues: set[str]) -> None:
         house, say = self._house, self._house.console.say
-        failed = sorted(queue for queue in sorted(queues) if not house.new_worker(queue, _WORKER_START_SECONDS))
+        failed = house.new_workers(sorted(queues), _WORKER_START_SECONDS)
+        house.tell()
         for queue in set(house.workers) - set(house.settings.project.queues):
             house.drop_worker(queue)
         if failed:

@@ -67,6 +67,8 @@ def prepare(deployment: Deployment, call: Call, now_ms: int) -> Prepared:
     task_id = call.id or new_id()
     priority = spec.priority if call.priority is None else call.priority
     root = call.root or task_id
+    # What came by HTTP was JSON; YAML and functions can have other keys, which no worker would decode.
+    given = call.arguments if call.trigger == "http" else _with_text_keys(call.arguments)
     record: dict[str, Argument] = {
         "function": call.function,
         "state": "queued",
@@ -79,7 +81,7 @@ def prepare(deployment: Deployment, call: Call, now_ms: int) -> Prepared:
         "created": now_ms,
         "queued": now_ms,
         "root": root,
-        "arguments": msgpack.packb(dict(call.arguments), use_bin_type=True),
+        "arguments": msgpack.packb(dict(given), use_bin_type=True),
     }
     if call.parent:
         record["parent"] = call.parent
@@ -90,11 +92,17 @@ def prepare(deployment: Deployment, call: Call, now_ms: int) -> Prepared:
     for name, unusual in (("no_retry", not call.retry), ("no_chain", not call.chain), ("chained", call.chained)):
         if unusual:
             record[name] = 1
-    raw = message_for(spec, task_id, call.arguments, priority=priority, queued_ms=now_ms, root=root, parent=call.parent)
+    raw = message_for(spec, task_id, given, priority=priority, queued_ms=now_ms, root=root, parent=call.parent)
     target = keys.queue_list(spec.queue, keys.transport_priority(priority))
     fields = [part for pair in record.items() for part in pair]
     names = [keys.invocation(task_id), keys.queued(spec.queue, priority), keys.QUEUED, target]
     return Prepared(task_id, names, [task_id, now_ms, raw, *fields])
+
+
+def _with_text_keys(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _with_text_keys(item) for key, item in value.items()}
+    return [_with_text_keys(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def message_for(

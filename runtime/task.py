@@ -75,20 +75,32 @@ class Runner:
             log.info("%s[%s] not run again: %s", name, request.id, attempt)
             raise Ignore
         if attempt.lost >= max(LOST_LIMIT, spec.retries.max + 1):
-            message = f"the worker died {attempt.lost} times while running this; it is not tried again"
-            finish(
-                self._client, spec, attempt, "dead", {"error": json.dumps({"type": "WorkerLost", "message": message})}
+            message = (
+                f"the worker process died {attempt.lost} times while running this, and it is not tried again; look for "
+                "a crash in a library, os._exit, or memory that ran out (the worker's log has the exit code)"
             )
+            told = {"type": "WorkerLost", "message": message, "summary": message}
+            # This attempt did not run.
+            fields = {"error": json.dumps(told), "attempts": str(attempt.lost)}
+            finish(self._client, spec, attempt, "dead", fields)
             log.error("%s[%s] %s", name, request.id, message)
             raise Ignore
         started = time.monotonic()
         try:
             result = encode_result(self._call(spec, attempt))
-        except (Exception, SystemExit) as error:
-            self._failed(spec, attempt, error, time.monotonic() - started)
+        except (KeyboardInterrupt, GeneratorExit):
             raise
-        fields: dict[str, str | bytes] = {"result": result}
-        if finish(self._client, spec, attempt, "succeeded", fields):
+        except BaseException as error:
+            self._failed(spec, attempt, error, time.monotonic() - started)
+            if isinstance(error, Exception):
+                raise
+            # sys.exit or a cancelled task ends this call, not the worker.
+            raise TundishError(f"{name} ended with {type(error).__name__}") from error
+        try:
+            kept = finish(self._client, spec, attempt, "succeeded", {"result": result})
+        except SoftTimeLimitExceeded:  # it came while the result was on its way; the fence makes a second try safe
+            kept = finish(self._client, spec, attempt, "succeeded", {"result": result})
+        if kept:
             log.info("%s[%s] succeeded in %.3f s", name, request.id, time.monotonic() - started)
             self._pump(spec, attempt)
         else:
@@ -192,7 +204,7 @@ class _RecordedTask(Task):  # type: ignore[misc]
     reject_on_worker_lost = True
     max_retries = None
     # The wrapper has logged and recorded the failure; Celery need not print the traceback again.
-    throws = (Exception, SystemExit)
+    throws = (Exception,)
 
 
 def _body(name: str, runner: Runner | None) -> Callable[..., Any]:

@@ -211,6 +211,20 @@ def test_a_running_system_is_found_by_its_state_folder(tmp_path: Path) -> None:
     (tmp_path / ".tundish" / "run.json").write_text(json.dumps({"environ": {"CELERY_BROKER_URL": "redis://run/0"}}))
     assert load_settings({}, file=file).broker_url == "redis://run/0"
     assert load_settings({"CELERY_BROKER_URL": "redis://mine/0"}, file=file).broker_url == "redis://mine/0"
+    assert load({}, file=file).sources[("broker_url",)] == "run.json (CELERY_BROKER_URL)"
+
+
+def test_an_address_of_ones_own_gets_no_keys_of_a_running_system(tmp_path: Path) -> None:
+    (tmp_path / ".tundish").mkdir()
+    run = {
+        "MINIO_ENDPOINT": "a:1",
+        "MINIO_ACCESS_KEY": "x",
+        "MINIO_SECRET_KEY": "y",
+        "CELERY_BROKER_URL": "redis://a/0",
+    }
+    (tmp_path / ".tundish" / "run.json").write_text(json.dumps({"environ": run}))
+    assert load_settings({"REDIS_URL": "redis://b/0"}, file=write(tmp_path, PLAIN)).broker_url == "redis://b/0"
+    assert set(problems(tmp_path, PLAIN, {"MINIO_ENDPOINT": "b:1"})) == {"MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"}
 
 
 def test_routes_by_name_pattern(tmp_path: Path) -> None:

@@ -95,6 +95,22 @@ def test_a_waiting_caller_is_told_at_once(run: Any) -> None:
     assert (done.state, done.attempts) == ("failed", 1)
 
 
+@pytest.mark.parametrize(("function", "kind"), [("leave", "SystemExit"), ("cancel", "CancelledError")])
+def test_what_is_no_exception_ends_the_call_alone(run: Any, function: str, kind: str) -> None:
+    done = run(function)
+    assert (done.state, done.attempts, done.error["type"]) == ("dead", 1, kind)
+    assert run("add", a=1).state == "succeeded"
+
+
+def test_arguments_with_keys_that_are_no_strings_can_be_read(
+    light: None, client: redis.Redis, deployed: Deployment
+) -> None:
+    """From a schedule's `with:`, for example."""
+    call = Call("echo", {"value": {1: [{2: "x"}]}}, trigger="cron", chain=False)
+    done = ended(client, submit(client, deployed, call))
+    assert (done.state, done.result_json) == ("succeeded", b'{"1":[{"2":"x"}]}')
+
+
 def test_bad_input_is_never_repeated(run: Any) -> None:
     assert (run("refuse").state, run("refuse").attempts) == ("failed", 1)
 
@@ -122,7 +138,7 @@ def test_a_killed_child_loses_nothing(run: Any, tmp_path: Path) -> None:
 
 def test_poison_ends_as_dead(run: Any) -> None:
     done = run("die")
-    assert (done.state, done.error["type"]) == ("dead", "WorkerLost")
+    assert (done.state, done.error["type"], done.attempts) == ("dead", "WorkerLost", 3)
     assert "died" in done.error["message"]
 
 

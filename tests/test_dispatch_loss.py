@@ -12,6 +12,7 @@ import redis
 from runtime import keys, presence
 from runtime.deployment import Deployment
 from runtime.invocations import read
+from runtime.reaper import Upkeep
 from runtime.submit import Call, now_ms, submit
 from tests.workers import SAMPLES, deployment, ended, kill, queued, until, upkeep, worker
 
@@ -70,6 +71,25 @@ def test_a_fenced_attempt_cannot_write(redis_client: redis.Redis, deployed: Depl
     found = read(redis_client, task_id)
     assert found is not None
     assert (found.state, found.result_json) == ("succeeded", b'"new"')
+
+
+def test_a_call_that_waits_for_its_retry_is_not_run_early(redis_client: redis.Redis, deployed: Deployment) -> None:
+    """Whatever copies of its message are about: only the mover makes it run."""
+    from runtime.attempt import claim, repeat
+    from runtime.retry import Decision
+
+    task_id = submit(redis_client, deployed, Call("add", {"a": 1}))
+    attempt = claim(redis_client, task_id, "one@test")
+    assert not isinstance(attempt, str)
+    assert repeat(redis_client, attempt, Decision("retrying", 60.0), {"summary": "no"})
+    assert claim(redis_client, task_id, "two@test") == "waiting"
+
+
+def test_upkeep_waits_for_a_broker_that_is_away(deployed: Deployment) -> None:
+    from runtime.broker import connect
+
+    with upkeep(connect("redis://127.0.0.1:9/0"), deployed) as work:
+        assert isinstance(work, Upkeep)
 
 
 def test_nine_runs_first(broker_url: str, redis_client: redis.Redis, deployed: Deployment, tmp_path: Path) -> None:

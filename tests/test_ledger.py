@@ -16,6 +16,7 @@ from runtime.documents import Entry
 from runtime.invocations import Invocation, read
 from tests.triggering import House
 from triggers import ledger
+from triggers.decide import Note, Submit, decide
 from triggers.ledger import Change, Known, Ledger
 from triggers.scan import Seen, review, sudden
 from triggers.settle import settle
@@ -248,3 +249,22 @@ def test_the_status_for_asyncio(house: House, broker_url: str) -> None:
 def test_an_unwatched_object_says_who_watches_what(house: House) -> None:
     found = documents.document_status(house.client, house.project, "elsewhere", "k")
     assert found and found["status"] == "unwatched" and house.bucket in found["reason"]
+
+
+GONE = Entry("removed", "e", 3, "removed", at=1.0, again=True)
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        # Created again and removed again while the first removal was out: nothing is left to be done …
+        (GONE, Note(replace(GONE, again=False))),
+        (replace(GONE, again=False), None),
+        # … unless that removal failed: the rows are still there.
+        (replace(GONE, state="dead"), Submit("removed", "e", 0)),
+        (replace(GONE, state="dead", again=False), None),
+        (replace(GONE, state="pending"), None),
+    ],
+)
+def test_a_change_that_came_to_nothing_is_not_waited_for(entry: Entry, expected: object) -> None:
+    assert decide(entry, None, "out", ("created", "removed"), 5.0) == expected

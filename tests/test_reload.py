@@ -28,11 +28,12 @@ BASE: dict[str, dict[str, Any]] = {
 
 
 def test_code_concerns_the_functions_of_its_folder_and_installed_handlers() -> None:
-    base = deployment(BASE)
+    base = deployment(BASE | {"d": {"handler": "one/beside.py:d", "queue": "fourth"}})
     cases = {
         "one/a.py": {"first", "third"},
-        "one/_helper.py": {"first", "third"},
-        "one/below/more.py": {"first", "third"},
+        "one/beside.py": {"fourth", "third"},
+        "one/_helper.py": {"first", "third", "fourth"},
+        "one/below/more.py": {"first", "third", "fourth"},
         "two/b.py": {"second", "third"},
         "elsewhere.py": {"third"},
         "one/data.json": set(),

@@ -65,8 +65,7 @@ def test_a_saved_file_is_taken_over_by_its_workers(living: System) -> None:
     until(lambda: call(living, "one") == "one, again", "the new answer")
     until(lambda: "The new code runs on: left" in living.log, "the word")
     assert call(living, "two") == "two"
-    # Both files lie in one folder, and a helper there can be anybody's: both workers are new, none is missing.
-    assert living.pid("worker right") != untouched
+    assert living.pid("worker right") == untouched, "the file is the handler of another queue's function"
 
 
 def test_a_file_that_does_not_load_changes_nothing(living: System) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from runtime.context import ObjectInfo
@@ -48,11 +48,12 @@ def decide(
     goes at once, with the higher `seq`, which wins in the index.
     """
     if found is None and (entry is None or entry.state == "removed"):
-        return None
+        return _quiet(entry)
     if entry is not None and entry.state != "removed" and _same(entry, found):
         waits = entry.state == "pending" and flight == "gone"
-        if not waits:
-            return None  # done, dead until its etag changes, or under way
+        missed = entry.state == "dead" and entry.again  # something else was there in between
+        if not waits and not missed:
+            return _quiet(entry)  # done, dead until its etag changes, or under way
     elif entry is not None and entry.state == "pending" and flight == "out":
         return None if entry.again else Again()
     event: Literal["created", "removed"] = "created" if found else "removed"
@@ -60,6 +61,13 @@ def decide(
     if event in events:
         return Submit(event, etag, size)
     return Note(Entry("done" if found else "removed", etag, entry.seq if entry else 0, event, size, at=now))
+
+
+def _quiet(entry: Entry | None) -> Action:
+    """Nothing to do; a change that was marked and has come to nothing is no longer waited for."""
+    if entry is None or not entry.again or entry.state == "pending":
+        return None
+    return Note(replace(entry, again=False))
 
 
 def _same(entry: Entry, found: ObjectInfo | None) -> bool:

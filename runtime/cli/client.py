@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import urllib3
 
 from runtime.errors import TundishError
 
 _CONNECT_SECONDS = 5.0
+_RESTART_SECONDS = 15.0
 _START = "Start it with `tundish up`, or set TUNDISH_URL to where it runs."
 
 
@@ -45,8 +49,8 @@ class Answer:
 class Client:
     """Calls of one gateway."""
 
-    def __init__(self, url: str, api_key: str = "") -> None:
-        self.url = url.rstrip("/")
+    def __init__(self, url: str, api_key: str = "", *, supervised: Callable[[], bool] = lambda: False) -> None:
+        self.url, self._supervised = url.rstrip("/"), supervised
         # The command line is an administrator's: it may call functions that have no http trigger.
         self._headers = {"X-Tundish-Cli": "1"}
         if api_key:
@@ -64,6 +68,9 @@ class Client:
         fields: Mapping[str, str] | None = None,
     ) -> Answer:
         """One request; `timeout` None waits as long as the answer takes. Raises Refused and Unreachable."""
+        until = time.monotonic() + _RESTART_SECONDS
+        while self._supervised() and not self._listening() and time.monotonic() < until:
+            time.sleep(0.2)  # the gateway is being started again
         try:
             response = self._pool.request(
                 method,
@@ -82,6 +89,14 @@ class Client:
             raise Refused(answer.status, _problem(answer))
         return answer
 
+    def _listening(self) -> bool:
+        parts = urlsplit(self.url)
+        try:
+            socket.create_connection((parts.hostname or "", parts.port or 80), _CONNECT_SECONDS).close()
+        except OSError:
+            return False
+        return True
+
     def get(self, path: str, **fields: str) -> Any:
         """The JSON of a GET."""
         return self.call("GET", path, fields=fields or None).json()
@@ -95,9 +110,19 @@ def find(environ: Mapping[str, str]) -> Client:
         return Client(url, environ.get("TUNDISH_API_KEY", ""))
     _, home = places(None, None, environ)
     try:
-        return Client(str(json.loads((home / "run.json").read_text())["url"]), environ.get("TUNDISH_API_KEY", ""))
+        run = json.loads((home / "run.json").read_text())
+        url, pid = str(run["url"]), int(run["pid"])
+        return Client(url, environ.get("TUNDISH_API_KEY", ""), supervised=lambda: _alive(pid))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Unreachable(f"No running Tundish was found in {_shown(home)}. {_START}") from error
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
 
 
 def object_path(kind: str, bucket: str, key: str) -> str:

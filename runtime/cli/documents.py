@@ -22,10 +22,12 @@ def rm(environ: Mapping[str, str], keys: tuple[str, ...], bucket: str) -> None:
     client, failed = find(environ), False
     for key in keys:
         try:
+            client.call("HEAD", object_path("buckets", bucket, key))  # a name that is wrong should not look removed
             client.call("DELETE", object_path("buckets", bucket, key))
             click.echo(f"removed {bucket}/{key}")
         except Refused as error:  # the others are removed all the same
-            click.echo(f"tundish: {bucket}/{key}: {error}", err=True)
+            text = f"there is no such object in the bucket {bucket}" if error.status == 404 else str(error)
+            click.echo(f"tundish: {key}: {text}", err=True)
             failed = True
     if failed:
         raise SystemExit(1)

@@ -40,6 +40,7 @@ def env(environ: Mapping[str, str], file: Path | None, home: Path | None, as_jso
         "AWS_ENDPOINT_URL_S3": f"{scheme}://{store.endpoint}",
         "AWS_REGION": store.region,
         "MC_HOST_tundish": f"{scheme}://{keys}@{store.endpoint}",
+        "TUNDISH_EVENT_TOKEN": settings.event_token,
         "TUNDISH_URL": environ.get("TUNDISH_URL") or _url(settings.home) or gateway_url(settings),
         "TUNDISH_FILE": str(settings.file),
         "TUNDISH_HOME": str(settings.home),

@@ -19,7 +19,7 @@ import click
 def put(
     environ: Mapping[str, str], files: tuple[Path, ...], bucket: str, prefix: str, wait: bool, as_json: bool
 ) -> None:
-    """Upload files (a folder with everything below it) and wait until each is searchable."""
+    """Upload files (a folder with everything below it, hidden files left out) and wait until each is searchable."""
     from runtime.cli.client import find
     from runtime.cli.output import print_json
     from runtime.cli.uploads import Uploads, collect

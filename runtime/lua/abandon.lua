@@ -2,10 +2,11 @@
 -- KEYS: record, queued:QUEUE:PRIORITY, running, due, ended:dead, totals
 -- ARGV: id, expected state, expected fence, expected queued, life of the record (ms), function, error,
 --       channel of ends, channel of replies ('' for none)
-local held = redis.call('HMGET', KEYS[1], 'state', 'fence', 'queued')
+local held = redis.call('HMGET', KEYS[1], 'state', 'fence', 'queued', 'lease')
 if held[1] ~= ARGV[2] or held[2] ~= ARGV[3] or held[3] ~= ARGV[4] then return 0 end
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+if held[1] == 'running' and tonumber(held[4]) > now then return 0 end
 redis.call('HSET', KEYS[1], 'state', 'dead', 'ended', now, 'error', ARGV[7])
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 for i = 2, 4 do redis.call('ZREM', KEYS[i], ARGV[1]) end

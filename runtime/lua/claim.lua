@@ -1,10 +1,11 @@
 -- Begin an attempt: only one holder at a time, each with a new fence number.
 -- KEYS: record, running.  ARGV: id, worker, lease (ms), prefix of the names in `queued`.
--- Answers {verdict, fields…}: 'missing', 'ended', 'held', or 'run' with the whole record.
+-- Answers {verdict, fields…}: 'missing', 'ended', 'held', 'waiting' (for its next attempt), or 'run' with the whole record.
 local known = redis.call('HMGET', KEYS[1], 'state', 'queue', 'priority')
 local state = known[1]
 if not state then return {'missing'} end
-if state ~= 'queued' and state ~= 'running' and state ~= 'retrying' then return {'ended'} end
+if state == 'retrying' then return {'waiting'} end
+if state ~= 'queued' and state ~= 'running' then return {'ended'} end
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 if state == 'running' and tonumber(redis.call('HGET', KEYS[1], 'lease')) > now then return {'held'} end

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +75,14 @@ def nap(seconds: float = 0.1, path: str | None = None) -> float:
 
 def polite(seconds: float = 5.0) -> None:
     time.sleep(seconds)
+
+
+def leave() -> None:
+    sys.exit(3)
+
+
+async def cancel() -> None:
+    raise asyncio.CancelledError
 
 
 def die() -> None:
