@@ -19,7 +19,7 @@ import urllib3
 
 from runtime import presence
 from runtime.config import StoreSettings
-from tests.workers import environment, until, worker
+from tests.workers import environment, queued, until, worker
 
 FUNCTIONS = """
 import time
@@ -124,7 +124,7 @@ def test_who_waits_longer_is_told_where_to_ask(environ: Mapping[str, str], redis
         found: list[urllib3.BaseHTTPResponse] = []
         waiting = threading.Thread(target=lambda: found.append(post(f"{url}/function/add", {"a": 1})))
         waiting.start()
-        until(lambda: redis_client.zcard("tundish:queued"))
+        until(lambda: queued(redis_client))
         process.send_signal(signal.SIGTERM)
         assert process.wait(15) == 0
         waiting.join()
