@@ -11,8 +11,8 @@ import redis
 
 from runtime import keys, presence
 from runtime.deployment import Deployment
+from runtime.errors import BrokerDown
 from runtime.invocations import read
-from runtime.reaper import Upkeep
 from runtime.submit import Call, now_ms, submit
 from tests.workers import SAMPLES, deployment, ended, kill, queued, until, upkeep, worker
 
@@ -85,11 +85,19 @@ def test_a_call_that_waits_for_its_retry_is_not_run_early(redis_client: redis.Re
     assert claim(redis_client, task_id, "two@test") == "waiting"
 
 
-def test_upkeep_waits_for_a_broker_that_is_away(deployed: Deployment) -> None:
-    from runtime.broker import connect
+def test_upkeep_outlives_a_broker_that_goes_away_in_mid_step(
+    redis_client: redis.Redis, deployed: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
 
-    with upkeep(connect("redis://127.0.0.1:9/0"), deployed) as work:
-        assert isinstance(work, Upkeep)
+    def away_at_first(*_: object) -> None:
+        steps.append(1)
+        if len(steps) == 1:
+            raise BrokerDown
+
+    monkeypatch.setattr("runtime.reaper.chain.pump_all", away_at_first)
+    with upkeep(redis_client, deployed):
+        until(lambda: len(steps) > 1)
 
 
 def test_nine_runs_first(broker_url: str, redis_client: redis.Redis, deployed: Deployment, tmp_path: Path) -> None:

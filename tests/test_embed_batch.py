@@ -217,6 +217,13 @@ def test_texts_with_an_id_are_replaced(house: House) -> None:
     assert house.models.embedded == ["apple", "banana"]
 
 
+def test_a_text_leaves_by_its_id(house: House) -> None:
+    house.embed(texts=[Document("apple", id="fruit"), Document("oak", id="tree")])
+    result = house.embed(ObjectEvent("", "fruit", "removed"))
+    assert result.failed == []
+    assert house.found() == {"tree": "oak"}
+
+
 def test_blank_and_broken_texts(house: House) -> None:
     result = house.embed(texts=[Document("  ", id="blank"), Document("half \ud800 pair", id="half")])
     assert [failure.key for failure in result.failed] == ["blank"]

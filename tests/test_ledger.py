@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from runtime import documents, keys, submit
-from runtime.config import StoreSettings
+from runtime.config import BucketTrigger, Function, Project, StoreSettings
 from runtime.documents import Entry
 from runtime.invocations import Invocation, read
 from tests.triggering import House
@@ -268,3 +268,13 @@ GONE = Entry("removed", "e", 3, "removed", at=1.0, again=True)
 )
 def test_a_change_that_came_to_nothing_is_not_waited_for(entry: Entry, expected: object) -> None:
     assert decide(entry, None, "out", ("created", "removed"), 5.0) == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "taken"), [("a.txt", True), ("A.TXT", True), ("a.md", False), ("txt", False), ("folder.txt/", False)]
+)
+def test_suffixes_fit_in_any_case(key: str, taken: bool) -> None:
+    trigger = BucketTrigger(bucket="documents", suffix=(".Txt",))
+    project = Project(queues={}, functions={"f": Function(name="f", handler="a.py:f", buckets=(trigger,))})
+    (watch,) = documents.watches(project)
+    assert watch.wants(key) is taken
