@@ -15,6 +15,7 @@ SUFFIXES = frozenset({".txt", ".md", ".html", ".pdf", ".docx"})
 MAX_OBJECTS = 1000
 MAX_BYTES = 32 * 2**20
 IN_FLIGHT = 8
+_QUIET = {"chain": False}  # one build at the end, not one a batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +41,10 @@ def embed_all(
 
     What was embedded before is found again by its content and costs a read. Raises BadInput for an unknown bucket.
     """
-    started = time.monotonic()
     listing = _Listing(bucket, prefix, context)
     done = failed = batches = 0
-    for first in context.map("embed_batch", listing.batches(index), in_flight=IN_FLIGHT, chain=False):
+    asked = list(listing.batches(index))
+    for first in context.map("embed_batch", asked, in_flight=IN_FLIGHT, options=_QUIET):
         result: dict[str, Any] | None = first
         batches += 1
         while result is not None:
@@ -52,7 +53,7 @@ def embed_all(
             result = _deferred(result, context)
         context.log.info("%s: %d documents embedded, %d failed", bucket, done, failed)
     built = context.call("build_index", index=index) if batches else None
-    seconds = time.monotonic() - started
+    seconds = time.time() - context.accepted
     return EmbedAllResult(
         total_docs=done,
         total_time=round(seconds, 3),
@@ -65,7 +66,7 @@ def embed_all(
 
 
 class _Listing:
-    """The objects of a bucket as arguments of embed_batch, listed while the first of them are embedded."""
+    """The objects of a bucket as arguments of embed_batch, in bounded portions."""
 
     def __init__(self, bucket: str, prefix: str, context: Context) -> None:
         self._bucket, self._prefix, self._store = bucket, prefix, context.store
@@ -99,7 +100,7 @@ def _deferred(result: dict[str, Any], context: Context) -> dict[str, Any] | None
     task = result.get("deferred_to")
     if task is None:
         return None
-    rest: dict[str, Any] = context.ports.calls.wait([task], context.time_left())[task]
+    rest: dict[str, Any] = next(context.wait(task))
     return rest
 
 

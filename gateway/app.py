@@ -30,6 +30,7 @@ def create_app(settings: Settings, deployment: Deployment, *, on_fatal: Callable
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        await gateway.courier.start()
         tasks = [
             asyncio.create_task(work, name=name)
             for name, work in {
@@ -37,6 +38,7 @@ def create_app(settings: Settings, deployment: Deployment, *, on_fatal: Callable
                 "reply poll": gateway.replies.poll(),
                 "swap listener": gateway.indexes.listen(),
                 "index refresher": gateway.indexes.refresh(),
+                "courier": gateway.courier.run(),
             }.items()
         ]
         for task in tasks:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
+from collections import Counter
 from typing import Any
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 from starlette.requests import Request
 
 from gateway.problems import refuse
@@ -16,6 +18,7 @@ from runtime.units import format_size
 _JSON = re.compile(r"application/(?:json|[\w.!#$&^-]+\+json)", re.IGNORECASE)
 # Numbers that Python reads but msgpack or other programs do not: over 64 bits, or beyond a double.
 _SUSPECT = re.compile(rb"\d{19}|[eE]\+?\d{3}")
+_NAME = re.compile(rb'"\s*:')
 _INTEGERS = range(-(2**63), 2**64)
 
 
@@ -50,24 +53,63 @@ async def json_object(request: Request, limit: int) -> dict[str, Any]:
     data = await read(request, limit)
     if not data:
         return {}
-    content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip()
-    if not _JSON.fullmatch(content_type):
+    kind = media_type(request)
+    if not is_json(kind):
         refuse(
             415,
-            f"The body is {content_type or 'of no type'}; send a JSON object as application/json (curl --json).",
+            f"The body is {kind or 'of no type'}; send a JSON object as application/json (curl --json).",
             headers={"Accept-Post": "application/json"},
         )
+    value = parse(data)
+    if not isinstance(value, dict):
+        refuse(400, f"The body must be a JSON object whose members are the arguments, found {kind_of(value)}.")
+    return value
+
+
+def media_type(request: Request) -> str:
+    """The Content-Type without its parameters; JSON where there is none."""
+    return request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+
+
+def is_json(kind: str) -> bool:
+    return bool(_JSON.fullmatch(kind))
+
+
+def parse(data: bytes) -> Any:
+    """Strict JSON. 400, or 422 for numbers that cannot be passed on."""
     try:
         value = from_json(data, allow_inf_nan=False, cache_strings="keys")
     except ValueError as error:
         refuse(400, f"The body is not JSON: {_reason(data, error)}.")
-    if not isinstance(value, dict):
-        refuse(400, f"The body must be a JSON object whose members are the arguments, found {_kind(value)}.")
     if _SUSPECT.search(data):
         bad = _unfit(value, "")
         if bad:
             raise InvalidArguments(bad)
+    _refuse_repeated_names(data, value)
     return value
+
+
+def _refuse_repeated_names(data: bytes, value: Any) -> None:
+    """Of two members with one name the parser keeps the last. Nobody can mean that.
+
+    What it kept has fewer names, then; only where escapes could hide that is everything looked at.
+    """
+    if b"\\u00" not in data and len(_NAME.findall(data)) == len(_NAME.findall(to_json(value))):
+        return
+    try:
+        json.loads(data, object_pairs_hook=_once)
+    except _Repeated as error:
+        refuse(400, f"The body names {error.args[0]!r} twice in one object.")
+
+
+class _Repeated(Exception):
+    """A name that an object has twice."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise _Repeated(Counter(names).most_common(1)[0][0][:100])
 
 
 def _reason(data: bytes, error: ValueError) -> str:
@@ -81,7 +123,7 @@ def _reason(data: bytes, error: ValueError) -> str:
     return "it is nested too deep" if text.startswith("recursion") else text
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
     if value is None:
         return "null"
     return {list: "an array", str: "a string", bool: "a boolean"}.get(type(value), "a number")

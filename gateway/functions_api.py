@@ -8,22 +8,36 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway import state
+from gateway import resting, state
+from runtime import pause
 from runtime.config import Function
 from runtime.deployment import Deployed
+from runtime.errors import BrokerDown
 from runtime.units import format_duration
 
 
 async def listing(request: Request) -> Response:
     """Every function in short, by the order of functions.yaml."""
-    functions = [_short(found) for found in state.of(request).deployment.functions.values()]
-    return Response(to_json({"functions": functions}), media_type="application/json")
+    gateway = state.of(request)
+    functions = [_short(found) for found in gateway.deployment.functions.values()]
+    told = resting.mark(functions, gateway.project, await _paused(gateway))
+    return Response(to_json({"functions": told}), media_type="application/json")
 
 
 async def one(request: Request) -> Response:
     """Everything that is known about a function; 404 names the nearest."""
-    found = state.of(request).deployment.find(request.path_params["name"])
-    return Response(to_json(describe(found)), media_type="application/json")
+    gateway = state.of(request)
+    found = gateway.deployment.find(request.path_params["name"])
+    (told,) = resting.mark([describe(found)], gateway.project, await _paused(gateway))
+    return Response(to_json(told), media_type="application/json")
+
+
+async def _paused(gateway: state.Gateway) -> pause.Paused:
+    """What rests. What is deployed is told without a broker, too."""
+    try:
+        return await pause.paused_async(gateway.redis)
+    except BrokerDown:
+        return {}
 
 
 def describe(found: Deployed) -> dict[str, Any]:

@@ -31,6 +31,8 @@ async def ready(request: Request) -> Response:
     """200 when broker, store and every part answer, else 503; either way each of them with its state."""
     gateway = state.of(request)
     checks: dict[str, dict[str, Any]] = {}
+    if gateway.project.outbox.enabled or gateway.courier.outbox.calls:
+        checks["outbox"] = gateway.courier.verdict()
     async with anyio.create_task_group() as group:
         group.start_soon(_check_store, gateway, checks)
         group.start_soon(_check_parts, gateway, checks)

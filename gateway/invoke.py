@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import body, outcome, state
+from gateway.accepting import accept_call
 from gateway.problems import problem, refuse
 from gateway.replies import Stopping
 from runtime.deployment import Deployed
@@ -40,7 +41,10 @@ async def call(request: Request) -> Response:
     if deployed.spec.timeout is not None:
         longest = min(longest, deployed.spec.timeout + QUEUE_GRACE_SECONDS)
     with gateway.replies.expect(task_id) as reply:
-        await submit_async(gateway.redis, gateway.deployment, work)
+        if asked is None:
+            await submit_async(gateway.redis, gateway.deployment, work)
+        elif (await accept_call(gateway, work)).kept:
+            return _accepted(task_id, {"Preference-Applied": "respond-async"})
         try:
             record = await gateway.replies.result(reply, task_id, longest if asked is None else min(asked, longest))
         except Stopping:
@@ -65,7 +69,7 @@ async def accept(request: Request, gateway: state.Gateway, deployed: Deployed) -
     arguments = await body.json_object(request, gateway.project.limits.body)
     gateway.schemas.check(deployed.spec.name, arguments)
     task_id = request.state.call_id = new_id()
-    await submit_async(gateway.redis, gateway.deployment, Call(deployed.spec.name, arguments, id=task_id))
+    await accept_call(gateway, Call(deployed.spec.name, arguments, id=task_id))
     return _accepted(task_id, {"Preference-Applied": "respond-async"} if "prefer" in request.headers else {})
 
 

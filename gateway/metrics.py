@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from runtime import keys, presence
+from gateway import schedules
+from runtime import census, keys, pause, presence
+from runtime.errors import BrokerDown
 
 if TYPE_CHECKING:
     from gateway.state import Gateway
@@ -74,18 +76,25 @@ class Snapshot:
     depths: Mapping[str, int] = field(default_factory=dict)
     totals: Mapping[tuple[str, str], int] = field(default_factory=dict)
     processes: Mapping[str, int] = field(default_factory=dict)
-    waiting: Mapping[str, int] = field(default_factory=dict)
+    census: census.Census = field(default_factory=census.Census)
+    paused: pause.Paused = field(default_factory=dict)
     indexes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    ticked: Sequence[schedules.Ticked] = ()
 
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("tundish_broker_up", "Whether the broker answered this scrape.", value=int(self.up))
         texts = {
             "celery_queue_depth": ("Messages that wait, over all priorities.", "queue_name", self.depths),
             "tundish_processes": ("Live processes that are ready.", "kind", self.processes),
-            "tundish_invocations": ("Invocations that have not ended.", "state", self.waiting),
+            "tundish_invocations": ("Invocations that are recorded, by state.", "state", self.census.states),
+            "tundish_parked": ("Invocations that wait at a gate, without a worker.", "gate", self.census.parked),
         }
         for name, (text, label, values) in texts.items():
             yield _gauge(name, text, label, values)
+        resting = GaugeMetricFamily("tundish_paused", "What rests: 1 each.", labels=("kind", "name"))
+        for kind, name in self.paused:
+            resting.add_metric((kind, name), 1)
+        yield resting
         generations = {name: generation for name, (generation, _) in self.indexes.items()}
         vectors = {name: count for name, (_, count) in self.indexes.items()}
         yield _gauge("celery_faiss_index_version", "Generation that this gateway answers from.", "index", generations)
@@ -94,6 +103,7 @@ class Snapshot:
         for (function, state), count in self.totals.items():
             totals.add_metric((function, state), count)
         yield totals
+        yield from schedules.collect(self.ticked)
 
 
 async def metrics(request: Request) -> Response:
@@ -101,6 +111,7 @@ async def metrics(request: Request) -> Response:
     gateway: Gateway = request.app.state.gateway
     registry = CollectorRegistry()
     registry.register(await snapshot(gateway))
+    registry.register(gateway.courier)
     text = generate_latest(gateway.requests.registry) + generate_latest(registry)
     return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"})
 
@@ -115,18 +126,14 @@ async def snapshot(gateway: Gateway) -> Snapshot:
             for queue in queues:
                 for name in keys.queue_lists(queue):
                     pipe.llen(name)
-            for queue in queues:
-                for priority in keys.PRIORITY_STEPS:
-                    pipe.zcard(keys.queued(queue, priority))
             pipe.hgetall(keys.TOTALS)
-            for name in (keys.RUNNING, keys.DUE):
-                pipe.zcard(name)
-            *counts, totals, running, due = await pipe.execute()
+            *depths, totals = await pipe.execute()
+        counted, resting = await census.take_async(gateway.redis), await pause.paused_async(gateway.redis)
         processes = await live(gateway)
-    except (redis.RedisError, OSError):
+        ticked = await schedules.ticked(gateway)
+    except (redis.RedisError, BrokerDown, OSError):
         return Snapshot(up=False, indexes=indexes)
     steps = len(keys.PRIORITY_STEPS)
-    depths, queued = counts[: len(queues) * steps], sum(counts[len(queues) * steps :])
     kinds: dict[str, int] = {}
     for process in processes:
         kinds[process.kind] = kinds.get(process.kind, 0) + process.ready
@@ -135,8 +142,10 @@ async def snapshot(gateway: Gateway) -> Snapshot:
         depths={queue: sum(depths[at * steps : (at + 1) * steps]) for at, queue in enumerate(queues)},
         totals=_totals(totals),
         processes=kinds,
-        waiting={"queued": queued, "running": running, "retrying": due},
+        census=counted,
+        paused=resting,
         indexes=indexes,
+        ticked=ticked,
     )
 
 

@@ -23,6 +23,8 @@ log = logging.getLogger("tundish.gateway")
 
 _STATUS: dict[type[errors.TundishError], int] = {
     errors.FunctionNotFound: 404,
+    errors.ScheduleNotFound: 404,
+    errors.TriggerNotFound: 404,
     errors.ObjectMissing: 404,
     errors.PreconditionFailed: 412,
     errors.InvalidArguments: 422,

@@ -8,17 +8,53 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway import admin, events, functions_api, health, invoke, keypath, metrics, openapi, pages, search, tasks_api
+from gateway import (
+    admin,
+    dead_api,
+    events,
+    functions_api,
+    health,
+    invoke,
+    keypath,
+    metrics,
+    openapi,
+    pages,
+    pause_api,
+    schedules,
+    search,
+    tasks_api,
+    tasks_control,
+    tasks_list,
+    tasks_stats,
+    tasks_submit,
+)
 from gateway import uploads as up
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 TABLE: Mapping[str, Mapping[str, Endpoint]] = {
     "/function/{name}": {"POST": invoke.call},
-    "/async-function/{name}": {"POST": invoke.call_async},
+    "/async-function/{name}": {"POST": invoke.call_async, "DELETE": tasks_control.remove},
     "/search": {"GET": search.search, "POST": search.search},
+    "/api/v1/tasks": {"GET": tasks_list.listing},
+    "/api/v1/tasks/submit": {"POST": tasks_submit.submit},
+    "/api/v1/tasks/batch": {"POST": tasks_submit.batch},
+    "/api/v1/tasks/status/{id}": {"GET": tasks_api.short_status},
     "/api/v1/tasks/task/{id}": {"GET": tasks_api.status},
     "/api/v1/tasks/task/{id}/result": {"GET": tasks_api.result},
+    "/api/v1/tasks/task/{id}/revoke": {"POST": tasks_control.revoke},
+    "/api/v1/tasks/task/{id}/retry": {"POST": tasks_control.retry},
+    "/api/v1/tasks/queue/stats": {"GET": tasks_stats.queues},
+    "/api/v1/tasks/queue/{name}/purge": {"POST": tasks_control.purge},
+    "/api/v1/tasks/workers/stats": {"GET": tasks_stats.workers},
+    "/api/v1/tasks/active": {"GET": tasks_stats.active},
+    "/api/v1/tasks/tasks/active": {"GET": tasks_stats.active},
+    "/api/v1/tasks/health": {"GET": tasks_stats.health},
+    "/api/v1/tasks/summary": {"GET": tasks_stats.summary},
+    "/api/v1/tasks/dead": {"GET": dead_api.listing},
+    "/api/v1/tasks/dead/redrive": {"POST": dead_api.redrive},
+    "/api/v1/tasks/dead/purge": {"POST": dead_api.purge},
+    "/api/v1/tasks/dead/{id}": {"GET": dead_api.show},
     "/functions": {"GET": functions_api.listing},
     "/functions/{name}": {"GET": functions_api.one},
     "/buckets/{bucket}/{key:key}": {"GET": up.get, "PUT": up.put, "DELETE": up.delete},
@@ -29,6 +65,9 @@ TABLE: Mapping[str, Mapping[str, Endpoint]] = {
     "/admin/rebuild-embeddings": {"POST": admin.rebuild},
     "/admin/trigger-rebuild": {"POST": admin.rebuild},
     "/admin/buckets/{bucket}/confirm": {"POST": admin.confirm},
+    "/admin/schedules": {"GET": schedules.listing},
+    "/admin/pause": {"GET": pause_api.listing, "POST": pause_api.rest},
+    "/admin/resume": {"POST": pause_api.resume},
     "/openapi.json": {"GET": openapi.document},
     "/metrics": {"GET": metrics.metrics},
     "/healthz": {"GET": health.healthy},

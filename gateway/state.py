@@ -13,10 +13,12 @@ import anyio.to_thread
 import redis
 from starlette.requests import Request
 
+from gateway.courier import Courier
 from gateway.indexes import Indexes
 from gateway.metrics import Requests
 from gateway.replies import Replies
 from gateway.schemas import Schemas
+from runtime.blobs import StoreBlobs
 from runtime.broker import connect, connect_async
 from runtime.config import Project, Settings
 from runtime.deployment import Deployment
@@ -44,6 +46,7 @@ class Gateway:
         self.schemas = Schemas(deployment)
         self.redis = connect_async(settings.broker_url)
         self.replies = Replies(self.redis, connect_async(settings.broker_url, timeout=None), self.id)
+        self.courier = Courier(settings.home / "outbox", settings.broker_url, lambda: self.deployment)
         self.embedder = EmbedderClient(settings.embedder_socket)
         self.requests = Requests()
         self._store: MinioStore | None = None
@@ -69,6 +72,11 @@ class Gateway:
         return self._store
 
     @property
+    def blobs(self) -> StoreBlobs:
+        """Large arguments and results, in the store; for threads."""
+        return StoreBlobs(lambda: self.store)
+
+    @property
     def sync_redis(self) -> redis.Redis:
         """A blocking client, for what runs in threads."""
         if self._sync_redis is None:
@@ -87,6 +95,7 @@ class Gateway:
         self.schemas, self.deployment = Schemas(deployment), deployment
 
     async def close(self) -> None:
+        await self.courier.close()
         await self.embedder.close()
         await self.replies.close()
         await self.redis.aclose()

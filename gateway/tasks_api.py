@@ -1,29 +1,45 @@
-"""`/api/v1/tasks/task/ID` and `…/result`: what became of an invocation."""
+"""`/api/v1/tasks/task/ID`, `…/result` and `status/ID`: what became of an invocation."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway import outcome, state
+from gateway import accepting, outcome, state
 from gateway.problems import refuse
-from runtime.invocations import Invocation, read_async
+from gateway.task_result import whole
+from gateway.task_view import brief, describe, embed
+from runtime.invocations import Invocation
+from runtime.repeat import arguments_of
+from runtime.units import format_duration
+
+_YES = ("1", "true")
 
 
 async def status(request: Request) -> Response:
-    """The status in Celery's words (`status`) and in ours (`state`), with the result or the error once there is one."""
-    record = await _read(request)
-    wants_traceback = request.query_params.get("traceback") in ("1", "true")
-    content = _embed(describe(record, traceback=wants_traceback), record.result_json)
+    """The status in Celery's words (`status`) and in ours (`state`), with the result or the error once there is one.
+
+    `?traceback=1` adds the traceback, `?arguments=1` the arguments.
+    """
+    gateway, record = state.of(request), await find(request)
+    told = describe(record, traceback=request.query_params.get("traceback") in _YES)
+    if request.query_params.get("arguments") in _YES:
+        told["arguments"] = await gateway.in_thread(arguments_of, record, gateway.blobs)
+    content = embed(told, (await whole(gateway, record)).result_json)
     return Response(content, headers={"X-Call-Id": record.id}, media_type="application/json")
+
+
+async def short_status(request: Request) -> Response:
+    """How far it is, without result and traceback."""
+    record = await find(request)
+    headers = {"X-Call-Id": record.id, "Cache-Control": "no-store"}
+    return Response(to_json(brief(record)), headers=headers, media_type="application/json")
 
 
 async def result(request: Request) -> Response:
     """The bare result; 409 while there is none, the problem of a failure."""
-    record = await _read(request)
+    record = await find(request)
     if not record.terminal:
         refuse(
             409,
@@ -32,50 +48,15 @@ async def result(request: Request) -> Response:
             call_id=record.id,
             state=record.state,
         )
-    return outcome.answer(record)
+    return outcome.answer(await whole(state.of(request), record))
 
 
-def describe(record: Invocation, *, traceback: bool = False) -> dict[str, Any]:
-    """Everything but the result. Times are seconds since the epoch."""
-    error = record.error
-    told: dict[str, Any] = {
-        "task_id": record.id,
-        "status": record.celery_status,
-        "ready": record.terminal,
-        "successful": record.state == "succeeded",
-        "error": f"{error.get('type')}: {error.get('message')}" if error else None,
-        "error_type": error.get("type") if error else None,
-        "function": record.function,
-        "state": record.state,
-        "queue": record.queue,
-        "priority": record.priority,
-        "tenant": record.tenant,
-        "trigger": record.trigger,
-        "attempts": record.attempts,
-        "created": record.created,
-        "started": record.started,
-        "ended": record.ended,
-        "duration_seconds": record.seconds,
-        "worker": record.worker,
-        "root_id": record.root,
-        "parent_id": record.parent,
-    }
-    if traceback and error:
-        told["traceback"] = error.get("traceback")
-    return told
-
-
-def _embed(told: dict[str, Any], result_json: bytes | None) -> bytes:
-    """The description with the result's own bytes in it: read and written again, numbers could change."""
-    return b'%s,"result":%s}' % (to_json(told)[:-1], result_json or b"null")
-
-
-async def _read(request: Request) -> Invocation:
-    task_id = request.path_params["id"]
-    record = await read_async(state.of(request).redis, task_id)
+async def find(request: Request) -> Invocation:
+    """The record that the path names; 404 where there is none (any more)."""
+    gateway, task_id = state.of(request), request.path_params["id"]
+    record = await accepting.find(gateway, task_id)
     if record is None:
-        refuse(
-            404,
-            f"There is no task {task_id}. Successes are kept for an hour, failures for seven days.",
-        )
+        kept = gateway.project.retention
+        succeeded, failed = format_duration(kept.succeeded), format_duration(kept.failed)
+        refuse(404, f"There is no task {task_id}. Successes are kept for {succeeded}, all others for {failed}.")
     return record

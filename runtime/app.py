@@ -8,12 +8,21 @@ from celery import Celery
 from kombu import Queue
 
 from runtime import keys
+from runtime.blobs import Blobs
 from runtime.config import Project, Settings
 
+LEAN = "runtime.channel:Transport"
+_RECORDS = "runtime.result_backend:RecordBackend"
 
-def create_app(settings: Settings) -> Celery:
-    """An app for workers, `celery inspect`, Flower and other programs. It knows queues and routes, not functions."""
-    app = Celery("tundish", broker=settings.broker_url, backend=settings.result_backend, set_as_current=False)
+
+def create_app(settings: Settings, *, lean: bool = False, blobs: Blobs | None = None) -> Celery:
+    """An app for workers, `celery inspect`, Flower and other programs. It knows queues and routes, not functions.
+
+    `lean` takes messages as a worker of ours does (runtime/channel.py); every other program uses kombu's own channel.
+    With `blobs` the app can fetch results that are too large for a record.
+    """
+    app = Celery("tundish", broker=settings.broker_url, backend=_backend(settings), set_as_current=False)
+    app.tundish_records, app.tundish_blobs = settings.broker_url, blobs
     project = settings.project
     first = next(iter(project.queues), "default")
     app.conf.update(
@@ -34,6 +43,9 @@ def create_app(settings: Settings) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        broker_transport=LEAN if lean else None,
+        # Kombu takes this from the URL for its own transports only, and then without checking the certificate.
+        broker_use_ssl={"ssl_cert_reqs": "required"} if settings.broker_url.startswith("rediss:") else False,
         broker_transport_options=transport_options(project),
         result_backend_transport_options={"socket_timeout": 10.0, "retry_policy": {"timeout": 5.0}},
         enable_utc=True,
@@ -42,10 +54,16 @@ def create_app(settings: Settings) -> Celery:
     return app
 
 
+def _backend(settings: Settings) -> str:
+    """Results are read from our records; where they are to be kept in another kind of database, from there alone."""
+    url = settings.result_backend
+    return f"{_RECORDS}+{url}" if url.startswith(("redis://", "rediss://")) else url
+
+
 def transport_options(project: Project) -> dict[str, Any]:
-    """How kombu uses Redis here: ten priorities, lists served strictly in their order, no early redelivery."""
+    """How kombu uses Redis here: ten priorities, queues in turn within a priority, no early redelivery."""
     return {
-        "queue_order_strategy": "priority",
+        "queue_order_strategy": "round_robin",
         "priority_steps": list(keys.PRIORITY_STEPS),
         "sep": keys.PRIORITY_SEPARATOR,
         "visibility_timeout": visibility_timeout(project),
@@ -56,11 +74,23 @@ def transport_options(project: Project) -> dict[str, Any]:
     }
 
 
-def visibility_timeout(project: Project) -> int:
-    """Seconds after which kombu hands an unacknowledged message out again.
+NO_LIMIT_SECONDS = 86_400.0
+"""What is assumed of a function without a timeout."""
 
-    Longer than any attempt can take: kombu sets the clock at delivery and never renews it, so a shorter one runs
-    long tasks twice. What a dead worker held comes back through the reaper, in seconds.
+CELERY_PREFETCH = 4
+"""Messages that Celery's own worker takes for each of its processes when nothing else is said."""
+
+
+def visibility_timeout(project: Project) -> int:
+    """Seconds after which kombu's stock channel hands an unacknowledged message out again.
+
+    Kombu sets this clock when a worker receives a message and never renews it. So it covers the longest way to the
+    acknowledgement: behind the others that the same process has received, each running for its whole timeout, and
+    the longest pause of a retry. One that is too short costs no second run (the claim sees to that), but copies that
+    are of no use. What a dead worker held comes back through the reaper, in seconds.
     """
-    longest = max((function.timeout or 86_400.0 for function in project.functions.values()), default=3600.0)
-    return int(longest * 2 + 3600)
+    functions, queues = project.functions.values(), project.queues.values()
+    longest = max((function.timeout or NO_LIMIT_SECONDS for function in functions), default=3600.0)
+    pause = max((function.retries.max_backoff for function in functions), default=0.0)
+    ahead = max([CELERY_PREFETCH, *(queue.prefetch for queue in queues)])
+    return int(longest * ahead + pause + 3600)

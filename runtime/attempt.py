@@ -12,9 +12,9 @@ from typing import Any
 import msgpack
 import redis
 
-from runtime import keys, scripts
-from runtime.config import Function
-from runtime.invocations import ENDED_CAP, kept_seconds
+from runtime import admission, scripts
+from runtime.config import Function, Retention
+from runtime.invocations import limits
 from runtime.retry import Decision
 
 LEASE_MS = 10_000
@@ -46,6 +46,11 @@ class Attempt:
     def text(self, name: str) -> str:
         return self.record.get(name.encode(), b"").decode()
 
+    def seconds(self, name: str) -> float | None:
+        """A moment of the record, in seconds since the epoch."""
+        value = self.record.get(name.encode())
+        return int(value) / 1000 if value else None
+
     def arguments(self) -> dict[str, Any]:
         result: dict[str, Any] = msgpack.unpackb(self.record[b"arguments"], raw=False, strict_map_key=False)
         return result
@@ -57,10 +62,29 @@ class Attempt:
         return result
 
 
-def claim(client: redis.Redis, task_id: str, worker: str) -> Attempt | str:
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write of an attempt's end did. False as a truth value: it was fenced off, another attempt's stands.
+
+    `state` is what was written (`cancelled` where a stop was asked for), `parent` an invocation that may go on now,
+    `gates` those at which others wait for the place that became free.
+    """
+
+    state: str = ""
+    parent: str = ""
+    gates: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.state)
+
+
+def claim(
+    client: redis.Redis, task_id: str, worker: str, spec: Function | None = None, retention: Retention | None = None
+) -> Attempt | str:
     """Begin an attempt, or say why not: 'missing', 'ended', 'held' (somebody else runs it) or 'waiting'."""
-    names = [keys.invocation(task_id), keys.RUNNING]
-    answer = scripts.run(client, "claim", names, [task_id, worker, LEASE_MS, f"{keys.QUEUED}:"])
+    policy = admission.policy(spec) if spec else ""
+    arguments: list[scripts.Argument] = [task_id, worker, LEASE_MS, *limits(retention or Retention()), policy]
+    answer = scripts.run(client, "claim", (), arguments)
     verdict: str = answer[0].decode()
     if verdict != "run":
         return verdict
@@ -69,48 +93,89 @@ def claim(client: redis.Redis, task_id: str, worker: str) -> Attempt | str:
 
 
 def finish(
-    client: redis.Redis, spec: Function, attempt: Attempt, state: str, fields: Mapping[str, str | bytes]
-) -> bool:
-    """Write a terminal state, tell who waits, and leave the word for the next in the chain. False: fenced off."""
+    client: redis.Redis,
+    spec: Function,
+    attempt: Attempt,
+    state: str,
+    fields: Mapping[str, str | bytes],
+    retention: Retention | None = None,
+    *,
+    patient: bool = True,
+    bad: bool = False,
+    silent: bool = False,
+) -> Written:
+    """Write a terminal state, tell who waits, and leave the word for the next in the chain.
+
+    `patient` waits for a broker that is away; `bad` speaks against the function's circuit, `silent` says nothing to it.
+    """
     follower, member = _follow(spec, attempt, state, fields)
-    names = [
-        keys.invocation(attempt.id),
-        keys.RUNNING,
-        keys.ended(state),
-        keys.TOTALS,
-        keys.CHAINS,
-        keys.chain(follower),
-        keys.chain_active(spec.name),
-        keys.chain_ended(spec.name),
-    ]
     arguments: list[scripts.Argument] = [
         attempt.id,
         attempt.fence,
         state,
-        int(kept_seconds(state) * 1000),
-        ENDED_CAP,
-        spec.name,
-        keys.invocation(""),
-        keys.ENDED_CHANNEL,
-        attempt.text("reply_to"),
+        *limits(retention or Retention()),
+        follower,
         member,
+        *((0, 0, 0) if silent else circuit_policy(spec)),
+        int(bad),
     ]
     for name, value in fields.items():
         arguments += [name, value]
-    return _through_outage(lambda: bool(scripts.run(client, "finish", names, arguments)), attempt.id)
+    return _write(client, "finish", arguments, attempt.id, patient)
 
 
-def repeat(client: redis.Redis, attempt: Attempt, decision: Decision, error: Mapping[str, Any]) -> bool:
-    """Leave an attempt to be repeated after `decision.delay` seconds. False: fenced off."""
-    names = [keys.invocation(attempt.id), keys.RUNNING, keys.DUE]
+def repeat(
+    client: redis.Redis,
+    spec: Function,
+    attempt: Attempt,
+    decision: Decision,
+    error: Mapping[str, Any],
+    retention: Retention | None = None,
+    *,
+    patient: bool = True,
+    bad: bool = True,
+    silent: bool = False,
+) -> Written:
+    """Leave an attempt to be repeated after `decision.delay` seconds."""
     arguments: list[scripts.Argument] = [
         attempt.id,
         attempt.fence,
         int(decision.delay * 1000),
+        *limits(retention or Retention()),
+        *((0, 0, 0) if silent else circuit_policy(spec)),
+        int(bad),
         "error",
         json.dumps(error),
     ]
-    return _through_outage(lambda: bool(scripts.run(client, "retry", names, arguments)), attempt.id)
+    return _write(client, "retry", arguments, attempt.id, patient)
+
+
+def suspend(client: redis.Redis, attempt: Attempt, fan: str, retention: Retention) -> bool:
+    """Give the slot back until the children of `fan` have ended. False: fenced off."""
+    arguments: list[scripts.Argument] = [attempt.id, attempt.fence, fan, *limits(retention)]
+    return bool(_through_outage(lambda: scripts.run(client, "suspend", (), arguments), attempt.id))
+
+
+def stopped(client: redis.Redis, retention: Retention, task_id: str, worker: str) -> bool:
+    """Write the end of an attempt that its worker has stopped because it was asked to. False: there is none."""
+    return bool(scripts.run(client, "stopped", (), [task_id, worker, *limits(retention)]))
+
+
+def circuit_policy(spec: Function) -> tuple[int, int, int]:
+    """{failures, window, open} as the scripts read them, in ms; zeros for a function without one."""
+    policy = spec.circuit
+    return (policy.failures, int(policy.window * 1000), int(policy.open * 1000)) if policy else (0, 0, 0)
+
+
+def _write(client: redis.Redis, script: str, arguments: list[scripts.Argument], task_id: str, patient: bool) -> Written:
+    def write() -> Any:
+        return scripts.run(client, script, (), arguments)
+
+    answer = _through_outage(write, task_id) if patient else write()
+    if not answer[0]:
+        return Written()
+    state, parent, *gates = (part.decode() for part in answer[1:])
+    return Written(state, parent, tuple(gates))
 
 
 def _follow(spec: Function, attempt: Attempt, state: str, fields: Mapping[str, str | bytes]) -> tuple[str, bytes]:
@@ -128,14 +193,16 @@ def _follow(spec: Function, attempt: Attempt, state: str, fields: Mapping[str, s
         "function": spec.name,
         "root": attempt.text("root"),
         "tenant": attempt.text("tenant"),
+        "trace": attempt.text("trace") or None,
         "state": state,
         "result": result,
+        "result_ref": fields.get("result_ref"),
         "at": time.time(),
     }
     return follower, msgpack.packb(told, use_bin_type=True)
 
 
-def _through_outage(write: Callable[[], bool], task_id: str) -> bool:
+def _through_outage(write: Callable[[], Any], task_id: str) -> Any:
     """Do a write that must not be lost: work that is done waits for a broker that is away."""
     give_up = time.monotonic() + OUTAGE_SECONDS
     pause = 0.1

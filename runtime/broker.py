@@ -10,11 +10,13 @@ import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from runtime.errors import BrokerDown
+from runtime.errors import BrokerDown, BrokerFull
 
 # A command that hangs is worse than one that fails: every caller can try again or say 503.
 TIMEOUT_SECONDS = 5.0
 _DOWN = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError)
+_CANNOT_WRITE = ("MISCONF", "READONLY")
+"""How it says that it answers, but takes no writes: its disk is full, or it is a replica now."""
 
 
 def connect(url: str) -> redis.Redis:
@@ -40,11 +42,17 @@ def connect_async(url: str, *, timeout: float | None = TIMEOUT_SECONDS) -> redis
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn the client's connection errors into BrokerDown, whose message a person can act on."""
+    """Turn the client's errors into BrokerDown and BrokerFull, whose messages a person can act on."""
     try:
         yield
     except _DOWN as error:
         raise BrokerDown(f"{inspect_reason(error)} {BrokerDown.__doc__}") from error
+    except redis.exceptions.OutOfMemoryError as error:
+        raise BrokerFull from error
+    except redis.ResponseError as error:
+        if not str(error).startswith(_CANNOT_WRITE) and not isinstance(error, redis.exceptions.ReadOnlyError):
+            raise
+        raise BrokerDown(f"The broker takes no writes: {error!s:.200}") from error
 
 
 def inspect_reason(error: Exception) -> str:

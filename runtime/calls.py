@@ -1,63 +1,143 @@
-"""Functions that invoke functions: the `calls` port of a context."""
+"""Functions that invoke functions: the `calls` port of a context.
+
+Ids of children are made of the parent's id and what is asked for, in the order in which it is asked. An attempt
+that is repeated, and a parent that goes on after its children, find the children they had and submit none twice.
+"""
 
 from __future__ import annotations
 
-import json
+import hashlib
 import time
-from collections.abc import Iterable, Mapping
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import msgpack
 import redis
 
+from runtime import admission, scripts
+from runtime.blobs import Blobs, by_reference
+from runtime.broker import translated
+from runtime.context import Suspended
 from runtime.deployment import Deployment
 from runtime.errors import CallFailed
-from runtime.invocations import read_many
-from runtime.submit import Call, submit, validate
+from runtime.fans import Fan
+from runtime.submit import Call, now_ms, prepare, submit
+from runtime.validate import validate
 
-_POLL_SECONDS = (0.005, 0.25)
-"""First and longest pause between two looks at the records that are waited for."""
+MAX_CHILDREN = 100_000
+"""Children of one map: each is a record."""
+
+PATIENCE_SECONDS = 0.1
+"""How long a parent looks for quick answers before it gives its slot back."""
+
+FANS_APART = 1000
+"""Numbers of fans between two maps: a map that is begun anew with other items takes the next one."""
+
+_CHUNK = 500
+Answer = tuple[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The attempt that calls, and what its children inherit."""
+
+    id: str
+    root: str
+    tenant: str = "default"
+    priority: int | None = None
+    deadline: float | None = None
+    trace: str | None = None
+    round: int = 0
+    """How often the invocation was begun anew after its end: each time it has new children."""
 
 
 class RedisCalls:
     """Submits with the calling attempt as parent. Implements `runtime.context.Calls`."""
 
-    def __init__(self, client: redis.Redis, deployment: Deployment, *, parent: str, root: str, tenant: str) -> None:
-        self._client, self._deployment = client, deployment
-        self._parent, self._root, self._tenant = parent, root, tenant
+    def __init__(self, client: redis.Redis, deployment: Deployment, origin: Origin, blobs: Blobs) -> None:
+        self._client, self._deployment, self._origin, self._blobs = client, deployment, origin, blobs
+        self._number = 0
+        self._fans = 0
 
-    def submit(self, function: str, arguments: Mapping[str, Any], *, chain: bool = True) -> str:
+    def submit(self, function: str, arguments: Mapping[str, Any], **options: Any) -> str:
         """Raises FunctionNotFound, InvalidArguments, BrokerDown."""
+        self._number += 1
+        call = by_reference(self._call(str(self._number), function, arguments, options), self._blobs)
+        return submit(self._client, self._deployment, call)
+
+    def gather(self, calls: Iterable[tuple[str, Mapping[str, Any]]], in_flight: int, **options: Any) -> list[Answer]:
+        """Invoke many functions and wait for all: (state, result or error) of each, in order.
+
+        Raises Suspended when they have not all ended soon: the attempt ends here, and the function is run again
+        from its beginning when they have; then the answers are here, and `calls` is not even looked at.
+        """
+
+        def send(fan: Fan) -> None:
+            asked = list(calls)
+            if len(asked) > MAX_CHILDREN:
+                raise ValueError(
+                    f"{len(asked)} calls in one map; at most {MAX_CHILDREN} are possible: use larger items"
+                )
+            fan.open(_digest(asked), len(asked))
+            for start in range(0, len(asked), _CHUNK):
+                with self._client.pipeline(transaction=False) as pipe:
+                    for index, (function, arguments) in enumerate(asked[start : start + _CHUNK], start):
+                        call = self._call(f"{fan.name} {index}", function, arguments, options)
+                        child = replace(call, fan=fan.name, fan_index=index, in_flight=in_flight)
+                        prepared = prepare(self._deployment, by_reference(child, self._blobs), now_ms())
+                        pipe.eval(scripts.source("submit"), 0, *prepared.arguments)
+                    pipe.execute()
+
+        return self._fan_in(send)
+
+    def join(self, ids: Sequence[str]) -> list[Answer]:
+        """Wait for invocations that were submitted before, like `gather`."""
+
+        def send(fan: Fan) -> None:
+            fan.open(_digest(ids), len(ids))
+            for index, task_id in enumerate(ids):
+                if not fan.adopt(task_id, index):
+                    raise CallFailed(f"The invocation {task_id} is not recorded, or another one waits for it.")
+
+        return self._fan_in(send)
+
+    def _fan_in(self, send: Callable[[Fan], None]) -> list[Answer]:
+        with translated():
+            fan = Fan(self._client, self._origin.id, (self._origin.round * 1000 + self._fans) * FANS_APART)
+            self._fans += 1
+            if not fan.sent:
+                send(fan)
+                fan.close()
+            give_up = time.monotonic() + PATIENCE_SECONDS
+            while True:
+                admission.admit_next(self._client, self._deployment, f"fan:{fan.name}")
+                answers = fan.answers(self._blobs)
+                if answers is not None:
+                    return answers
+                if time.monotonic() > give_up:
+                    raise Suspended(fan.name)
+                time.sleep(0.005)
+
+    def _call(self, place: str, function: str, arguments: Mapping[str, Any], options: Mapping[str, Any]) -> Call:
         validate(self._deployment.find(function), arguments)
+        origin = self._origin
+        told = f"{origin.id} {origin.round} {place} {function} {_digest(arguments)}"
         call = Call(
             function,
             arguments,
             trigger="function",
-            parent=self._parent,
-            root=self._root,
-            tenant=self._tenant,
-            chain=chain,
+            id=str(uuid.uuid5(uuid.NAMESPACE_URL, told)),
+            parent=origin.id,
+            root=origin.root,
+            tenant=origin.tenant,
+            priority=origin.priority,
+            deadline=origin.deadline,
+            trace=origin.trace,
         )
-        return submit(self._client, self._deployment, call)
+        return replace(call, **options)
 
-    def wait(self, ids: Iterable[str], timeout: float | None = None) -> dict[str, Any]:
-        """Results by id. Raises CallFailed for the first that did not succeed, or when the time is up."""
-        waiting, results = set(ids), dict[str, Any]()
-        give_up = None if timeout is None else time.monotonic() + timeout
-        pause, longest = _POLL_SECONDS
-        while waiting:
-            for task_id, found in read_many(self._client, sorted(waiting)).items():
-                if found is None:
-                    raise CallFailed(f"The invocation {task_id} is no longer recorded.")
-                if not found.terminal:
-                    continue
-                if found.state != "succeeded":
-                    reason = (found.error or {}).get("summary") or found.state
-                    raise CallFailed(f"{found.function}[{task_id}] {found.state}: {reason}")
-                results[task_id] = json.loads(found.result_json or b"null")
-                waiting.discard(task_id)
-            if waiting:
-                if give_up is not None and time.monotonic() > give_up:
-                    raise CallFailed(f"{len(waiting)} calls had not ended within {timeout:.0f} s.")
-                time.sleep(pause)
-                pause = min(longest, pause * 1.5)
-        return results
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(msgpack.packb(value, default=str, use_bin_type=True)).hexdigest()

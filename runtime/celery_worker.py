@@ -11,7 +11,7 @@ from typing import Any
 
 from celery import Celery, signals
 
-from runtime import leash
+from runtime import leash, presence
 from runtime.app import create_app
 from runtime.broker import connect
 from runtime.config import Queue, Settings
@@ -21,11 +21,13 @@ from runtime.keeper import Keeper
 from runtime.loader import prepare_path
 from runtime.task import Runner, register_tasks
 
+_PREFORK = "runtime.prefork:TaskPool"
 
-def equip(app: Celery, deployment: Deployment, worker: str, queue: str | None = None) -> Keeper:
+
+def equip(app: Celery, deployment: Deployment, worker: str, queue: str | None = None, *, lean: bool = False) -> Keeper:
     """Give an app the functions, the wrapper and the keeper of a worker named `worker` (`queue@host`).
 
-    The functions of `queue` are loaded at once, those of other queues when they are called.
+    The functions of `queue` are loaded at once, those of other queues when they are called. `lean` as in create_app.
     """
     from runtime.ports import PortsMaker
 
@@ -33,6 +35,11 @@ def equip(app: Celery, deployment: Deployment, worker: str, queue: str | None = 
     client = connect(settings.broker_url)
     keeper = Keeper(client, deployment, worker)
     app.tundish_guard = keeper
+    if lean:
+        from runtime.channel_step import Receiving
+
+        app.tundish_receiver = keeper.receiver
+        app.steps["consumer"].add(Receiving)
     runner = Runner(client, deployment, worker, PortsMaker(client, deployment))
     if queue:
         runner.load(queue)
@@ -42,6 +49,7 @@ def equip(app: Celery, deployment: Deployment, worker: str, queue: str | None = 
         keeper.presence.set(ready=True)
 
     def stopping(**_: Any) -> None:
+        keeper.receiver.stopping = True
         keeper.presence.set(ready=False, detail="stopping")
 
     def forked(**_: Any) -> None:
@@ -56,7 +64,7 @@ def equip(app: Celery, deployment: Deployment, worker: str, queue: str | None = 
 def options(settings: Settings, queue: Queue) -> dict[str, Any]:
     """A queue's keys as Celery's worker names them. Memory is counted in kibibytes there."""
     result: dict[str, Any] = {
-        "pool": queue.pool,
+        "pool": _PREFORK if queue.pool == "prefork" else queue.pool,
         "concurrency": queue.concurrency,
         "prefetch_multiplier": queue.prefetch,
         "loglevel": settings.log_level,
@@ -81,7 +89,8 @@ def serve(settings: Settings, deployment: Deployment, queue_name: str, name: str
         raise TundishError(f"There is no queue {queue_name}; functions.yaml has {', '.join(settings.project.queues)}.")
     if not settings.broker_url:
         raise TundishError("There is no broker: set CELERY_BROKER_URL, or start one with `tundish up`.")
-    worker = name or f"{queue_name}@{socket.gethostname()}"
+    wanted = name or f"{queue_name}@{socket.gethostname()}"
+    worker = presence.own_name(connect(settings.broker_url), "worker", wanted)
     prepare_path(settings.root)
     for library in queue.preload:  # before the fork, so that the children share the pages
         try:
@@ -89,12 +98,15 @@ def serve(settings: Settings, deployment: Deployment, queue_name: str, name: str
         except ImportError as error:
             raise TundishError(f"queues.{queue_name}.preload: {library} cannot be imported: {error}") from error
     _hush(settings.log_level)
-    app = create_app(settings)
-    keeper = equip(app, deployment, worker, queue_name)
-    keeper.presence.start()
+    lean = queue.channel == "lean"
+    app = create_app(settings, lean=lean)
+    keeper = equip(app, deployment, worker, queue_name, lean=lean)
+    keeper.start()
     celery_worker = app.Worker(hostname=worker, queues=[queue_name], **options(settings, queue))
+    most = queue.autoscale[1] if queue.autoscale else celery_worker.concurrency
+    keeper.presence.tell(queue=queue_name, pool=queue.pool, concurrency=1 if queue.pool == "solo" else most)
     celery_worker.start()
-    keeper.presence.stop()
+    keeper.stop()
     code: int | None = celery_worker.exitcode
     return code or 0
 

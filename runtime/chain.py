@@ -30,6 +30,7 @@ FORGET_SECONDS = 600.0
 
 log = logging.getLogger("tundish.chain")
 
+_TOLD = ("id", "function", "result", "result_ref")
 _NEVER_ENDED = float("-inf")
 
 # Take exactly the parents that the call names, unless a call is out or another process was faster.
@@ -83,7 +84,8 @@ def pump(client: redis.Redis, deployment: Deployment, function: str) -> str | No
         id=task_id,
         root=parents[0]["root"] if len({parent["root"] for parent in parents}) == 1 else None,
         parent=parents[0]["id"],
-        parents=[{key: parent[key] for key in ("id", "function", "result")} for parent in parents],
+        parents=[{key: parent.get(key) for key in _TOLD} for parent in parents],
+        trace=parents[0].get("trace"),
         tenant=parents[0]["tenant"],
         chained=True,
     )

@@ -20,7 +20,9 @@ State = Literal["starting", "ready", "waiting", "left", "retiring"]
 
 FIRST_DELAY_SECONDS = 0.2
 LONGEST_DELAY_SECONDS = 30.0
-STEADY_SECONDS = 30.0
+STEADY_SECONDS = 5.0
+"""Who has worked for this long and then dies is not one that cannot start: it is started again soon."""
+
 _LOG_BYTES = 10 * 2**20
 
 

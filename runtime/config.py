@@ -8,9 +8,10 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from runtime.units import Duration, Share, Size
+from runtime import callback_address
+from runtime.units import Duration, RateLimit, Share, Size
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,99}$")]
 Priority = Annotated[int, Field(ge=0, le=9)]
@@ -37,6 +38,8 @@ class Queue(Model):
     prefetch: Annotated[int, Field(ge=1, le=1000)] = 1
     max_tasks_per_child: Annotated[int, Field(ge=1)] | None = None
     max_memory_per_child: Size | None = None
+    channel: Literal["lean", "stock"] = "lean"
+    """How messages are taken: `lean` leaves acknowledgement to the record, `stock` is kombu's own way."""
     preload: Words = ()
     """Libraries imported once before the pool forks, so that its children share them. Never your own code."""
 
@@ -69,7 +72,7 @@ class CronTrigger(Model):
     cron: str | None = None
     every: Duration | None = None
     timezone: str = "UTC"
-    overlap: Literal["allow", "forbid"] = "allow"
+    overlap: Literal["allow", "forbid", "replace"] = "allow"
     catch_up: Duration = 0.0
     jitter: Duration = 0.0
     arguments: dict[str, Any] = Field(default_factory=dict, alias="with")
@@ -114,6 +117,21 @@ class Gather(Model):
     window: Duration = 0.01
 
 
+class ConcurrencyKey(Model):
+    """One call at a time for each value of an argument (`user`, `order.id`); the others wait, or the newest wins."""
+
+    argument: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*$", max_length=200)]
+    policy: Literal["queue", "latest"] = "queue"
+
+
+class Circuit(Model):
+    """After `failures` failed attempts within `window`, calls wait for `open` before one of them is tried."""
+
+    failures: Annotated[int, Field(ge=1, le=1000)] = 10
+    window: Duration = 60.0
+    open: Duration = 30.0
+
+
 class Function(Model):
     """One function, with everything that defaults, routes and queues say about it filled in."""
 
@@ -134,6 +152,22 @@ class Function(Model):
     env: dict[str, str] = Field(default_factory=dict)
     secrets: dict[str, Path] = Field(default_factory=dict)
     gather: Gather | None = None
+    expires: Duration | None = None
+    """How long after it was accepted a call may still be started."""
+    concurrency: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    concurrency_key: ConcurrencyKey | None = None
+    rate_limit: RateLimit | None = None
+    circuit: Circuit | None = None
+
+
+class Retention(Model):
+    """How long, and how many, terminal invocations are kept."""
+
+    succeeded: Duration = 3600.0
+    failed: Duration = 7 * 86400.0
+    count: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
+    """Records of each terminal state; the oldest leave first."""
+    idempotency: Duration = 86400.0
 
 
 class Limits(Model):
@@ -141,6 +175,21 @@ class Limits(Model):
 
     body: Size = 16 * 2**20
     upload: Size = 5 * 2**30
+
+
+class OutboxSpec(Model):
+    """Calls that are accepted while the broker is away wait on the gateway's disk: so many bytes and calls."""
+
+    enabled: bool = True
+    max_bytes: Size = 64 * 2**20
+    max_calls: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
+
+
+class CallbackSpec(Model):
+    """Where answers are posted to: `allow` names networks and hosts that are not public; `timeout` is for one try."""
+
+    allow: Annotated[Words, AfterValidator(callback_address.check_allowed)] = ()
+    timeout: Annotated[Duration, Field(gt=0, le=60)] = 10.0
 
 
 class IndexSpec(Model):
@@ -158,6 +207,9 @@ class Project(Model):
     indexes: dict[str, IndexSpec] = Field(default_factory=dict)
     limits: Limits = Limits()
     durability: Literal["always", "fast"] = "always"
+    retention: Retention = Retention()
+    outbox: OutboxSpec = OutboxSpec(enabled=False)
+    callbacks: CallbackSpec = CallbackSpec()
 
     def bucket_triggers(self) -> list[tuple[Function, BucketTrigger]]:
         return [(function, trigger) for function in self.functions.values() for trigger in function.buckets]
@@ -189,6 +241,8 @@ class Settings(Model):
     result_backend: Annotated[str, Field(repr=False)] = ""
     store: StoreSettings = StoreSettings()
     event_token: Annotated[str, Field(repr=False)] = ""
+    callback_secret: Annotated[str, Field(repr=False)] = ""
+    """Signs what is posted to callback URLs; empty: the one in the state folder does."""
     host: str = "127.0.0.1"
     port: int = 8000
     log_level: str = "INFO"

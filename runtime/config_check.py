@@ -172,8 +172,11 @@ def _cron(path: Path_, trigger: CronTrigger, report: Report) -> None:
         report((*path, "timezone"), f"there is no time zone {trigger.timezone!r}; write it like UTC or Europe/Berlin")
         return
     if trigger.cron is not None:
+        expression = ALIASES.get(trigger.cron, trigger.cron)
         try:
-            next(CronSim(ALIASES.get(trigger.cron, trigger.cron), _EPOCH.replace(tzinfo=zone)))
+            if len(expression.split()) != 5:  # a sixth field would be seconds, which know no daylight saving
+                raise CronSimError("five fields; for seconds there is every: 30s")
+            next(CronSim(expression, _EPOCH.replace(tzinfo=zone)))
         except (CronSimError, StopIteration) as error:
             reason = str(error) or "it never comes"
             report((*path, "cron"), f"{trigger.cron!r} is no cron expression ({reason}); write it like 0 2 * * *")

@@ -9,12 +9,14 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from runtime.config import Queue, StoreSettings
+from runtime.callback_sign import key_of
+from runtime.config import OutboxSpec, Queue, StoreSettings
 from runtime.config_check import UNSUPPORTED
 from runtime.errors import Problem
 from runtime.units import parse_duration
 from runtime.yaml_lines import Path_
 
+_OUTBOX = {"true": True, "1": True, "false": False, "0": False, "auto": True}
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -85,6 +87,18 @@ class Environment:
             self.problem(f"CELERY_WORKER_{found['loc'][0]!s}".upper(), f"{found['msg']}, found {found['input']!r}")
             return queue
 
+    def outbox(self, written: OutboxSpec | None) -> OutboxSpec:
+        """The outbox as the environment wants it: `auto` switches it on where the file says nothing of it."""
+        if written:  # `outbox: true` stands for {enabled: true}, and a mapping means it, too
+            self._sources.setdefault(("outbox", "enabled"), self._sources["outbox",])
+        word = (self.get("TUNDISH_OUTBOX") or "").lower()
+        if word in _OUTBOX and not (word == "auto" and written):
+            self._sources["outbox", "enabled"] = "TUNDISH_OUTBOX"
+            return (written or OutboxSpec()).model_copy(update={"enabled": _OUTBOX[word]})
+        if word not in ("", *_OUTBOX):
+            self.problem("TUNDISH_OUTBOX", f"{word!r} is not one of {', '.join(_OUTBOX)}")
+        return written or OutboxSpec(enabled=False)
+
     def overrides(self) -> dict[str, Any]:
         """The plain settings that the environment may give."""
         level = (self.get("CELERY_LOG_LEVEL", path=("log_level",)) or "").upper() or None
@@ -96,8 +110,17 @@ class Environment:
             "port": self.number("TUNDISH_PORT", 0, 65535, path=("port",)),
             "log_level": level,
             "description": Path(description) if description else None,
+            "callback_secret": self._callback_secret(),
         }
         return {key: value for key, value in values.items() if value is not None}
+
+    def _callback_secret(self) -> str | None:
+        secret = self.get("TUNDISH_CALLBACK_SECRET", path=("callback_secret",))
+        try:
+            key_of(secret or "")
+        except ValueError as error:
+            self.problem("TUNDISH_CALLBACK_SECRET", str(error))
+        return secret
 
 
 def connect(environment: Environment) -> dict[str, Any]:

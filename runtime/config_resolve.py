@@ -41,6 +41,9 @@ class Resolver:
             indexes=content.indexes,
             limits=content.limits,
             durability=content.durability,
+            retention=content.retention,
+            outbox=self._environment.outbox(content.outbox),
+            callbacks=content.callbacks,
         )
 
     def _note(self, path: Path_, source: Path_ | None = None) -> None:
@@ -87,6 +90,11 @@ class Resolver:
             env={key: str(value) for key, value in item.env.items()},
             secrets={key: self._root / file for key, file in item.secrets.items()},
             gather=item.gather,
+            expires=item.expires,
+            concurrency=item.concurrency,
+            concurrency_key=item.concurrency_key,
+            rate_limit=item.rate_limit,
+            circuit=item.circuit,
         )
 
     def _note_triggers(self, path: Path_, item: FunctionItem) -> None:

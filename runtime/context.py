@@ -1,244 +1,61 @@
-"""What a function receives: its `context`, the ports behind it, and the types of their answers.
+"""What a function receives: its `context`, with the ports behind it.
 
-Standard library only, so that a function's module costs nothing to import. A port is a Protocol; the real
-ones live in `runtime.ports`, the in-memory ones for tests in `runtime.testing`.
+Standard library only, so that a function's module costs nothing to import.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from math import isfinite
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+from runtime.errors import CallFailed
+from runtime.interfaces import (
+    BuildReport,
+    Calls,
+    Document,
+    Index,
+    IndexVersion,
+    Models,
+    ObjectEvent,
+    ObjectInfo,
+    Parent,
+    Ports,
+    Row,
+    Store,
+    StoredObject,
+    Suspended,
+)
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from runtime.interfaces import Vectors
 
-    Vectors = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A text to be indexed that is not an object in the store. `id` defaults to a hash of the text."""
-
-    text: str
-    id: str | None = None
-    meta: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectEvent:
-    """An object that came, changed or went. `seq` orders the changes of one key; etags have no order."""
-
-    bucket: str
-    key: str
-    event: Literal["created", "removed"] = "created"
-    etag: str | None = None
-    size: int | None = None
-    seq: int | None = None
+__all__ = [
+    "BuildReport",
+    "Calls",
+    "Context",
+    "Document",
+    "Index",
+    "IndexVersion",
+    "Models",
+    "ObjectEvent",
+    "ObjectInfo",
+    "Parent",
+    "Ports",
+    "Row",
+    "Store",
+    "StoredObject",
+    "Suspended",
+    "Vectors",
+]
 
 
-@dataclass(frozen=True, slots=True)
-class Parent:
-    """An invocation whose success led to this one, with what it returned."""
-
-    id: str
-    function: str
-    result: Any
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
-    """What a listing or a HEAD says of an object. `modified` is seconds since the epoch."""
-
-    bucket: str
-    key: str
-    etag: str
-    size: int
-    modified: float
-    content_type: str = ""
-    metadata: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """An object's bytes with the etag that belongs to exactly these bytes."""
-
-    data: bytes
-    etag: str
-    content_type: str = ""
-
-
-class Store(Protocol):
-    """The S3 store. Raises ObjectMissing, PreconditionFailed, StoreDown and StoreDenied of `runtime.errors`."""
-
-    bucket: str
-    """The bucket that Tundish keeps its own objects in."""
-
-    def get(self, bucket: str, key: str, *, limit: int | None = None) -> StoredObject:
-        """Read an object whole; with `limit` (bytes), a larger one raises BadInput instead."""
-        ...
-
-    def head(self, bucket: str, key: str) -> ObjectInfo: ...
-
-    def put(
-        self,
-        bucket: str,
-        key: str,
-        data: bytes,
-        *,
-        content_type: str = "application/octet-stream",
-        create_only: bool = False,
-        if_match: str | None = None,
-    ) -> str:
-        """Write an object and return its etag. `create_only` and `if_match` make the PUT conditional."""
-        ...
-
-    def list(self, bucket: str, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
-        """Every object under `prefix`, in the order of the server, streamed page by page."""
-        ...
-
-    def delete(self, bucket: str, key: str) -> None:
-        """Remove an object; removing what is not there is no error."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of a batch: a chunk of a document (`put`), or the word that a document is gone (`delete`)."""
-
-    bucket: str
-    key: str
-    etag: str
-    seq: int
-    op: Literal["put", "delete"] = "put"
-    tenant: str = "default"
-    chunk: int = 0
-    start: int = 0
-    end: int = 0
-    text: str = ""
-    meta: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class BuildReport:
-    """What a build did. `generation` 0 means that there is no index yet."""
-
-    index: str
-    generation: int
-    version: str
-    published: bool
-    vectors: int
-    documents: int
-    batches: int
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class IndexVersion:
-    """One published version of an index. `created` is seconds since the epoch."""
-
-    index: str
-    generation: int
-    version: str
-    vectors: int
-    documents: int
-    dimensions: int
-    bytes: int
-    created: float
-    kind: str
-    model: str
-
-
-class Index(Protocol):
-    """The vector indexes: batches in, versions out."""
-
-    def next_seq(self, index: str, count: int = 1) -> int:
-        """Reserve `count` sequence numbers and return the first. Reserve before reading what they describe."""
-        ...
-
-    def read_batch(self, index: str, batch_id: str) -> tuple[list[Row], Vectors] | None:
-        """A committed batch (rows and the vectors of its `put` rows, in order), or None."""
-        ...
-
-    def write_batch(self, index: str, batch_id: str, rows: Sequence[Row], vectors: Vectors, model: str) -> str:
-        """Write `vectors.npy`, then `rows.msgpack` (the commit), once. Returns the batch's path in the store."""
-        ...
-
-    def text_versions(self, index: str, ids: Sequence[str]) -> dict[str, tuple[str, int]]:
-        """The newest written version, (etag, seq), of documents by id: `bucket/key`, or `/id` of a text."""
-        ...
-
-    def set_text_versions(self, index: str, versions: Mapping[str, tuple[str, int]]) -> None:
-        """Note the newest versions, (etag, seq) by id; an entry with a higher seq stays."""
-        ...
-
-    def build(self, index: str) -> BuildReport:
-        """Publish a version that holds every committed batch, if there is anything new."""
-        ...
-
-    def announce(self, index: str, generation: int | None = None) -> tuple[IndexVersion | None, int]:
-        """Tell every reader of the newest (or the named) version; returns it and how many listened."""
-        ...
-
-    def current(self, index: str) -> IndexVersion | None: ...
-
-    def versions(self, index: str) -> list[IndexVersion]:
-        """Every version whose manifest is still stored, newest first."""
-        ...
-
-    def names(self) -> list[str]:
-        """The indexes that have at least one batch or version."""
-        ...
-
-    def cleanup(self, index: str, older_than: float) -> dict[str, int]:
-        """Remove what no kept version needs and is older than `older_than` seconds; counts by kind."""
-        ...
-
-
-class Models(Protocol):
-    """The embedding model of this process, loaded at first use."""
-
-    @property
-    def name(self) -> str:
-        """Identity of weights, tokenizer and pooling: part of every batch's id."""
-        ...
-
-    @property
-    def dimensions(self) -> int: ...
-
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors, float32, shape (len(texts), dimensions)."""
-        ...
-
-    def tokenize(self, text: str) -> list[tuple[int, int]]:
-        """Character offsets (start, end) of every token of `text`, without special tokens."""
-        ...
-
-
-class Calls(Protocol):
-    """Invoking other functions."""
-
-    def submit(self, function: str, arguments: Mapping[str, Any], *, chain: bool = True) -> str: ...
-
-    def wait(self, ids: Iterable[str], timeout: float | None = None) -> dict[str, Any]:
-        """Results by id. Raises CallFailed when one of them did not succeed."""
-        ...
-
-
-class Ports(Protocol):
-    """Where a context gets its ports from; each is made when it is first asked for."""
-
-    @property
-    def store(self) -> Store: ...
-    @property
-    def index(self) -> Index: ...
-    @property
-    def models(self) -> Models: ...
-    @property
-    def calls(self) -> Calls: ...
+MESSAGE_LIMIT = 500
+"""Characters of a progress message; the rest is left out."""
 
 
 @dataclass(slots=True)
@@ -253,9 +70,19 @@ class Context:
     trigger: str = "http"
     root_id: str = ""
     parents: tuple[Parent, ...] = ()
+    trace: str = ""
+    """The W3C traceparent that the call came with."""
+    event: Mapping[str, Any] | None = None
+    """The attributes of the CloudEvent that the call came as."""
+    accepted: float = field(default_factory=time.time)
+    """When the call was accepted, in seconds since the epoch."""
     deadline: float | None = None
     """When the attempt is stopped, in seconds since the epoch; None without a time limit."""
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("tundish.function"))
+    stop_asked: Callable[[], bool] = lambda: False
+    """Whether somebody wants this attempt to end; `should_stop` asks it."""
+    report: Callable[[float, float | None, str], None] = lambda *_: None
+    """Where `progress` goes: done, total, message."""
 
     @property
     def store(self) -> Store:
@@ -273,24 +100,74 @@ class Context:
         """Seconds until the deadline, or None."""
         return None if self.deadline is None else max(0.0, self.deadline - time.time())
 
-    def submit(self, function: str, /, *, chain: bool = True, **arguments: Any) -> str:
-        """Invoke another function and return the invocation's id at once. `chain=False` leaves out its on_success."""
-        return self.ports.calls.submit(function, arguments, chain=chain)
+    def should_stop(self) -> bool:
+        """Whether to end now: the call was cancelled, or its time is up. Cheap enough for every turn of a loop."""
+        return self.stop_asked() or self.time_left() == 0.0
 
-    def call(self, function: str, /, *, chain: bool = True, **arguments: Any) -> Any:
-        """Invoke another function and wait for its result. Raises CallFailed."""
-        task = self.submit(function, chain=chain, **arguments)
-        return self.ports.calls.wait([task], self.time_left())[task]
+    def progress(self, done: float, total: float | None = None, message: str = "") -> None:
+        """Say how far the work is: `done` of `total` (None: nobody knows), and a word about it.
+
+        Callers see it in the status and as it happens. Cheap enough for every turn of a loop: reports that come too
+        fast are left out, the last one is not. Raises TypeError and ValueError for what is no amount.
+        """
+        known = None if total is None else _amount("total", total)
+        if not isinstance(message, str):
+            raise TypeError(f"progress: message must be a text, found {type(message).__name__}")
+        self.report(_amount("done", done), known, message[:MESSAGE_LIMIT])
+
+    def submit(self, function: str, /, *, options: Mapping[str, Any] | None = None, **arguments: Any) -> str:
+        """Invoke another function and return the invocation's id at once.
+
+        It inherits priority, tenant, deadline, root and trace; `options` says otherwise (`{"priority": 9,
+        "delay": 60}`), and `{"chain": False}` leaves out its on_success. An attempt that is repeated submits the
+        same calls under the same ids: none is run twice.
+        """
+        return self.ports.calls.submit(function, arguments, **(options or {}))
+
+    def call(self, function: str, /, *, options: Mapping[str, Any] | None = None, **arguments: Any) -> Any:
+        """Invoke another function and wait for its result. Raises CallFailed. See `map` for what waiting means."""
+        return next(self.map(function, [arguments], options=options))
 
     def map(
-        self, function: str, items: Iterable[Mapping[str, Any]], *, in_flight: int = 8, chain: bool = True
+        self,
+        function: str,
+        items: Iterable[Mapping[str, Any]],
+        *,
+        in_flight: int = 8,
+        failures: bool = False,
+        options: Mapping[str, Any] | None = None,
     ) -> Iterator[Any]:
-        """Invoke a function once per item, at most `in_flight` at a time; results come in the items' order."""
-        pending: list[str] = []
-        for item in items:
-            if len(pending) >= in_flight:
-                first = pending.pop(0)
-                yield self.ports.calls.wait([first], self.time_left())[first]
-            pending.append(self.ports.calls.submit(function, item, chain=chain))
-        for task in pending:
-            yield self.ports.calls.wait([task], self.time_left())[task]
+        """Invoke a function once per item, at most `in_flight` at a time; results come in the items' order.
+
+        A caller that waits holds no worker: its attempt ends here, and when the last child has ended the function
+        is run again from its beginning, with the answers at hand. So what stands before a `map` runs more than
+        once, and the items must come out the same each time. Raises CallFailed for the first item that did not
+        succeed, once all have ended; with `failures` the CallFailed stands in its place among the results.
+        """
+        asked = ((function, item) for item in items)
+        return _fanned_in(function, self.ports.calls.gather(asked, in_flight, **(options or {})), failures)
+
+    def wait(self, *ids: str, failures: bool = False) -> Iterator[Any]:
+        """The results of invocations that `submit` has begun, in order; waiting and failing as in `map`."""
+        return _fanned_in("the call", self.ports.calls.join(ids), failures)
+
+
+def _amount(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"progress: {name} must be a number, found {type(value).__name__}")
+    if not isfinite(value) or value < 0:
+        raise ValueError(f"progress: {name} must be finite and not negative, found {value}")
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
+def _fanned_in(name: str, answers: Iterable[tuple[str, Any]], failures: bool) -> Iterator[Any]:
+    results: list[Any] = []
+    for state, answer in answers:
+        if state == "succeeded":
+            results.append(answer)
+            continue
+        failed = CallFailed(f"{name} {state}: {(answer or {}).get('summary') or 'no reason is recorded'}")
+        if not failures:
+            raise failed
+        results.append(failed)
+    return iter(results)

@@ -48,7 +48,8 @@ class Deployment:
 def describe_project(settings: Settings, environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Describe all functions of a project in a child process. Raises HandlerError."""
     handlers = {name: spec.handler for name, spec in settings.project.functions.items()}
-    return describe(settings.root, handlers, environ)
+    gathered = [name for name, spec in settings.project.functions.items() if spec.gather]
+    return describe(settings.root, handlers, environ, gathered)
 
 
 def build_deployment(settings: Settings, description: Mapping[str, Mapping[str, Any]]) -> Deployment:

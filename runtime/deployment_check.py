@@ -7,7 +7,7 @@ from typing import Any
 
 from runtime.deployment import Deployed, Deployment
 from runtime.errors import InvalidArguments, Problem
-from runtime.submit import validate
+from runtime.validate import validate
 from runtime.yaml_lines import Path_, show
 
 
@@ -21,13 +21,6 @@ def check_deployment(deployment: Deployment, sources: Mapping[Path_, str]) -> li
             number = int(line.split(" ")[0]) if line else None
             problems.append(Problem(show(path), message, number, file or None))
     return problems
-
-
-def warnings(deployment: Deployment) -> list[Problem]:
-    """What is accepted, but not done by this version."""
-    message = "is understood, but this version calls the handler once per invocation"
-    specs = (deployed.spec for deployed in deployment.functions.values())
-    return [Problem(show(("functions", spec.name, "gather")), message) for spec in specs if spec.gather]
 
 
 def _problems(name: str, deployed: Deployed) -> Iterator[tuple[Path_, str]]:

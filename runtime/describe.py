@@ -1,7 +1,7 @@
 """Describe functions in a child process: the processes that only route calls never import anybody's code.
 
-`python -m runtime.describe` reads {"root", "handlers": {name: handler}} from standard input and answers
-{name: {"schema", "returns", "doc", "accepts", "open", "error"}} on standard output.
+`python -m runtime.describe` reads {"root", "handlers": {name: handler}, "gathered": [name]} from standard input
+and answers {name: {"schema", "returns", "doc", "accepts", "open", "error"}} on standard output.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ TIMEOUT_SECONDS = 120.0
 """Time for importing all the functions of a project; heavy libraries belong inside functions."""
 
 
-def describe(root: Path, handlers: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def describe(
+    root: Path, handlers: Mapping[str, str], environ: Mapping[str, str], gathered: Collection[str] = ()
+) -> dict[str, dict[str, Any]]:
     """What the functions accept and return, by name. Raises HandlerError where the child itself fails."""
-    request = json.dumps({"root": str(root), "handlers": dict(handlers)})
+    request = json.dumps({"root": str(root), "handlers": dict(handlers), "gathered": list(gathered)})
     command = [sys.executable, "-P", "-m", "runtime.describe"]
     try:
         done = subprocess.run(
@@ -47,8 +49,9 @@ def describe(root: Path, handlers: Mapping[str, str], environ: Mapping[str, str]
     return result
 
 
-def describe_here(root: Path, handlers: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def describe_here(root: Path, handlers: Mapping[str, str], gathered: Collection[str] = ()) -> dict[str, dict[str, Any]]:
     """The child's half: load every handler in this process."""
+    from runtime.gathered_signature import GatheredSignature
     from runtime.loader import load_handler, prepare_path
     from runtime.signature import Signature
 
@@ -57,7 +60,7 @@ def describe_here(root: Path, handlers: Mapping[str, str]) -> dict[str, dict[str
     for name, handler in handlers.items():
         try:
             function = load_handler(handler, root)
-            signature = Signature(function)
+            signature = GatheredSignature(function) if name in gathered else Signature(function)
         except HandlerError as error:
             result[name] = {"error": str(error)}
             continue
@@ -77,7 +80,7 @@ def main() -> None:
     # What modules print while they are imported must not get into the answer.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    json.dump(describe_here(Path(request["root"]), request["handlers"]), answer)
+    json.dump(describe_here(Path(request["root"]), request["handlers"], request["gathered"]), answer)
     answer.close()
 
 

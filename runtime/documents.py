@@ -18,6 +18,8 @@ import redis.asyncio
 from runtime import keys
 from runtime.broker import translated
 from runtime.config import BucketTrigger, Function, Project
+from runtime.config_check import nearest
+from runtime.errors import TriggerNotFound
 from runtime.invocations import Invocation, read_async, read_many
 
 State = Literal["pending", "done", "dead", "removed"]
@@ -64,6 +66,11 @@ class Watch:
     trigger: BucketTrigger
 
     @property
+    def names(self) -> tuple[str, str]:
+        """What people may call it: its own name, or `function:bucket` for all triggers of a function on a bucket."""
+        return self.name, f"{self.function.name}:{self.trigger.bucket}"
+
+    @property
     def ledger(self) -> str:
         return keys.ledger(self.name, self.trigger.bucket)
 
@@ -99,6 +106,16 @@ def watches(project: Project) -> list[Watch]:
             name = f"{base}-{count}"
         found[name] = Watch(name, function, trigger)
     return list(found.values())
+
+
+def find(project: Project, name: str) -> list[Watch]:
+    """The bucket triggers that go by a name (Watch.names). Raises TriggerNotFound."""
+    known = watches(project)
+    found = [watch for watch in known if name in watch.names]
+    if not found:
+        names = dict.fromkeys(word for watch in known for word in reversed(watch.names))
+        raise TriggerNotFound(f"There is no bucket trigger {name}{nearest(name, names)}")
+    return found
 
 
 def document_status(client: redis.Redis, project: Project, bucket: str, key: str) -> dict[str, Any] | None:

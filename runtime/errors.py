@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 class TundishError(Exception):
@@ -37,6 +39,14 @@ class ConfigError(TundishError):
 
 class FunctionNotFound(TundishError):
     """No such function."""
+
+
+class ScheduleNotFound(TundishError):
+    """No such schedule."""
+
+
+class TriggerNotFound(TundishError):
+    """No such bucket trigger."""
 
 
 class HandlerError(TundishError):
@@ -75,6 +85,14 @@ class BrokerDown(TundishError):
     """The broker cannot be reached. Check CELERY_BROKER_URL and that Redis or Valkey is running."""
 
 
+class BrokerFull(BrokerDown):
+    """The broker is at its memory limit and takes no new work. Raise its maxmemory, or wait until work has ended."""
+
+
+class OutboxFull(BrokerDown):
+    """The broker is away and the outbox takes no more calls. Try again when the broker is back."""
+
+
 class StoreDown(TundishError):
     """The store cannot be reached. Check MINIO_ENDPOINT and that the S3 server is running."""
 
@@ -109,3 +127,20 @@ class ServiceFailed(TundishError):
 
 class CallFailed(TundishError):
     """A call made from inside a function did not succeed."""
+
+
+class KeyReused(TundishError):
+    """This Idempotency-Key was used before with another body. Use a new key for another call."""
+
+
+class BatchFailure(TundishError):
+    """Some items of a gathered call failed."""
+
+    def __init__(self, errors: Mapping[int, BaseException | str], results: Sequence[Any] = ()) -> None:
+        """`errors` by the item's position; `results` has the results of the others at theirs (None where missing)."""
+        self.errors, self.results = dict(errors), list(results)
+        super().__init__(f"{len(self.errors)} items failed: {sorted(self.errors)}")
+
+
+class TimeLimitExceeded(TundishError, TimeoutError):
+    """The function ran longer than its timeout and was stopped."""

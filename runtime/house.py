@@ -30,7 +30,8 @@ class House:
     """Starts everything in order and keeps the list of what runs. `direct` runs in the supervisor's director thread."""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str], supervisor: Supervisor) -> None:
-        self.settings, self.environ, self.supervisor = settings, environ, supervisor
+        # A system in one piece takes calls while its broker restarts, unless the file says otherwise.
+        self.settings, self.environ, self.supervisor = settings, {"TUNDISH_OUTBOX": "auto", **environ}, supervisor
         self.console = supervisor.console
         self.workers: dict[str, Child] = {}
         self.front: dict[str, Child] = {}

@@ -1,6 +1,9 @@
 """Invocation records: one hash per invocation, its states, and how to read it.
 
 accepted → queued → running → (retrying →) succeeded | failed | dead | cancelled | expired
+
+`accepted` is recorded, but not in a queue yet: it waits for its time or at a gate (`waits` says for what). `waiting`
+is a parent whose children are out; it holds no worker.
 """
 
 from __future__ import annotations
@@ -16,11 +19,14 @@ import redis.asyncio
 
 from runtime import keys
 from runtime.broker import translated
+from runtime.config import Retention
 
 TERMINAL = frozenset({"succeeded", "failed", "dead", "cancelled", "expired"})
 _CELERY = {
+    "accepted": "PENDING",
     "queued": "PENDING",
     "running": "STARTED",
+    "waiting": "STARTED",
     "retrying": "RETRY",
     "succeeded": "SUCCESS",
     "failed": "FAILURE",
@@ -29,15 +35,12 @@ _CELERY = {
     "cancelled": "REVOKED",
 }
 
-SUCCESS_KEPT_SECONDS = 3600.0
-FAILURE_KEPT_SECONDS = 7 * 86400.0
-ENDED_CAP = 10_000
-"""Terminal records kept of each state; the oldest leave first."""
 
-
-def kept_seconds(state: str) -> float:
-    """How long a terminal record is kept."""
-    return SUCCESS_KEPT_SECONDS if state == "succeeded" else FAILURE_KEPT_SECONDS
+def limits(retention: Retention) -> list[int]:
+    """What every script that ends an invocation is told: two lives (ms), a count, the life of idempotency keys (ms)."""
+    lives = (retention.succeeded, retention.failed, retention.idempotency)
+    succeeded, failed, idempotency = (int(seconds * 1000) for seconds in lives)
+    return [succeeded, failed, retention.count, idempotency]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,24 @@ class Invocation:
     arguments: dict[str, Any]
     result_json: bytes | None
     error: dict[str, Any] | None
+    result_ref: str | None = None
+    arguments_ref: str | None = None
+    carrier: str | None = None
+    """The gathered call that it goes with."""
+    waits: str | None = None
+    """Why it is accepted and not queued: delay, paused, concurrency, key, rate, circuit, gather or children."""
+    stop: str | None = None
+    """The reason of a cancellation: asked for while it runs, or carried out."""
+    due: float | None = None
+    expires: float | None = None
+    deadline: float | None = None
+    callback: str | None = None
+    trace: str | None = None
+    origin: str | None = None
+    event: dict[str, Any] | None = None
+    progress: dict[str, Any] | None = None
+    lost: int = 0
+    """Attempts that ended with their worker."""
 
     @property
     def terminal(self) -> bool:
@@ -89,7 +110,10 @@ def decode(task_id: str, fields: Mapping[bytes, bytes]) -> Invocation | None:
         value = fields.get(name.encode())
         return int(value) / 1000 if value else None
 
-    error = fields.get(b"error")
+    def told(name: str) -> Any:
+        value = fields.get(name.encode())
+        return json.loads(value) if value else None
+
     return Invocation(
         id=task_id,
         function=text("function"),
@@ -108,7 +132,21 @@ def decode(task_id: str, fields: Mapping[bytes, bytes]) -> Invocation | None:
         parent=text("parent") or None,
         arguments=msgpack.unpackb(fields.get(b"arguments", b"\x80"), raw=False, strict_map_key=False),
         result_json=fields.get(b"result"),
-        error=json.loads(error) if error else None,
+        error=told("error"),
+        result_ref=text("result_ref") or None,
+        arguments_ref=text("arguments_ref") or None,
+        carrier=text("carrier") or None,
+        waits=text("waits") or None,
+        stop=text("stop") or None,
+        due=when("due"),
+        expires=when("expires"),
+        deadline=when("deadline"),
+        callback=text("callback") or None,
+        trace=text("trace") or None,
+        origin=text("origin") or None,
+        event=told("event"),
+        progress=told("progress"),
+        lost=int(fields.get(b"lost", 0)),
     )
 
 

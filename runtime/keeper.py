@@ -1,60 +1,130 @@
-"""The worker's parent process beside Celery: it says who is alive, holds what, and keeps the leases."""
+"""The worker's parent process beside Celery: it says who is alive, holds what, keeps the leases, and stops calls."""
 
 from __future__ import annotations
 
 import json
 import random
+import threading
+from typing import Any
 
 import redis
 from celery.worker import state
 
-from runtime import keys, scripts
-from runtime.attempt import LEASE_MS, Attempt, finish, repeat
+from runtime import gather, keys, scripts
+from runtime.attempt import LEASE_MS, Attempt, finish, repeat, stopped
+from runtime.cancel import cancel
 from runtime.deployment import Deployment
+from runtime.errands import Errands
+from runtime.errors import TimeLimitExceeded, TundishError
 from runtime.presence import TTL_SECONDS, Presence
+from runtime.receiver import Receiver
 from runtime.retry import decide
+from runtime.revocations import REASON, Revocations
+from runtime.stopping import Stopping
+
+_TURN_SECONDS = 0.25
+_AWAY_SECONDS = 1.0
 
 
 class Keeper:
-    """One per worker. `lost` and `timed_out` are called by InvocationRequest, in the parent process."""
+    """One per worker, in its parent process. InvocationRequest calls it from the event loop, which must never wait:
+    what has to be written in Redis is left to a thread."""
 
     def __init__(self, client: redis.Redis, deployment: Deployment, worker: str) -> None:
         self._client, self._deployment, self._worker = client, deployment, worker
         self._dice = random.Random()  # noqa: S311 (spreads delays, keeps no secrets)
-        self.presence = Presence(client, "worker", worker, extra=self._renew)
+        self.receiver = Receiver(client, deployment, worker, running=lambda: set(_ids(state.active_requests)))
+        self.presence = Presence(client, "worker", worker, extra=self._beat)
+        self.stopping = Stopping()
+        self._revocations = Revocations(client, deployment)
+        self._errands = Errands()
+        self._over = threading.Event()
+        self._watch = threading.Thread(target=self._watch_stops, name="stopping", daemon=True)
+
+    def start(self) -> None:
+        self.presence.start()
+        self._errands.start()
+        self._watch.start()
+
+    def stop(self) -> None:
+        """Write what is left to write, and take this worker's name off the list."""
+        self._over.set()
+        self._errands.stop()
+        self.presence.stop()
 
     def lost(self, name: str, task_id: str) -> None:
-        """A child died with this invocation."""
-        scripts.run(self._client, "release", [keys.invocation(task_id), keys.RUNNING], [task_id, self._worker])
+        """A child died with this invocation. Said at once: the message is on its way to the next child."""
+        scripts.run(self._client, "release", (), [task_id, self._worker])
 
     def timed_out(self, name: str, task_id: str, limit: float) -> None:
         """The hard limit passed and the child is being killed: decide what comes next in its place."""
-        record: dict[bytes, bytes] = self._client.hgetall(keys.invocation(task_id))  # type: ignore[assignment]
+        self._errands.put(lambda: self._write_timeout(name, task_id, limit))
+
+    def terminate(self, name: str, task_id: str, *, at_once: bool) -> None:
+        """A revoke said terminate."""
+
+        def errand() -> None:
+            cancel(self._client, self._deployment, task_id, REASON)
+            self.stopping.ask(task_id, at_once=at_once)
+
+        self._errands.put(errand)
+
+    def revoked(self, name: str, task_id: str) -> None:
+        """Celery gives this delivery up: it was revoked, or its child was killed because it had to stop."""
+        self._revocations.received(task_id)
+        retention = self._deployment.settings.project.retention
+        self._errands.put(lambda: stopped(self._client, retention, task_id, self._worker))
+
+    def _write_timeout(self, name: str, task_id: str, limit: float) -> None:
+        record: Any = self._client.hgetall(keys.invocation(task_id))
         if record.get(b"state") != b"running" or record.get(b"worker") != self._worker.encode():
             return
         attempt = Attempt(task_id, int(record[b"fence"]), int(record[b"attempts"]), record)
-        spec = self._deployment.find(name).spec
+        spec, retention = self._deployment.find(name).spec, self._deployment.settings.project.retention
         message = f"{name} ran longer than its timeout of {limit:g} s and was stopped"
+        if gather.MEMBERS in record:
+            gather.fail(self._client, self._deployment, spec, attempt, TimeLimitExceeded(message))
+            return
         told = {"type": "TimeLimitExceeded", "message": message, "summary": message}
         allowed = not attempt.flag("no_retry")
         decision = decide(spec.retries, attempt.number, TimeoutError(message), allowed=allowed, dice=self._dice)
         if decision.state == "retrying":
-            repeat(self._client, attempt, decision, told)
+            repeat(self._client, spec, attempt, decision, told, retention)
         else:
-            finish(self._client, spec, attempt, decision.state, {"error": json.dumps(told)})
+            fields = {"error": json.dumps(told)}
+            finish(self._client, spec, attempt, decision.state, fields, retention, bad=True)
 
-    def _renew(self, pipe: redis.client.Pipeline) -> None:
+    def _beat(self) -> None:
         """With every heartbeat: what this worker has received, and the leases of what it runs."""
-        received = _ids(state.reserved_requests)
-        key = keys.held(self._worker)
-        pipe.delete(key)
-        if received:
-            pipe.sadd(key, *received)
-            pipe.expire(key, TTL_SECONDS)
-        running = _ids(state.active_requests)
-        if running:
-            names = [keys.RUNNING, *(keys.invocation(task_id) for task_id in running)]
-            pipe.eval(scripts.source("renew"), len(names), *names, self._worker, LEASE_MS, *running)
+        received = {*self.receiver.held(), *_ids(state.reserved_requests)}
+        scripts.run(self._client, "hold", [keys.held(self._worker)], [TTL_SECONDS, 1, *received])
+        if running := _ids(state.active_requests):
+            self._stop(scripts.run(self._client, "renew", (), [self._worker, LEASE_MS, *running]))
+
+    def _stop(self, ids: list[bytes]) -> None:
+        """Stop calls that were cancelled, or that another worker runs by now."""
+        for task_id in (name.decode() for name in ids):
+            reason, worker = self._client.hmget(keys.invocation(task_id), "stop", "worker")
+            self.stopping.ask(task_id, cancelled=reason is not None and worker == self._worker.encode())
+
+    def _watch_stops(self) -> None:
+        """Hear of stops at once (a heartbeat finds what was not heard), see what was revoked, do what is due."""
+        ears: redis.client.PubSub | None = None
+        while not self._over.is_set():
+            try:
+                if ears is None:
+                    ears = self._client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+                    ears.subscribe(keys.STOP_CHANNEL)
+                heard: Any = ears.get_message(timeout=_TURN_SECONDS)
+                if heard and heard["type"] == "message":
+                    self.stopping.ask(heard["data"].decode())
+                self._revocations.look()
+            except (redis.RedisError, TundishError):
+                if ears is not None:
+                    ears.close()
+                ears = None
+                self._over.wait(_AWAY_SECONDS)
+            self.stopping.step()
 
 
 def _ids(requests: object) -> list[str]:

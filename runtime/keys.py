@@ -10,16 +10,37 @@
 | tundish:ended:{state} | zset id → ms | finish | capped | terminal invocations, newest last |
 | tundish:ended | channel | finish | – | ids of invocations that just ended |
 | tundish:reply:{gateway} | channel | finish | – | answers for the callers of one gateway |
+| tundish:all | zset id → ms created | submit | as long as the record | every recorded invocation, for lists |
+| tundish:by:{function} | zset id → ms created | submit | as long as the record | those of one function |
+| tundish:tree:{root} | zset id → ms created | submit | as failures are kept | descendants of one root (without it) |
+| tundish:expiring | zset id → ms | submit | while not started | calls that may not be started after a moment |
+| tundish:parked | set of gates | claim, submit | while anything is parked | gates with calls that wait at them |
+| tundish:parked:{gate} | zset id → ms created | claim, submit | until admitted | what waits at a gate (runtime/gates.lua) |
+| tundish:holders:{gate} | zset id → ms admitted | claim, admit | until ended | who has a place at a gate |
+| tundish:paused | hash kind:name → JSON | gateway | until resumed | functions, queues, triggers and schedules that rest |
+| tundish:rate:{function} | string µs | claim, admit | while limited | theoretical arrival time of the rate limit |
+| tundish:circuit:{name} | hash | finish, retry | window + open | open until, who probes |
+| tundish:circuit:{name}:failures | zset attempt → ms | finish, retry | window | newest failures |
+| tundish:idem:{digest} | hash | submit, finish | 24 h | an idempotency key: its body, its invocation, its answer |
+| tundish:callbacks | zset id → ms | finish, callbacks | until delivered | answers that are to be posted to somebody's URL |
+| tundish:fan:{parent}:{number} | hash index → answer | finish | with the parent | what the children of one map answered |
+| tundish:gather:{function}:{priority} | list of ids | submit | until taken | calls that wait for one gathered call |
+| tundish:gather:{function}:{priority}:active | string id | submit, gather | until it ended | the newest such call that is out |
+| tundish:gathering | set of those lists | submit | while any waits | where to look |
+| tundish:gathered | zset id → ms | submit, gather | until begun | members of gathered calls that have not begun |
+| tundish:log:{id} | stream | log, task | with the record | captured output and progress of one invocation, capped |
+| tundish:logs | stream | log | capped | newest output of all invocations |
+| tundish:stop | channel | cancel | – | ids of running invocations that are to stop |
 | tundish:totals | hash function:state → count | finish | for ever, one field a function and state | counters for /metrics |
 | tundish:chain:{function} | list | finish | until taken | parents that wait for one call of `function` |
 | tundish:chain:{function}:active | string id | chain | until that call ends | the call that runs for them now |
 | tundish:chain:{function}:ended | string ms | finish | 60 s | when the last such call ended |
 | tundish:chains | set | finish | one member a function | chains with waiting parents |
-| tundish:tick:{schedule}:{instant} | string | beat | 2 days | this tick was submitted |
-| tundish:tick:{schedule}:last | string ISO | beat | for ever, one a schedule | newest tick that was looked at |
-| tundish:tick:{schedule}:task | string id | beat | for ever, one a schedule | the invocation of its newest tick |
+| tundish:tick:{schedule}:{instant} | string | beat | 1 h + catch_up + jitter | this tick was submitted, or left out |
+| tundish:schedule:{schedule} | hash | beat | 400 days after its newest tick | newest tick, its invocation, counters (runtime/schedule_state.py) |
 | tundish:process:{kind}:{name} | string JSON | every process | 10 s, renewed | who is alive and ready |
 | tundish:processes | zset kind:name → ms | every process | while alive | which of those keys there are |
+| tundish:outbox:{box} | string | gateway | 30 days after its last use | how far an outbox was delivered |
 | tundish:held:{worker} | set of ids | keeper | 10 s, renewed | what a worker has received |
 | tundish:lock:{name} | string | beat | 10 s, renewed | one reaper and mover at a time |
 | tundish:events | stream | gateway | capped | raw bucket notifications, hints only |
@@ -46,6 +67,16 @@ TOTALS = PREFIX + "totals"
 CHAINS = PREFIX + "chains"
 EVENTS = PREFIX + "events"
 SWAP_CHANNEL = PREFIX + "index:swap"
+
+ALL = PREFIX + "all"
+EXPIRING = PREFIX + "expiring"
+PARKED = PREFIX + "parked"
+PAUSED = PREFIX + "paused"
+CALLBACKS = PREFIX + "callbacks"
+GATHERING = PREFIX + "gathering"
+GATHERED = PREFIX + "gathered"
+LOGS = PREFIX + "logs"
+STOP_CHANNEL = PREFIX + "stop"
 
 EVENTS_CAP = 100_000
 """Entries kept in the stream of notifications. They are hints: what falls off is found by the listing."""
@@ -79,6 +110,10 @@ def tick(schedule: str, instant: str) -> str:
     return f"{PREFIX}tick:{schedule}:{instant}"
 
 
+def schedule(name: str) -> str:
+    return f"{PREFIX}schedule:{name}"
+
+
 def chain_ended(function: str) -> str:
     return f"{PREFIX}chain:{function}:ended"
 
@@ -89,6 +124,10 @@ def process(kind: str, name: str) -> str:
 
 def held(worker: str) -> str:
     return f"{PREFIX}held:{worker}"
+
+
+def outbox(box: str) -> str:
+    return f"{PREFIX}outbox:{box}"
 
 
 def lock(name: str) -> str:
@@ -121,6 +160,77 @@ def index_texts(index: str) -> str:
 
 def index_build(index: str) -> str:
     return f"{PREFIX}index:{index}:build"
+
+
+def by_function(function: str) -> str:
+    return f"{PREFIX}by:{function}"
+
+
+def tree(root: str) -> str:
+    return f"{PREFIX}tree:{root}"
+
+
+def parked(gate: str) -> str:
+    return f"{PARKED}:{gate}"
+
+
+def holders(gate: str) -> str:
+    return f"{PREFIX}holders:{gate}"
+
+
+def rate(function: str) -> str:
+    return f"{PREFIX}rate:{function}"
+
+
+def circuit(name: str) -> str:
+    return f"{PREFIX}circuit:{name}"
+
+
+def idem(digest: str) -> str:
+    return f"{PREFIX}idem:{digest}"
+
+
+def fan(name: str) -> str:
+    return f"{PREFIX}fan:{name}"
+
+
+def gather(function: str, priority: int) -> str:
+    return f"{PREFIX}gather:{function}:{priority}"
+
+
+def log(task_id: str) -> str:
+    return f"{PREFIX}log:{task_id}"
+
+
+FOR_SCRIPTS = {
+    "record": invocation(""),
+    "queued": QUEUED,
+    "running": RUNNING,
+    "due": DUE,
+    "all": ALL,
+    "by": by_function(""),
+    "tree": tree(""),
+    "expiring": EXPIRING,
+    "parked": PARKED,
+    "holders": holders(""),
+    "paused": PAUSED,
+    "rate": rate(""),
+    "circuit": circuit(""),
+    "idem": idem(""),
+    "callbacks": CALLBACKS,
+    "log": log(""),
+    "ended": ended(""),
+    "ended_channel": ENDED_CHANNEL,
+    "stop_channel": STOP_CHANNEL,
+    "totals": TOTALS,
+    "chains": CHAINS,
+    "chain": chain(""),
+    "fan": fan(""),
+    "gather": PREFIX + "gather:",
+    "gathering": GATHERING,
+    "gathered": GATHERED,
+}
+"""Names, and beginnings of names, as the Lua scripts know them: `K.record .. id`."""
 
 
 # Celery's side of the broker: kombu spreads one queue over a list per priority step.

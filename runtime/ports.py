@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from runtime.calls import RedisCalls
+from runtime.blobs import Blobs, StoreBlobs
+from runtime.calls import Origin, RedisCalls
 from runtime.context import Calls, Index, Models, Ports, Store
 from runtime.deployment import Deployment
 
@@ -26,6 +27,10 @@ class _Shared:
         from runtime.store import MinioStore
 
         return MinioStore(self.deployment.settings.store)
+
+    @cached_property
+    def blobs(self) -> Blobs:
+        return StoreBlobs(lambda: self.store)
 
     @cached_property
     def index(self) -> Index:
@@ -65,6 +70,10 @@ class PortsMaker:
     def __init__(self, client: redis.Redis, deployment: Deployment) -> None:
         self._shared = _Shared(client, deployment)
 
-    def __call__(self, *, parent: str, root: str, tenant: str) -> Ports:
+    @property
+    def blobs(self) -> Blobs:
+        return self._shared.blobs
+
+    def __call__(self, origin: Origin) -> Ports:
         shared = self._shared
-        return RealPorts(shared, RedisCalls(shared.client, shared.deployment, parent=parent, root=root, tenant=tenant))
+        return RealPorts(shared, RedisCalls(shared.client, shared.deployment, origin, shared.blobs))

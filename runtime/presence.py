@@ -18,7 +18,7 @@ from typing import Any
 import redis
 import redis.asyncio
 
-from runtime import keys
+from runtime import keys, scripts
 
 TTL_SECONDS = 10
 RENEW_SECONDS = 2.0
@@ -27,7 +27,10 @@ FORGET_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One process: `kind` is gateway, triggers, beat, worker or embedder; `name` tells two of a kind apart."""
+    """One process: `kind` is gateway, triggers, beat, worker or embedder; `name` tells two of a kind apart.
+
+    A worker also says which queue it serves, by which pool, and how many calls it runs at once.
+    """
 
     kind: str
     name: str
@@ -36,6 +39,9 @@ class Process:
     started: float
     ready: bool = True
     detail: str = ""
+    queue: str = ""
+    pool: str = ""
+    concurrency: int = 0
 
 
 def encode(process: Process) -> str:
@@ -56,10 +62,47 @@ async def read_async(client: redis.asyncio.Redis) -> list[Process]:
 
 def write(pipe: redis.client.Pipeline, process: Process) -> None:
     """Say that a process is alive, for the next ten seconds."""
-    now = time.time()
-    pipe.set(keys.process(process.kind, process.name), encode(process), ex=TTL_SECONDS)
-    pipe.zadd(keys.PROCESSES, {f"{process.kind}:{process.name}": now + TTL_SECONDS})
-    pipe.zremrangebyscore(keys.PROCESSES, "-inf", now - FORGET_SECONDS)
+    now, name = time.time(), f"{process.kind}:{process.name}"
+    # A script: at its memory limit the broker refuses a plain SET, and every process would seem to be dead.
+    names = [keys.process(process.kind, process.name), keys.PROCESSES]
+    pipe.eval(
+        scripts.source("present"),
+        len(names),
+        *names,
+        encode(process),
+        TTL_SECONDS,
+        name,
+        now + TTL_SECONDS,
+        now - FORGET_SECONDS,
+    )
+
+
+def own_name(client: redis.Redis, kind: str, name: str) -> str:
+    """`name`, or one with this process's PID in it where another process of that name is alive."""
+    mine = Process(kind, name, os.getpid(), socket.gethostname(), time.time(), ready=False)
+    key = keys.process(kind, name)
+    try:
+        if client.set(key, encode(mine), nx=True, ex=TTL_SECONDS):
+            return name
+        found = decode([client.get(key)])
+    except redis.RedisError:  # nobody can be asked now
+        return name
+    if not found or found[0].pid == mine.pid or _gone(found[0]):
+        return name
+    node, at, host = name.partition("@")
+    return f"{node}-{mine.pid}{at}{host}"
+
+
+def _gone(process: Process) -> bool:
+    """Whether a process of this host has ended, though its key has not lapsed yet."""
+    if process.host == socket.gethostname():
+        try:
+            os.kill(process.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:  # somebody else's, and alive
+            return False
+    return False
 
 
 def _names(members: list[bytes]) -> list[str]:
@@ -78,7 +121,7 @@ class Presence:
         client: redis.Redis,
         kind: str,
         name: str,
-        extra: Callable[[redis.client.Pipeline], None] | None = None,
+        extra: Callable[[], None] | None = None,
     ) -> None:
         self._client, self._extra = client, extra
         self._fields: Mapping[str, Any] = {
@@ -102,6 +145,10 @@ class Presence:
         self._ready, self._detail = ready, detail
         self._wake.set()
 
+    def tell(self, *, queue: str, pool: str, concurrency: int) -> None:
+        """Say from now on what kind of worker this is."""
+        self._fields = {**self._fields, "queue": queue, "pool": pool, "concurrency": concurrency}
+
     def stop(self) -> None:
         """Stop renewing and take the name off the list."""
         self._stop.set()
@@ -117,7 +164,7 @@ class Presence:
             # When the broker is away the key lapses, which is the truth.
             with contextlib.suppress(redis.RedisError), self._client.pipeline(transaction=False) as pipe:
                 write(pipe, process)
-                if self._extra:
-                    self._extra(pipe)
                 pipe.execute()
+                if self._extra:
+                    self._extra()
             self._wake.wait(RENEW_SECONDS)

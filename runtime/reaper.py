@@ -1,4 +1,5 @@
-"""Upkeep, run in every `beat` process behind one lock: what is due is queued, what was lost is put back."""
+"""Upkeep, run in every `beat` process behind one lock: what is due is queued, what was lost is put back, what is
+over is forgotten."""
 
 from __future__ import annotations
 
@@ -13,11 +14,12 @@ from typing import Any
 
 import redis
 
-from runtime import chain, keys, message, presence, scripts
+from runtime import admission, chain, gather, keys, message, presence, scripts
 from runtime.deployment import Deployment
 from runtime.errors import BrokerDown
-from runtime.invocations import Invocation, decode, kept_seconds, read_many
-from runtime.submit import message_for, now_ms
+from runtime.invocations import TERMINAL, Invocation, decode, limits, read_many
+from runtime.requeue import push
+from runtime.submit import now_ms
 
 log = logging.getLogger("tundish.reaper")
 
@@ -31,6 +33,7 @@ ABANDON_SECONDS = 600.0
 """How long calls of a function that nobody declares wait for it to come back."""
 
 _BATCH = 500
+_BY_TIME = ("function:", "queue:")
 
 
 class Upkeep:
@@ -69,15 +72,48 @@ class Upkeep:
         """Move what is due and start what chains wait for; every two seconds look for what was lost."""
         due: Any = self._client.zrangebyscore(keys.DUE, "-inf", now_ms(), start=0, num=_BATCH)
         for task_id, found in self._records(due):
-            if found is None or found.state != "retrying":
+            if found is None or found.state not in ("accepted", "retrying", "waiting"):
                 self._client.zrem(keys.DUE, task_id)
             elif not self._requeue(found):  # a function that is gone, perhaps for now
                 self._client.zadd(keys.DUE, {task_id: now_ms() + 5_000}, xx=True)
         chain.pump_all(self._client, self._deployment)
-        if time.monotonic() - self._reaped_at >= REAP_SECONDS:
+        gather.pump_all(self._client, self._deployment)
+        self._expire()
+        reap = time.monotonic() - self._reaped_at >= REAP_SECONDS
+        for gate in admission.gates(self._client):
+            # A key's or a map's gate opens with an end, and whoever writes that sees to it; others open by time.
+            if reap or gate.startswith(_BY_TIME):
+                admission.admit_next(self._client, self._deployment, gate)
+        if reap:
             self._reaped_at = time.monotonic()
             self._reap_running()
             self._reap_queued()
+            gather.reap(self._client, self._deployment)
+            for gate in admission.gates(self._client):
+                admission.free_dead_places(self._client, gate)
+            self._forget()
+
+    def _expire(self) -> None:
+        """End what was not started in time."""
+        late: Any = self._client.zrangebyscore(keys.EXPIRING, "-inf", now_ms(), start=0, num=_BATCH)
+        for task_id in late:
+            scripts.run(self._client, "expire", (), [task_id, *self._limits])
+
+    def _forget(self) -> None:
+        """Remove terminal records whose time is over, with all that hangs on them."""
+        retention = self._deployment.settings.project.retention
+        for state in sorted(TERMINAL):
+            before = now_ms() - int((retention.succeeded if state == "succeeded" else retention.failed) * 1000)
+            old: Any = self._client.zrangebyscore(keys.ended(state), "-inf", before, start=0, num=_BATCH)
+            surplus: Any = self._client.zcard(keys.ended(state)) - retention.count
+            if surplus > 0:
+                old = {*old, *self._client.zrange(keys.ended(state), 0, min(surplus, _BATCH) - 1)}
+            if old:
+                scripts.run(self._client, "forget", (), [state, *old])
+
+    @property
+    def _limits(self) -> list[int]:
+        return limits(self._deployment.settings.project.retention)
 
     def _locked(self) -> bool:
         return bool(scripts.run(self._client, "lock", [keys.lock("upkeep")], [self._token, LOCK_MS]))
@@ -141,34 +177,14 @@ class Upkeep:
     def _requeue(self, found: Invocation) -> bool:
         """Queue a record's message again, unless somebody was faster."""
         fields: Any = self._client.hgetall(keys.invocation(found.id))
-        deployed = self._deployment.functions.get(found.function)
         current = decode(found.id, fields)
         if current is None or current.state != found.state:
             return False
-        if deployed is None:
+        if current.state == "running" and gather.MEMBERS in fields:
+            return gather.scatter(self._client, self._deployment, found.id, int(fields[b"fence"])) > 0
+        if found.function not in self._deployment.functions:
             return self._abandon(current, fields)
-        queued, spec = now_ms(), deployed.spec
-        raw = message_for(
-            spec,
-            found.id,
-            current.arguments,
-            priority=current.priority,
-            queued_ms=queued,
-            root=current.root,
-            parent=current.parent,
-            keep_result=b"foreign" in fields,
-        )
-        names = [
-            keys.invocation(found.id),
-            keys.queued(current.queue, current.priority),
-            keys.queued(spec.queue, current.priority),
-            keys.QUEUED,
-            keys.RUNNING,
-            keys.DUE,
-            keys.queue_list(spec.queue, keys.transport_priority(current.priority)),
-        ]
-        expected = [fields[b"state"], fields[b"fence"], fields[b"queued"]]
-        return bool(scripts.run(self._client, "requeue", names, [found.id, *expected, spec.queue, queued, raw]))
+        return push(self._client, self._deployment, current, fields)
 
     def _abandon(self, found: Invocation, fields: Mapping[bytes, bytes]) -> bool:
         """End a call of a function that is gone. Not at once: other hosts may know it already, or still."""
@@ -176,26 +192,8 @@ class Upkeep:
             return False
         text = f"there is no function {found.function} in functions.yaml any more"
         told = json.dumps({"type": "FunctionNotFound", "message": text, "summary": text})
-        names = [
-            keys.invocation(found.id),
-            keys.queued(found.queue, found.priority),
-            keys.RUNNING,
-            keys.DUE,
-            keys.ended("dead"),
-            keys.TOTALS,
-        ]
-        arguments: list[scripts.Argument] = [
-            found.id,
-            fields[b"state"],
-            fields[b"fence"],
-            fields[b"queued"],
-            int(kept_seconds("dead") * 1000),
-            found.function,
-            told,
-            keys.ENDED_CHANNEL,
-            fields.get(b"reply_to", b""),
-        ]
-        if not scripts.run(self._client, "abandon", names, arguments):
+        expected = (fields[b"state"], fields[b"fence"], fields[b"queued"])
+        if not scripts.run(self._client, "conclude", (), [found.id, *expected, *self._limits, "dead", "error", told]):
             return False
         log.error("%s[%s] dead: %s", found.function, found.id, text)
         return True

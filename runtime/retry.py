@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 
 from runtime.config import Retries
-from runtime.errors import BadInput, FunctionNotFound, InvalidArguments, Retry
+from runtime.errors import BadInput, CallFailed, FunctionNotFound, InvalidArguments, Retry
 
 # A handler that does not load may be mended by the next attempt.
 _NEVER = (InvalidArguments, BadInput, FunctionNotFound)
@@ -27,7 +27,7 @@ def decide(policy: Retries, attempts: int, error: BaseException, *, allowed: boo
     """
     if not allowed or not _retryable(policy, error):
         return Decision("failed")
-    if attempts > policy.max:
+    if attempts > policy.max or isinstance(error, CallFailed):  # its children had their own retries
         return Decision("dead")
     delay = min(policy.max_backoff, policy.backoff * 2 ** min(attempts - 1, 60))
     if isinstance(error, Retry) and error.after is not None:

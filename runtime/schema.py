@@ -10,7 +10,10 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag
 from runtime.config import (
     Batch,
     BucketTrigger,
+    CallbackSpec,
     Chain,
+    Circuit,
+    ConcurrencyKey,
     CronTrigger,
     Gather,
     HttpTrigger,
@@ -18,12 +21,14 @@ from runtime.config import (
     Limits,
     Model,
     Name,
+    OutboxSpec,
     Priority,
     Queue,
+    Retention,
     Retries,
     Route,
 )
-from runtime.units import Duration
+from runtime.units import Duration, RateLimit
 
 TRIGGER_KINDS = ("http", "cron", "every", "bucket")
 
@@ -53,6 +58,16 @@ def _chain(value: Any) -> Any:
     return {"function": value} if isinstance(value, str) else value
 
 
+def _keyed(value: Any) -> Any:
+    return {"argument": value} if isinstance(value, str) else value
+
+
+def _switched(value: Any) -> Any:
+    return {"enabled": value} if isinstance(value, bool) else value
+
+
+OutboxItem = Annotated[OutboxSpec, BeforeValidator(_switched, json_schema_input_type=OutboxSpec | bool)]
+KeyItem = Annotated[ConcurrencyKey, BeforeValidator(_keyed, json_schema_input_type=ConcurrencyKey | str)]
 ChainItem = Annotated[Chain, BeforeValidator(_chain, json_schema_input_type=Chain | str)]
 
 
@@ -72,6 +87,11 @@ class FunctionItem(Model):
     env: dict[str, str | int | float | bool] = Field(default_factory=dict)
     secrets: dict[str, str] = Field(default_factory=dict)
     gather: Gather | None = None
+    expires: Duration | None = None
+    concurrency: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    concurrency_key: KeyItem | None = None
+    rate_limit: RateLimit | None = None
+    circuit: Circuit | None = None
 
 
 class Defaults(Model):
@@ -95,6 +115,9 @@ class FunctionsFile(Model):
     indexes: dict[Name, IndexSpec] = Field(default_factory=dict)
     limits: Limits = Limits()
     durability: Literal["always", "fast"] = "always"
+    retention: Retention = Retention()
+    outbox: OutboxItem | None = None
+    callbacks: CallbackSpec = CallbackSpec()
 
 
 _PLACES: tuple[tuple[tuple[str, ...], type[Model]], ...] = (
@@ -107,10 +130,15 @@ _PLACES: tuple[tuple[tuple[str, ...], type[Model]], ...] = (
     (("functions", "*", "retries"), Retries),
     (("functions", "*", "on_success"), Chain),
     (("functions", "*", "gather"), Gather),
+    (("functions", "*", "concurrency_key"), ConcurrencyKey),
+    (("functions", "*", "circuit"), Circuit),
     (("functions", "*", "triggers", "*", "http"), HttpTrigger),
     (("functions", "*", "triggers", "*", "batch"), Batch),
     (("indexes", "*"), IndexSpec),
     (("limits",), Limits),
+    (("retention",), Retention),
+    (("outbox",), OutboxSpec),
+    (("callbacks",), CallbackSpec),
 )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NotRequired, Required  # typing's own lacks what pydantic needs on 3.11
 
 import pydantic
@@ -86,12 +87,17 @@ class Signature:
 
     def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments as the types that the hints name. Raises InvalidArguments with every bad field."""
-        try:
+        with self._problems():
             result: dict[str, Any] = self._adapter.validate_python(dict(arguments))
+            return result
+
+    @contextlib.contextmanager
+    def _problems(self) -> Iterator[None]:
+        try:
+            yield
         except pydantic.ValidationError as error:
             details = error.errors(include_url=False, include_context=False)
             raise InvalidArguments([FieldError(_field(d["loc"]), _words(d)) for d in details]) from None
-        return result
 
 
 def _field(location: tuple[int | str, ...]) -> str:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import itertools
+import json
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import jsonschema_rs
-import msgpack
 import redis
 import redis.asyncio
 
-from runtime import keys, message, scripts
+from runtime import keys, message, record, scripts
 from runtime.broker import translated
-from runtime.config import Function
-from runtime.deployment import Deployed, Deployment
-from runtime.errors import FieldError, InvalidArguments
+from runtime.config import Function, Gather
+from runtime.deployment import Deployment
+from runtime.errors import KeyReused
+from runtime.invocations import Invocation, decode
 from runtime.scripts import Argument
 
-_MAX_ERRORS = 20
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """A caller's key: `digest` stands for tenant, function, caller and key; `body` for the arguments (sha256 hex)."""
+
+    digest: str
+    body: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class Call:
     """What somebody wants to be run.
 
     `reply_to` names the gateway whose caller waits for the answer; `retry=False` is for a caller who wants to hear
-    of a failure rather than wait for the next attempt.
+    of a failure rather than wait for the next attempt. `fan` is the map of a parent whose answers it belongs to.
     """
 
     function: str
@@ -46,14 +51,41 @@ class Call:
     chain: bool = True
     chained: bool = False
     """It is the call that a chain waits for (runtime/chain.py)."""
+    delay: float = 0.0
+    """Seconds before it may be started."""
+    expires: float | None = None
+    """Seconds in which it must have been started; None: as the function says."""
+    deadline: float | None = None
+    """When nobody needs the answer any more, in seconds since the epoch: no attempt begins after it."""
+    callback: str | None = None
+    """The URL to which the answer is posted."""
+    trace: str | None = None
+    """W3C traceparent."""
+    origin: str | None = None
+    """The invocation that this one repeats."""
+    event: Mapping[str, Any] | None = None
+    """The attributes of the CloudEvent that it came as."""
+    idempotency: Idempotency | None = None
+    arguments_ref: str | None = None
+    """Where the arguments are, if they were too large for the record (runtime/blobs.py)."""
+    fan: str | None = None
+    fan_index: int = 0
+    in_flight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An accepted call. `replayed`: it was known already, by its id or its idempotency key; `id` is the first one's."""
+
+    id: str
+    replayed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Keys and arguments of one submission."""
+    """The arguments of one submission's script."""
 
     id: str
-    keys: list[str]
     arguments: list[Argument]
 
 
@@ -63,46 +95,40 @@ def new_id() -> str:
 
 def prepare(deployment: Deployment, call: Call, now_ms: int) -> Prepared:
     """The record and the message of a call. Raises FunctionNotFound."""
+    project = deployment.settings.project
     spec = deployment.find(call.function).spec
     task_id = call.id or new_id()
     priority = spec.priority if call.priority is None else call.priority
     root = call.root or task_id
-    # What came by HTTP was JSON; YAML and functions can have other keys, which no worker would decode.
-    given = call.arguments if call.trigger == "http" else _with_text_keys(call.arguments)
-    record: dict[str, Argument] = {
-        "function": call.function,
-        "state": "queued",
-        "queue": spec.queue,
-        "priority": priority,
-        "tenant": call.tenant,
-        "trigger": call.trigger,
-        "attempts": 0,
-        "fence": 0,
-        "created": now_ms,
-        "queued": now_ms,
-        "root": root,
-        "arguments": msgpack.packb(dict(given), use_bin_type=True),
-    }
-    if call.parent:
-        record["parent"] = call.parent
-    if call.parents:
-        record["parents"] = msgpack.packb(list(call.parents), use_bin_type=True)
-    if call.reply_to:
-        record["reply_to"] = keys.reply(call.reply_to)
-    for name, unusual in (("no_retry", not call.retry), ("no_chain", not call.chain), ("chained", call.chained)):
-        if unusual:
-            record[name] = 1
-    raw = message_for(spec, task_id, given, priority=priority, queued_ms=now_ms, root=root, parent=call.parent)
-    target = keys.queue_list(spec.queue, keys.transport_priority(priority))
-    fields = [part for pair in record.items() for part in pair]
-    names = [keys.invocation(task_id), keys.queued(spec.queue, priority), keys.QUEUED, target]
-    return Prepared(task_id, names, [task_id, now_ms, raw, *fields])
-
-
-def _with_text_keys(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _with_text_keys(item) for key, item in value.items()}
-    return [_with_text_keys(item) for item in value] if isinstance(value, list | tuple) else value
+    given = record.plain(call.arguments, call.trigger)
+    fields, until = record.fields(call, spec, given, priority=priority, root=root, now_ms=now_ms)
+    delay = int(call.delay * 1000)
+    gate = f"fan:{call.fan}" if call.fan else ""
+    raw: bytes | str = ""
+    carrier = new_id() if record.is_gathered(call, spec) else ""
+    if carrier:
+        raw = carrier_message(spec, carrier, priority, now_ms)
+    elif not delay and not gate:
+        raw = message_for(spec, task_id, given, priority=priority, queued_ms=now_ms, root=root, parent=call.parent)
+    key = call.idempotency
+    arguments: list[Argument] = [
+        task_id,
+        call.function,
+        spec.queue,
+        priority,
+        now_ms,
+        root,
+        raw,
+        keys.queue_list(spec.queue, keys.transport_priority(priority)),
+        delay,
+        gate,
+        "" if until is None else until,
+        key.digest if key else "",
+        key.body if key else "",
+        int(project.retention.idempotency * 1000),
+        carrier_policy(spec, carrier) if carrier else "",
+    ]
+    return Prepared(task_id, [*arguments, *(part for pair in fields.items() for part in pair)])
 
 
 def message_for(
@@ -131,20 +157,39 @@ def message_for(
     )
 
 
-def submit(client: redis.Redis, deployment: Deployment, call: Call) -> str:
-    """Accept a call and return its id; an id that exists already is left alone. Raises BrokerDown, FunctionNotFound."""
+def carrier_message(spec: Function, carrier: str, priority: int, queued_ms: int) -> bytes:
+    """The message of a gathered call: it has no arguments, its record names the members."""
+    return message_for(spec, carrier, {}, priority=priority, queued_ms=queued_ms, root=carrier, parent=None)
+
+
+def carrier_policy(spec: Function, carrier: str) -> str:
+    """The id of the next gathered call, and when it goes, as the scripts read it."""
+    policy = spec.gather or Gather()
+    return json.dumps({"carrier": carrier, "most": policy.max_items, "window": int(policy.window * 1000)})
+
+
+def accept(client: redis.Redis, deployment: Deployment, call: Call) -> Accepted:
+    """Record and queue a call, once. Raises BrokerDown, FunctionNotFound, KeyReused."""
     prepared = prepare(deployment, call, now_ms())
     with translated():
-        scripts.run(client, "submit", prepared.keys, prepared.arguments)
-    return prepared.id
+        return _accepted(scripts.run(client, "submit", (), prepared.arguments))
+
+
+async def accept_async(client: redis.asyncio.Redis, deployment: Deployment, call: Call) -> Accepted:
+    """`accept` for asyncio."""
+    prepared = prepare(deployment, call, now_ms())
+    with translated():
+        return _accepted(await scripts.run_async(client, "submit", (), prepared.arguments))
+
+
+def submit(client: redis.Redis, deployment: Deployment, call: Call) -> str:
+    """Accept a call and return its id; an id that exists already is left alone. Raises BrokerDown, FunctionNotFound."""
+    return accept(client, deployment, call).id
 
 
 async def submit_async(client: redis.asyncio.Redis, deployment: Deployment, call: Call) -> str:
     """`submit` for asyncio."""
-    prepared = prepare(deployment, call, now_ms())
-    with translated():
-        await scripts.run_async(client, "submit", prepared.keys, prepared.arguments)
-    return prepared.id
+    return (await accept_async(client, deployment, call)).id
 
 
 def submit_with(
@@ -162,45 +207,45 @@ def submit_with(
     Raises BrokerDown, FunctionNotFound.
     """
     prepared = prepare(deployment, call, now_ms())
-    text = _GUARDED.format(guard=guard, submit=scripts.source("submit"))
-    all_keys = [*prepared.keys, *guard_keys]
+    gathered = scripts.body("_gather")
+    text = _GUARDED.format(gathered=gathered, guard=guard, submit=scripts.body("submit"))
+    text = scripts.around(text, new_work=True)
     arguments = [len(guard_arguments), *guard_arguments, *prepared.arguments]
     with translated():
-        accepted = scripts.run_text(client, text, all_keys, arguments)
-    return prepared.id if accepted == 1 else None
+        answer = scripts.run_text(client, text, guard_keys, arguments)
+    return prepared.id if answer and answer[0] == b"new" else None
 
 
-# The guard's keys come after the four of a submission, its arguments before; each part sees only its own.
+# The guard's arguments come before those of a submission; each part sees only its own.
 _GUARDED = """
-local GKEYS, GARGV, OWN = {{}}, {{}}, {{}}
-for i = 5, #KEYS do GKEYS[i - 4] = KEYS[i] end
+{gathered}
+local GKEYS, GARGV, OWN = KEYS, {{}}, {{}}
 local count = tonumber(ARGV[1])
 for i = 1, count do GARGV[i] = ARGV[i + 1] end
 for i = count + 2, #ARGV do OWN[#OWN + 1] = ARGV[i] end
 local function guard()
 {guard}
 end
-local function submit(KEYS, ARGV)
+local function submit(ARGV)
 {submit}
 end
-if not guard() then return 0 end
-return submit(KEYS, OWN)
+if not guard() then return false end
+return submit(OWN)
 """
 
 
-def validate(deployed: Deployed, arguments: Mapping[str, Any]) -> None:
-    """Check arguments against the function's JSON Schema. Raises InvalidArguments with every bad field."""
-    found = itertools.islice(jsonschema_rs.iter_errors(deployed.schema, dict(arguments)), _MAX_ERRORS)
-    errors = [FieldError(_field(error.instance_path) or "arguments", error.message) for error in found]
-    if errors:
-        raise InvalidArguments(errors)
+async def answer_async(client: redis.asyncio.Redis, digest: str) -> Invocation | None:
+    """What is kept under an idempotency key once its invocation has ended, even if its record is gone by now."""
+    with translated():
+        fields: dict[bytes, bytes] = await client.hgetall(keys.idem(digest))  # type: ignore[assignment]
+    return decode(fields[b"id"].decode(), fields) if b"state" in fields else None
 
 
-def _field(path: Sequence[str | int]) -> str:
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text
+def _accepted(answer: Any) -> Accepted:
+    verdict, task_id = answer[0], answer[1].decode()
+    if verdict == b"differs":
+        raise KeyReused
+    return Accepted(task_id, replayed=verdict != b"new")
 
 
 def now_ms() -> int:

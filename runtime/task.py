@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import inspect
 import json
 import logging
-import os
 import random
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import redis
+from billiard.common import terminate_handler_fired
 from celery import Celery, Task
-from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
+from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded, TaskRevokedError
 
-from runtime import chain, scripts
-from runtime.attempt import Attempt, claim, finish, repeat
+from runtime import admission, chain, gather, scripts
+from runtime.attempt import Attempt, Written, claim, finish, repeat, suspend
+from runtime.blobs import RESULT_LIMIT, result_name
 from runtime.config import Function
-from runtime.context import Context, Parent, Ports
+from runtime.context import Suspended
 from runtime.deployment import Deployment
 from runtime.encode import encode_result
-from runtime.errors import HandlerError, InvalidArguments, TundishError
+from runtime.errors import BatchFailure, InvalidArguments, StoreDenied, StoreDown, TundishError
+from runtime.failure import describe_error, speaks_against
 from runtime.invocation_request import REQUEST
-from runtime.loader import load_handler
+from runtime.invoker import Invoker, PortsFactory
 from runtime.message import HEADER
+from runtime.requeue import requeue
 from runtime.retry import decide
-from runtime.signature import Signature
 from runtime.submit import Call, prepare
 
 LOST_LIMIT = 3
@@ -38,31 +37,18 @@ LOST_LIMIT = 3
 log = logging.getLogger("tundish.task")
 
 
-class PortsFactory(Protocol):
-    """Makes the ports of one attempt; `calls` made through them carry the attempt's root and id."""
-
-    def __call__(self, *, parent: str, root: str, tenant: str) -> Ports: ...
-
-
 class Runner:
     """Runs invocations in this process. One per worker; the client makes its connections after the fork."""
 
     def __init__(self, client: redis.Redis, deployment: Deployment, worker: str, ports: PortsFactory) -> None:
-        self._client, self._deployment, self._worker, self._ports = client, deployment, worker, ports
-        self._handlers: dict[str, tuple[Callable[..., Any], Signature]] = {}
+        self._client, self._deployment, self._worker = client, deployment, worker
+        self._invoker, self._blobs = Invoker(client, deployment, ports), ports.blobs
+        self._retention = deployment.settings.project.retention
         self._dice = random.Random()  # noqa: S311 (spreads delays, keeps no secrets)
 
     def load(self, queue: str) -> None:
-        """Load the functions of a queue now: a child that is forked later runs the code that its elders run.
-
-        One that does not load is left for its calls to fail on: the others must not suffer.
-        """
-        for deployed in self._deployment.functions.values():
-            if deployed.spec.queue == queue:
-                try:
-                    self._handler(deployed.spec)
-                except HandlerError as error:
-                    log.error("%s is not available: %s", deployed.spec.name, error)
+        """Load the functions of a queue now: a child that is forked later runs the code that its elders run."""
+        self._invoker.load(queue)
 
     def run(self, name: str, request: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """One delivery of one message. Returns the plain result for programs that keep results in Celery's way."""
@@ -70,7 +56,7 @@ class Runner:
         foreign = not _ours(request)
         if foreign:
             self._record(name, request, args, kwargs)
-        attempt = claim(self._client, request.id, self._worker)
+        attempt = claim(self._client, request.id, self._worker, spec, self._retention)
         if isinstance(attempt, str):
             log.info("%s[%s] not run again: %s", name, request.id, attempt)
             raise Ignore
@@ -81,13 +67,21 @@ class Runner:
             )
             told = {"type": "WorkerLost", "message": message, "summary": message}
             # This attempt did not run.
-            fields = {"error": json.dumps(told), "attempts": str(attempt.lost)}
-            finish(self._client, spec, attempt, "dead", fields)
+            dead = {"error": json.dumps(told), "attempts": str(attempt.lost)}
+            self._after(spec, attempt, finish(self._client, spec, attempt, "dead", dead, self._retention))
             log.error("%s[%s] %s", name, request.id, message)
             raise Ignore
         started = time.monotonic()
+        if gather.MEMBERS in attempt.record:
+            self._run_gathered(spec, attempt)
+            return None
         try:
-            result = encode_result(self._call(spec, attempt))
+            result = encode_result(self._invoker.call(spec, attempt))
+            fields = self._stored(attempt.id, result)
+        except Suspended as pause:
+            suspend(self._client, attempt, pause.fan, self._retention)
+            log.info("%s[%s] waits for its children", name, request.id)
+            raise Ignore from None
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
@@ -97,87 +91,115 @@ class Runner:
             # sys.exit or a cancelled task ends this call, not the worker.
             raise TundishError(f"{name} ended with {type(error).__name__}") from error
         try:
-            kept = finish(self._client, spec, attempt, "succeeded", {"result": result})
+            written = finish(self._client, spec, attempt, "succeeded", fields, self._retention)
         except SoftTimeLimitExceeded:  # it came while the result was on its way; the fence makes a second try safe
-            kept = finish(self._client, spec, attempt, "succeeded", {"result": result})
-        if kept:
-            log.info("%s[%s] succeeded in %.3f s", name, request.id, time.monotonic() - started)
-            self._pump(spec, attempt)
+            written = finish(self._client, spec, attempt, "succeeded", fields, self._retention)
+        if written:
+            log.info("%s[%s] %s in %.3f s", name, request.id, written.state, time.monotonic() - started)
+            self._after(spec, attempt, written)
+            if written.state == "cancelled":
+                raise TaskRevokedError(f"{name}[{request.id}] was cancelled")
         else:
             log.warning("%s[%s] finished, but another attempt had taken over; its result stands", name, request.id)
         return json.loads(result) if foreign else None
 
-    def _call(self, spec: Function, attempt: Attempt) -> Any:
-        handler, signature = self._handler(spec)
-        arguments = signature.validate(attempt.arguments())
-        if signature.takes_context:
-            arguments["context"] = self._context(spec, attempt)
-        with _environment(spec):
-            result = handler(**arguments)
-            return asyncio.run(_awaited(result)) if inspect.isawaitable(result) else result
-
-    def _handler(self, spec: Function) -> tuple[Callable[..., Any], Signature]:
-        if spec.name not in self._handlers:
-            function = load_handler(spec.handler, self._deployment.settings.root)
-            self._handlers[spec.name] = function, Signature(function)
-        return self._handlers[spec.name]
-
-    def _context(self, spec: Function, attempt: Attempt) -> Context:
-        parents = (
-            Parent(parent["id"], parent["function"], json.loads(parent["result"])) for parent in attempt.parents()
+    def _run_gathered(self, spec: Function, carrier: Attempt) -> None:
+        """One call of the handler for many invocations; each gets its own end."""
+        if carrier.number > 1:  # the process that had it is gone
+            gather.scatter(self._client, self._deployment, carrier.id, carrier.fence, holder=True)
+            return
+        started = time.monotonic()
+        members = gather.begin(self._client, self._deployment, carrier, self._worker)
+        ends = gather.Ends(
+            self._client, self._deployment, spec, lambda task, value: self._stored(task, encode_result(value))
         )
-        tenant, root = attempt.text("tenant"), attempt.text("root")
-        return Context(
-            id=attempt.id,
-            function=spec.name,
-            ports=self._ports(parent=attempt.id, root=root, tenant=tenant),
-            attempt=attempt.number,
-            tenant=tenant,
-            trigger=attempt.text("trigger"),
-            root_id=root,
-            parents=tuple(parents),
-            deadline=None if spec.timeout is None else time.time() + spec.timeout,
-            log=logging.getLogger(f"tundish.function.{spec.name}"),
-        )
+        bad, written, ready, items = False, [], [], []
+        for member in members:
+            try:
+                items.append(self._invoker.item(spec, member))
+                ready.append(member)
+            except InvalidArguments as error:
+                written.append(ends.failed(member, error))
+        try:
+            if ready:
+                written += ends.results(ready, self._invoker.call_gathered(spec, carrier, items))
+        except BatchFailure as failure:
+            written += ends.partial(ready, failure)
+        except Suspended:
+            refusal = TundishError(f"{spec.name} is gathered and cannot wait for calls of its own; submit them instead")
+            written += [ends.failed(member, refusal) for member in ready]
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # sys.exit too ends this call, not the worker
+            if terminate_handler_fired():  # the parent ends this process, and says what becomes of the call
+                raise
+            bad = speaks_against(error)
+            written += [ends.failed(member, error) for member in ready]
+            log.error("%s[%s] failed for %d: %s", spec.name, carrier.id, len(ready), describe_error(error)["summary"])
+        gates = gather.end(self._client, spec, carrier, bad=bad)
+        log.info("%s[%s] %d gathered in %.3f s", spec.name, carrier.id, len(members), time.monotonic() - started)
+        with contextlib.suppress(redis.RedisError, TundishError):
+            gather.pump(self._client, self._deployment, spec.name, int(carrier.text("priority")))
+        for one in (Written("", "", tuple(gates)), *written):
+            self._after(spec, carrier, one)
+
+    def _stored(self, task_id: str, result: bytes) -> dict[str, str | bytes]:
+        """The fields that hold a result: itself, or where it is if it is large (and the store is there)."""
+        if len(result) > RESULT_LIMIT:
+            with contextlib.suppress(StoreDown, StoreDenied):
+                self._blobs.put(result_name(task_id), result)
+                return {"result_ref": result_name(task_id)}
+        return {"result": result}
 
     def _failed(self, spec: Function, attempt: Attempt, error: BaseException, seconds: float) -> None:
         """Record a failed attempt; raises what tells Celery that it will be repeated, or that nothing is to be said."""
-        told = describe_error(error)
+        if terminate_handler_fired():  # the parent ends this process, and says what becomes of the call
+            raise error
+        told, bad = describe_error(error), speaks_against(error)
         allowed = not attempt.flag("no_retry")
         decision = decide(spec.retries, attempt.number, error, allowed=allowed, dice=self._dice)
         label = f"{spec.name}[{attempt.id}]"
         if decision.state == "retrying":
-            if not repeat(self._client, attempt, decision, told):
-                raise Ignore from error
+            written = repeat(self._client, spec, attempt, decision, told, self._retention, bad=bad)
+        else:
+            fields = {"error": json.dumps(told)}
+            written = finish(self._client, spec, attempt, decision.state, fields, self._retention, bad=bad)
+        if not written:
+            raise Ignore from error
+        self._after(spec, attempt, written)
+        if written.state == "retrying":
             text = "%s failed (%s), attempt %d; again in %.1f s"
             log.warning(text, label, told["summary"], attempt.number, decision.delay)
             raise Retry(message=told["summary"], exc=error, when=decision.delay) from error
-        if not finish(self._client, spec, attempt, decision.state, {"error": json.dumps(told)}):
-            raise Ignore from error
-        log.error("%s %s after %.3f s: %s", label, decision.state, seconds, told["summary"])
-        self._pump(spec, attempt)
+        if written.state == "cancelled":
+            log.info("%s cancelled after %.3f s", label, seconds)
+            raise TaskRevokedError(f"{label} was cancelled") from error
+        log.error("%s %s after %.3f s: %s", label, written.state, seconds, told["summary"])
 
-    def _pump(self, spec: Function, attempt: Attempt) -> None:
+    def _after(self, spec: Function, attempt: Attempt, written: Written) -> None:
         """Send what follows at once; if this fails, the upkeep in the beat process does it."""
-        targets = {spec.name} if attempt.flag("chained") else set()
-        if spec.on_success:
-            targets.add(spec.on_success.function)
-        if spec.on_failure != "dead_letter":
-            targets.add(spec.on_failure)
         with contextlib.suppress(redis.RedisError, TundishError):
-            for target in targets:
+            if written.parent:
+                requeue(self._client, self._deployment, written.parent)
+            for gate in written.gates:
+                admission.admit_next(self._client, self._deployment, gate)
+            targets = {spec.name} if attempt.flag("chained") else set()
+            if written.state != "retrying":
+                targets |= {
+                    target for target in (spec.on_success and spec.on_success.function, spec.on_failure) if target
+                }
+            for target in targets - {"dead_letter"}:
                 chain.pump(self._client, self._deployment, target)
 
     def _record(self, name: str, request: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Record a message that another Celery program sent, on receipt."""
         arguments = dict(kwargs)
         if args:
-            arguments = self._handler(self._deployment.find(name).spec)[1].bind(args, kwargs)
+            arguments = self._invoker.handler(self._deployment.find(name).spec)[1].bind(args, kwargs)
         call = Call(name, arguments, trigger="celery", id=request.id, root=request.root_id, parent=request.parent_id)
         prepared = prepare(self._deployment, call, time.time_ns() // 1_000_000)
         # Only the record: the message is here already.
-        fields = [*prepared.arguments[3:], "foreign", 1]
-        scripts.run(self._client, "record", prepared.keys[:3], [*prepared.arguments[:2], *fields])
+        scripts.run(self._client, "record", (), [*prepared.arguments, "foreign", 1])
 
 
 def register_tasks(app: Celery, deployment: Deployment, runner: Runner | None) -> None:
@@ -217,45 +239,6 @@ def _body(name: str, runner: Runner | None) -> Callable[..., Any]:
     return body
 
 
-def describe_error(error: BaseException) -> dict[str, Any]:
-    """What a record keeps of an exception: type, message, traceback, and the bad fields where there are some."""
-    message = str(error) or type(error).__name__
-    if isinstance(error, SoftTimeLimitExceeded):
-        message = "the soft time limit was reached"
-    told: dict[str, Any] = {
-        "type": type(error).__name__,
-        "message": message,
-        "summary": f"{type(error).__name__}: {message}"[:500],
-        "traceback": "".join(traceback.format_exception(error))[-20_000:],
-    }
-    if isinstance(error, InvalidArguments):
-        told["fields"] = [{"field": field.field, "message": field.message} for field in error.errors]
-    return told
-
-
 def _ours(request: Any) -> bool:
     headers = getattr(request, "headers", None) or {}
     return HEADER in headers or getattr(request, HEADER, None) is not None
-
-
-async def _awaited(result: Any) -> Any:
-    return await result
-
-
-@contextlib.contextmanager
-def _environment(spec: Function) -> Iterator[None]:
-    """`env` and `secrets` for the time of one call; only pools that run one call at a time get here with any."""
-    if not spec.env and not spec.secrets:
-        yield
-        return
-    added = {**spec.env, **{name: file.read_text().rstrip("\n") for name, file in spec.secrets.items()}}
-    before = {name: os.environ.get(name) for name in added}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

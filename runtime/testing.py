@@ -210,19 +210,34 @@ class MemoryCalls:
     results: Mapping[str, Any] = field(default_factory=dict)
     submitted: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
-    def submit(self, function: str, arguments: Mapping[str, Any], *, chain: bool = True) -> str:
+    def submit(self, function: str, arguments: Mapping[str, Any], **_: Any) -> str:
         self.submitted.append((function, dict(arguments)))
         return f"call-{len(self.submitted)}"
 
-    def wait(self, ids: Iterable[str], timeout: float | None = None) -> dict[str, Any]:
-        answers = {}
+    def gather(
+        self, calls: Iterable[tuple[str, Mapping[str, Any]]], in_flight: int, **options: Any
+    ) -> list[tuple[str, Any]]:
+        return self.join([self.submit(function, arguments, **options) for function, arguments in calls])
+
+    def join(self, ids: Sequence[str]) -> list[tuple[str, Any]]:
+        answers: list[tuple[str, Any]] = []
         for task in ids:
             function, arguments = self.submitted[int(task.removeprefix("call-")) - 1]
             if function not in self.results:
                 raise CallFailed(f"No result was prepared for {function}; give MemoryCalls(results=…) one.")
             result = self.results[function]
-            answers[task] = result(**arguments) if callable(result) else result
+            answers.append(("succeeded", result(**arguments) if callable(result) else result))
         return answers
+
+
+@dataclass(slots=True)
+class MemoryProgress:
+    """What a function reports, for `fake_context(report=…)`: `seen` holds (done, total, message), in order."""
+
+    seen: list[tuple[float, float | None, str]] = field(default_factory=list)
+
+    def __call__(self, done: float, total: float | None, message: str) -> None:
+        self.seen.append((done, total, message))
 
 
 @dataclass(slots=True)

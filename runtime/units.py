@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
@@ -21,6 +21,7 @@ _BYTES = {
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
+_RATE = re.compile(r"(\d+)\s*/\s*((?:\d+(?:\.\d+)?)?(?:ms|s|m|h|d))")
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
 
@@ -76,6 +77,30 @@ def parse_share(value: Any) -> float:
     return float(value)
 
 
+class Rate(NamedTuple):
+    """At most `limit` calls in `seconds`."""
+
+    limit: int
+    seconds: float
+
+
+def parse_rate(value: Any) -> Rate:
+    """`100/m`, `5/s`, `1000/h`, `20/10s`. Raises ValueError."""
+    if isinstance(value, Rate):
+        return value
+    match = _RATE.fullmatch(value.strip()) if isinstance(value, str) else None
+    seconds = parse_duration(match[2] if match[2][0].isdigit() else f"1{match[2]}") if match else 0.0
+    if not match or int(match[1]) < 1 or not seconds:
+        raise ValueError(f"{value!r} is not a rate; write it like 5/s, 100/m or 1000/h")
+    return Rate(int(match[1]), seconds)
+
+
+def format_rate(rate: Rate) -> str:
+    """The way to write a rate that `parse_rate` reads back."""
+    unit = next((name for name, seconds in _SECONDS.items() if seconds == rate.seconds), None)
+    return f"{rate.limit}/{unit or format_duration(rate.seconds)}"
+
+
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
@@ -97,4 +122,10 @@ Share = Annotated[
     float,
     BeforeValidator(parse_share),
     WithJsonSchema({"type": ["string", "number"], "description": "a share: 10% or 0.1"}),
+]
+RateLimit = Annotated[
+    Rate,
+    BeforeValidator(parse_rate),
+    PlainSerializer(format_rate, when_used="json"),
+    WithJsonSchema({"type": "string", "description": "a rate: 5/s, 100/m, 1000/h"}),
 ]

@@ -25,6 +25,14 @@ DISPATCH = (
     "keeper",
     "calls",
     "invocation_request",
+    "stopping",
+    "stop_flag",
+    "revocations",
+    "errands",
+    "result_backend",
+    "journal",
+    "outbox",
+    "delivery",
 )
 CELERY_ALLOWED = {
     "runtime/app.py",
@@ -32,6 +40,10 @@ CELERY_ALLOWED = {
     "runtime/celery_worker.py",
     "runtime/invocation_request.py",
     "runtime/keeper.py",
+    "runtime/prefork.py",
+    "runtime/result_backend.py",
+    "runtime/revocations.py",
+    "runtime/stopping.py",
     "runtime/task.py",
     "triggers/beat.py",
 }

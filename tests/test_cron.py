@@ -8,7 +8,19 @@ from itertools import islice
 import pytest
 
 from runtime.config import CronTrigger, Function, Project, Queue
-from triggers.cron import Schedule, due_ticks, jitter, next_due, parse_tick, schedules, tick_name, ticks
+from runtime.errors import ScheduleNotFound
+from runtime.schedules import (
+    Schedule,
+    find,
+    jitter,
+    moments,
+    next_due,
+    parse_tick,
+    schedules,
+    tick_name,
+    ticks,
+)
+from triggers.cron import due_ticks
 
 
 def utc(text: str) -> datetime:
@@ -118,7 +130,7 @@ def test_every_is_at_multiples_since_the_epoch(every: float, expected: list[str]
 def test_what_is_due(catch_up: str, after: str, now: str, expected: list[str]) -> None:
     one = schedule(cron="*/5 * * * *", catch_up=catch_up)
     due = due_ticks(one, utc(f"2026-11-21T{after}"), utc(f"2026-11-21T{now}"))
-    assert [tick_name(tick) for tick in due.ticks] == [f"2026-11-21T{name}Z" for name in expected]
+    assert [tick_name(tick) for tick, _ in due.ticks] == [f"2026-11-21T{name}Z" for name in expected]
 
 
 def test_a_fast_schedule_gets_every_tick_of_a_short_pause() -> None:
@@ -127,16 +139,50 @@ def test_a_fast_schedule_gets_every_tick_of_a_short_pause() -> None:
     assert due.seen == utc("2026-11-21T12:00:04")
 
 
-def test_no_tick_is_looked_at_twice_or_passed_over() -> None:
-    one = schedule(cron="*/5 * * * *", jitter="2m")
+@pytest.mark.parametrize("most", ["2m", "1h"])
+def test_no_tick_is_looked_at_twice_or_passed_over(most: str) -> None:
+    one = schedule(cron="*/5 * * * *", jitter=most)
     now = seen = utc("2026-11-21T00:00:00")
     found: list[datetime] = []
     while now < utc("2026-11-21T06:10:00"):
         now += timedelta(seconds=0.5)
         due = due_ticks(one, seen, now)
-        found, seen = found + due.ticks, due.seen
+        found, seen = found + [tick for tick, _ in due.ticks], due.seen
     expected = list(islice(ticks(one.trigger, utc("2026-11-21T00:00:00")), 73))
     assert found[:73] == expected
+
+
+def test_ticks_that_are_gone_are_counted() -> None:
+    one = schedule(cron="*/5 * * * *", catch_up="1h")
+    assert due_ticks(one, utc("2026-11-21T12:00:00"), utc("2026-11-21T12:05:00")).gone == 0
+    assert due_ticks(one, utc("2026-11-21T12:00:00"), utc("2026-11-21T12:31:00")).gone == 5
+    assert due_ticks(one, utc("2026-11-21T00:00:00"), utc("2026-11-21T12:31:00")).gone == 12 * 12 + 5
+    assert due_ticks(schedule(every="1s"), utc("2026-11-20T00:00:00"), utc("2026-11-21T00:00:00")).gone == 1000
+
+
+def test_a_long_silence_is_looked_at_once() -> None:
+    one, now = schedule(every="1m"), utc("2026-11-21T12:00:30")
+    due = due_ticks(one, utc("2026-11-21T11:00:00"), now)
+    assert (due.ticks, due.gone) == ([], 60)
+    assert due_ticks(one, due.seen, now).gone == 0
+    assert [tick_name(tick) for tick, _ in due_ticks(one, due.seen, utc("2026-11-21T12:01:00")).ticks] == [
+        "2026-11-21T12:01:00Z"
+    ]
+
+
+@pytest.mark.parametrize(("catch_up", "expected"), [("0s", []), ("1m", ["2026-11-21T12:00:05Z"])])
+def test_after_a_pause_only_catch_up_counts(catch_up: str, expected: list[str]) -> None:
+    one = schedule(every="1s", catch_up=catch_up)
+    due = due_ticks(one, utc("2026-11-21T12:00:00"), utc("2026-11-21T12:00:05.5"), resumed=True)
+    assert [tick_name(tick) for tick, _ in due.ticks] == expected
+    assert due.gone == 5 - len(expected)
+    assert due.seen == utc("2026-11-21T12:00:05")
+
+
+def test_jitter_never_puts_a_tick_beyond_the_next_one() -> None:
+    found = list(islice(moments(schedule(every="10s", jitter="1h"), utc("2026-11-21T00:00:00")), 50))
+    assert all(0 <= (moment - tick).total_seconds() < 10 for tick, moment in found)
+    assert len({moment - tick for tick, moment in found}) > 40
 
 
 def test_jitter_is_the_same_every_time_and_spread() -> None:
@@ -151,7 +197,7 @@ def test_jitter_is_the_same_every_time_and_spread() -> None:
     moment = next_due(one, utc("2026-11-21T00:30:00"))
     assert moment == hour + timedelta(seconds=jitter("job-1", hour, 30.0))
     assert not due_ticks(one, utc("2026-11-21T00:30:00"), moment - timedelta(seconds=0.01)).ticks
-    assert due_ticks(one, utc("2026-11-21T00:30:00"), moment).ticks == [hour]
+    assert due_ticks(one, utc("2026-11-21T00:30:00"), moment).ticks == [(hour, moment)]
 
 
 def test_every_schedule_has_a_name_of_its_own_that_outlives_its_arguments() -> None:
@@ -162,3 +208,17 @@ def test_every_schedule_has_a_name_of_its_own_that_outlives_its_arguments() -> N
     plain = CronTrigger(cron="0 2 * * *")
     assert named(plain) == named(CronTrigger(cron="0 2 * * *", arguments={"days": 3}))
     assert len(set(named(plain, plain, CronTrigger(cron="0 2 * * *", timezone="Europe/Berlin")))) == 3
+
+
+def test_a_schedule_is_found_by_its_name_or_by_that_of_its_function() -> None:
+    def function(name: str, *crons: str) -> Function:
+        return Function(name=name, handler="a.py:f", crons=tuple(CronTrigger(cron=cron) for cron in crons))
+
+    functions = {one.name: one for one in (function("once", "@daily"), function("twice", "@daily", "@hourly"))}
+    project = Project(queues={"default": Queue()}, functions=functions)
+    (once,) = find(project, "once")
+    assert once.names == (once.name, "once")
+    assert find(project, once.name) == [once]
+    assert [one.names for one in find(project, "twice")] == [(one.name,) for one in find(project, "twice")]
+    with pytest.raises(ScheduleNotFound, match="did you mean once"):
+        find(project, "onc")

@@ -16,7 +16,8 @@ from runtime.app import create_app
 from runtime.deployment import Deployment
 from runtime.errors import FunctionNotFound, InvalidArguments
 from runtime.invocations import Invocation, read
-from runtime.submit import Call, submit, validate
+from runtime.submit import Call, submit
+from runtime.validate import validate
 from tests.workers import SAMPLES, deployment, ended, environment, until, upkeep, worker
 
 FILE = SAMPLES / "basic" / "functions.yaml"

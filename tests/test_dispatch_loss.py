@@ -81,7 +81,7 @@ def test_a_call_that_waits_for_its_retry_is_not_run_early(redis_client: redis.Re
     task_id = submit(redis_client, deployed, Call("add", {"a": 1}))
     attempt = claim(redis_client, task_id, "one@test")
     assert not isinstance(attempt, str)
-    assert repeat(redis_client, attempt, Decision("retrying", 60.0), {"summary": "no"})
+    assert repeat(redis_client, deployed.find("add").spec, attempt, Decision("retrying", 60.0), {"summary": "no"})
     assert claim(redis_client, task_id, "two@test") == "waiting"
 
 

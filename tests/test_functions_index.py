@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from runtime import keys
 from runtime.config import StoreSettings
 from runtime.context import Context, Parent
 from runtime.errors import BadInput
-from runtime.testing import MemoryIndex, fake_context
+from runtime.testing import MemoryIndex, MemoryStore, fake_context
 from tests.indexing import House, fresh_store, house, put, write
 
 
@@ -88,6 +89,20 @@ def test_cleanup(home: House) -> None:
     assert not any(result.removed.values())
     assert list(cleanup(0, override=True, index="left", context=context_of(home)).indexes) == ["left"]
     assert home.index.current("left") is not None
+
+
+def test_cleanup_removes_old_results_and_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    for name in ("results/a", "arguments/a", "indexes/a"):
+        store.put(store.bucket, name, b"x")
+    made = fake_context(store=store)
+    assert cleanup(context=made).removed == {"results": 0, "arguments": 0}
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 8 * 86_400)
+    assert cleanup(context=made).removed == {"results": 1, "arguments": 0}
+    monkeypatch.setattr(time, "time", lambda: now + 38 * 86_400)
+    assert cleanup(context=made).removed == {"results": 0, "arguments": 1}
+    assert [item.key for item in store.list(store.bucket)] == ["indexes/a"]
 
 
 @pytest.mark.parametrize("days", [6.99, 0, -1, float("nan")])

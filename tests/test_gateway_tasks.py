@@ -12,6 +12,8 @@ from starlette.testclient import TestClient
 
 from runtime import keys
 from runtime.config import Settings, StoreSettings
+from runtime.invocations import read
+from runtime.store import MinioStore
 from tests.gatewaying import Hand, add, failing, problem, serving, settings
 
 
@@ -76,3 +78,38 @@ def test_cancelled(web: TestClient, redis_client: redis.Redis) -> None:
 def test_unknown(web: TestClient) -> None:
     problem(web.get("/api/v1/tasks/task/nobody"), 404)
     problem(web.get("/api/v1/tasks/task/nobody/result"), 404)
+
+
+def test_a_result_in_the_store(
+    broker_url: str, redis_client: redis.Redis, store_settings: StoreSettings, tmp_path: Path
+) -> None:
+    made = settings(broker_url, store_settings, tmp_path)
+    store = MinioStore(store_settings)
+    store.ensure_bucket(store.bucket)
+    with serving(made) as web:
+        task_id = web.post("/async-function/add", json={"a": 2}).json()["task_id"]
+        store.put(store.bucket, f"results/{task_id}", b'{"large": 1}')
+        Hand(redis_client, made, lambda *_: ("succeeded", {"result_ref": f"results/{task_id}"})).end(task_id)
+        assert web.get(f"/api/v1/tasks/task/{task_id}").json()["result"] == {"large": 1}
+        assert web.get(f"/api/v1/tasks/task/{task_id}/result").content == b'{"large": 1}'
+        store.delete(store.bucket, f"results/{task_id}")
+        problem(web.get(f"/api/v1/tasks/task/{task_id}/result"), 404)
+
+
+def test_arguments_in_the_store(
+    broker_url: str, redis_client: redis.Redis, store_settings: StoreSettings, tmp_path: Path
+) -> None:
+    made = settings(broker_url, store_settings, tmp_path)
+    store = MinioStore(store_settings)
+    store.ensure_bucket(store.bucket)
+    data = {"a": 1, "items": [{"text": "x" * 1000} for _ in range(200)]}
+    with serving(made) as web:
+        task_id = web.post("/api/v1/tasks/submit", json={"task_type": "add", "task_data": data}).json()["task_id"]
+        record = read(redis_client, task_id)
+        assert record
+        assert (record.arguments, record.arguments_ref) == ({}, f"arguments/{task_id}")
+        assert web.get(f"/api/v1/tasks/task/{task_id}?arguments=1").json()["arguments"] == data
+        Hand(redis_client, made, failing("ValueError", "no")).end(task_id)
+        again = web.post(f"/api/v1/tasks/task/{task_id}/retry").json()["task_id"]
+        store.delete(store.bucket, f"arguments/{task_id}")  # the copy is its own
+        assert web.get(f"/api/v1/tasks/task/{again}?arguments=1").json()["arguments"] == data

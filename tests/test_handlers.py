@@ -11,7 +11,7 @@ import pytest
 
 from runtime.config_load import load_settings
 from runtime.deployment import load_deployment
-from runtime.deployment_check import check_deployment, warnings
+from runtime.deployment_check import check_deployment
 from runtime.encode import encode_result
 from runtime.errors import HandlerError, InvalidArguments
 from runtime.loader import load_handler
@@ -99,7 +99,7 @@ def test_check_holds_the_file_against_the_functions(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text("def sell(article: str): ...\ndef watch(index: int): ...\n")
     (tmp_path / "functions.yaml").write_text(
         "version: 1\nfunctions:\n"
-        "  sell: {handler: shop.py:sell, triggers: [{cron: '* * * * *', with: {artikel: x}}], gather: {}}\n"
+        "  sell: {handler: shop.py:sell, triggers: [{cron: '* * * * *', with: {artikel: x}}]}\n"
         "  watch: {handler: shop.py:watch, triggers: [{bucket: documents}]}\n"
         "  gone: {handler: shop.py:gone}\n"
     )
@@ -109,4 +109,3 @@ def test_check_holds_the_file_against_the_functions(tmp_path: Path) -> None:
     assert any("functions.sell.triggers" in text and "artikel" in text for text in texts)
     assert any(text.startswith("functions.yaml:4: functions.watch.triggers") and "objects" in text for text in texts)
     assert any("functions.gone.handler" in text and "did you mean" not in text for text in texts)
-    assert [problem.path for problem in warnings(deployment)] == ["functions.sell.gather"]

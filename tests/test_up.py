@@ -59,6 +59,17 @@ def test_a_killed_child_comes_back_and_calls_work(living: System, name: str) -> 
     until(lambda: living.tundish("invoke", "one").returncode == 0, "a call")
 
 
+def test_calls_are_taken_while_the_broker_restarts(living: System) -> None:
+    """The outbox is on without a word in functions.yaml, and what was answered 202 has its result in the end."""
+    before, taken = living.pid("valkey"), []
+    os.kill(before, signal.SIGKILL)
+    while living.pid("valkey") == before:
+        answer = living.request("POST", "/async-function/one")
+        assert answer.status == 202, answer.data
+        taken.append(answer.headers["Location"])
+    until(lambda: all(living.request("GET", f"{place}/result").status == 200 for place in taken), "their results")
+
+
 def test_a_saved_file_is_taken_over_by_its_workers(living: System) -> None:
     untouched = living.pid("worker right")
     (living.folder / "functions" / "one.py").write_text("def answer() -> str:\n    return 'one, again'\n")

@@ -48,6 +48,19 @@ def ended(client: redis.Redis, task_id: str, within: float = 30.0) -> Invocation
     return until(look, within)
 
 
+def known(client: redis.Redis, task_id: str) -> Invocation:
+    """The record of an invocation, which must be there."""
+    found = read(client, task_id)
+    assert found is not None, f"{task_id} is not recorded"
+    return found
+
+
+def descendants(client: redis.Redis, root: str) -> list[str]:
+    """The ids of all that came of an invocation."""
+    found: Any = client.zrange(keys.tree(root), 0, -1)
+    return [task_id.decode() for task_id in found]
+
+
 def queued(client: redis.Redis) -> set[str]:
     """The invocations that wait in any queue."""
     names: Any = client.smembers(keys.QUEUED)
@@ -67,11 +80,13 @@ def deployment(file: Path, broker_url: str, extra: Mapping[str, str] | None = No
 
 
 @contextlib.contextmanager
-def worker(file: Path, broker_url: str, queue: str, *options: str, name: str = "") -> Iterator[subprocess.Popen[bytes]]:
+def worker(
+    file: Path, broker_url: str, queue: str, *options: str, name: str = "", environ: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """A worker of one queue that is ready; killed at the end, with all its children."""
     node = name or f"{queue}@test"
     command = [sys.executable, "-P", "-m", "runtime.worker", "-Q", queue, "-n", node, "-f", str(file), *options]
-    process = subprocess.Popen(command, env=environment(broker_url), start_new_session=True)
+    process = subprocess.Popen(command, env=environment(broker_url, environ), start_new_session=True)
     client = connect(broker_url)
     try:
         until(lambda: any(p.pid == process.pid and p.ready for p in presence.read(client)), 60)

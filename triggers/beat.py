@@ -22,13 +22,14 @@ from celery.schedules import BaseSchedule
 
 from runtime import broker, leash, logs
 from runtime.app import create_app
+from runtime.callbacks import Callbacks
 from runtime.config_load import load_settings
 from runtime.deployment import Deployment, load_deployment
 from runtime.errors import TundishError
 from runtime.presence import Presence
 from runtime.reaper import Upkeep
+from runtime.schedules import Schedule
 from triggers.clock import Clock
-from triggers.cron import Schedule
 
 log = logging.getLogger("tundish.beat")
 
@@ -46,8 +47,7 @@ class Ticks(BaseSchedule):  # type: ignore[misc]
         return False, LONGEST_SLEEP
 
     def __repr__(self) -> str:
-        trigger = self.schedule.trigger
-        return f"<{trigger.cron or f'every {trigger.every:g} s'}, {trigger.timezone}>"
+        return f"<{self.schedule.expression}, {self.schedule.trigger.timezone}>"
 
 
 class YamlScheduler(Scheduler):  # type: ignore[misc]
@@ -74,6 +74,7 @@ class Beat:
     def __init__(self, client: redis.Redis, deployment: Deployment, presence: Presence) -> None:
         self._client, self._presence = client, presence
         self._upkeep = Upkeep(client, deployment)
+        self._callbacks = Callbacks(client, deployment)
         self._ended = threading.Event()
         self._service = self._build(deployment)
         self.failed = False
@@ -84,24 +85,28 @@ class Beat:
             self._service.start()
         return not self._ended.is_set()
 
-    def keep_up(self) -> threading.Thread:
-        """Start the upkeep. Should it end unasked, the process ends too: a supervisor starts it again."""
+    def keep_up(self) -> list[threading.Thread]:
+        """Start the upkeep and the sender of callbacks. Should one end unasked, the process ends too: a supervisor
+        starts it again."""
 
-        def work() -> None:
+        def work(part: Upkeep | Callbacks) -> None:
             try:
-                self._upkeep.run(self._ended)
+                part.run(self._ended)
             except Exception:
-                log.exception("the upkeep ended by an unforeseen error")
+                log.exception("%s ended by an unforeseen error", type(part).__name__.lower())
                 self.failed = True
                 self.stop()
 
-        thread = threading.Thread(target=work, name="upkeep", daemon=True)
-        thread.start()
-        return thread
+        parts = (self._upkeep, self._callbacks)
+        threads = [threading.Thread(target=work, args=(part,), daemon=True) for part in parts]
+        for thread in threads:
+            thread.start()
+        return threads
 
     def replace(self, deployment: Deployment) -> None:
         """Go on with another configuration."""
         self._upkeep.replace(deployment)
+        self._callbacks.replace(deployment)
         self._service = self._build(deployment)
 
     def interrupt(self) -> None:
@@ -141,7 +146,7 @@ def main(environ: Mapping[str, str]) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, on_signal)
-    upkeep = beat.keep_up()
+    threads = beat.keep_up()
     while beat.run():
         try:
             deployment = load_deployment(load_settings(environ), environ)
@@ -149,7 +154,8 @@ def main(environ: Mapping[str, str]) -> int:
         except TundishError as error:
             log.error("the new configuration is not used, the old one goes on: %s", error)
         beat.replace(deployment)
-    upkeep.join(2.0)
+    for thread in threads:
+        thread.join(2.0)
     presence.stop()
     return 1 if beat.failed else 0
 

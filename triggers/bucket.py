@@ -19,6 +19,7 @@ from runtime.index import sequence
 from runtime.invocations import read_many
 from triggers import batching, ledger
 from triggers.decide import Again, Flight, Note, Submit, decide
+from triggers.flags import Flags
 from triggers.inbox import Inbox, Receipt
 from triggers.ledger import Change, Known, Ledger
 from triggers.listing import Lister
@@ -51,9 +52,11 @@ class BucketWatcher:
     step goes on. Memory is bounded: the listing rests while more than a few batches wait.
     """
 
-    def __init__(self, client: redis.Redis, store: BucketStore, deployment: Deployment, watch: Watch) -> None:
+    def __init__(
+        self, client: redis.Redis, store: BucketStore, deployment: Deployment, watch: Watch, flags: Flags
+    ) -> None:
         self.watch, self.inbox = watch, Inbox()
-        self._client, self._store, self._deployment = client, store, deployment
+        self._client, self._store, self._deployment, self._flags = client, store, deployment, flags
         self._trigger = watch.trigger
         self._ledger = Ledger(client, watch)
         self._numbers = sequence.Sequence(store, client)
@@ -62,12 +65,13 @@ class BucketWatcher:
         self._backlog = 2 * self._trigger.in_flight * min(self._trigger.batch.max_items, 1000) + 1000
         self._out: frozenset[str] = frozenset()
         self._retrying: set[str] = set()
+        self._paused = False
         self._next_poll = 0.0
 
     @property
     def full(self) -> bool:
         """So much waits here that reading more notifications would only fill memory."""
-        return len(self.inbox) + len(self._ready) > self._backlog
+        return not self._paused and len(self.inbox) + len(self._ready) > self._backlog
 
     def is_out(self, task_id: str) -> bool:
         return task_id in self._out
@@ -84,11 +88,17 @@ class BucketWatcher:
 
     def step(self) -> float:
         """One round. Returns how long, in seconds, nothing has to be done unless the inbox says so."""
-        if self.inbox.take_listing():
+        paused, before = self._flags.resting("trigger", self.watch.names), self._paused
+        self._paused = paused
+        if self.inbox.take_listing() or (before and not paused):
             self._lister.ask()
         if self.inbox.take_ended() or time.monotonic() >= self._next_poll:
             self._settle()
+            if paused:
+                self._put_off()
             self._next_poll = time.monotonic() + POLL_SECONDS
+        if paused:
+            return POLL_SECONDS
         self._look(self.inbox.take(LOOK_AT_ONCE))
         wait = self._send()
         if not self.full:
@@ -99,6 +109,15 @@ class BucketWatcher:
                 self._store.ensure_bucket(self._trigger.bucket)
                 self._lister.abandon()
         return 0.0 if len(self.inbox) else wait
+
+    def _put_off(self) -> None:
+        """While it is paused nothing is asked or submitted. Hints wait, as many as there is room for; what is let
+        go is found by the listing that follows a pause."""
+        for key, one in self._ready.items():
+            self.inbox.put(key, one.receipts)
+        self._ready.clear()
+        self._lister.close()
+        _release(self.inbox.thin(self._backlog))
 
     def _look(self, hints: dict[str, list[Receipt]]) -> None:
         """Ask the store about each key, and do what follows."""

@@ -10,21 +10,53 @@ from typing import Any
 
 import redis
 
-from runtime import keys
+from runtime import keys, scripts
+from runtime.cancel import cancel
 from runtime.deployment import Deployment
 from runtime.errors import BrokerDown
-from runtime.invocations import read
+from runtime.schedule_state import KEPT_SECONDS, late_field
+from runtime.schedules import Schedule, next_due, schedules, tick_name
 from runtime.submit import Call, submit_with
-from triggers.cron import Schedule, due_ticks, next_due, parse_tick, schedules, tick_name
+from triggers.cron import due_ticks
+from triggers.flags import Flags
 
 log = logging.getLogger("tundish.beat")
 
-_KEPT_SECONDS = 2 * 86400
-# GKEYS: this tick, the schedule's newest invocation.  GARGV: id, seconds
+_GUARDED_SECONDS = 3600
+"""A tick is guarded so long beyond the time in which a clock may submit it: clocks of two hosts may differ."""
+
+# GKEYS: the tick, the schedule's hash.  GARGV: id, instant (ms), seconds to keep each of the two, lateness (s), its
+# counter, overlap, the invocation that was replaced, and the words by which the schedule may be paused.
 _GUARD = """
-if not redis.call('SET', GKEYS[1], GARGV[1], 'NX', 'EX', GARGV[2]) then return false end
-redis.call('SET', GKEYS[2], GARGV[1])
+if redis.call('EXISTS', GKEYS[1]) == 1 then return false end
+for i = 9, #GARGV do
+  if redis.call('HEXISTS', K.paused, GARGV[i]) == 1 then return false end
+end
+local before = redis.call('HGET', GKEYS[2], 'task') or ''
+if GARGV[7] == 'replace' and before ~= GARGV[8] then return false end
+if GARGV[7] == 'forbid' and redis.call('HEXISTS', K.record .. before, 'state') == 1
+    and redis.call('HEXISTS', K.record .. before, 'ended') == 0 then
+  redis.call('SET', GKEYS[1], 'skipped', 'EX', GARGV[3])
+  redis.call('HINCRBY', GKEYS[2], 'skipped', 1)
+  return false
+end
+redis.call('SET', GKEYS[1], GARGV[1], 'EX', GARGV[3])
+redis.call('HSET', GKEYS[2], 'task', GARGV[1], 'tick', GARGV[2], 'late', GARGV[5])
+redis.call('HINCRBY', GKEYS[2], 'submitted', 1)
+redis.call('HINCRBY', GKEYS[2], GARGV[6], 1)
+redis.call('HINCRBYFLOAT', GKEYS[2], 'late_sum', GARGV[5])
+redis.call('EXPIRE', GKEYS[2], GARGV[4])
 return true
+"""
+# KEYS: the schedule's hash.  ARGV: newest tick looked at (ms), the one before, counter, by how much, seconds to keep.
+# Of several clocks that come back from an interruption one counts.
+_LOOKED = """
+if redis.call('HGET', KEYS[1], 'seen') == ARGV[2] and ARGV[4] ~= '0' then
+  redis.call('HINCRBY', KEYS[1], ARGV[3], ARGV[4])
+end
+redis.call('HSET', KEYS[1], 'seen', ARGV[1])
+redis.call('EXPIRE', KEYS[1], ARGV[5])
+return 1
 """
 
 
@@ -36,8 +68,10 @@ class Clock:
     ) -> None:
         self._client, self._deployment, self._now = client, deployment, now
         self.schedules = schedules(deployment.settings.project)
+        self._flags = Flags(client)
         self._seen: dict[str, datetime] = {}
         self._next: dict[str, datetime | None] = {}
+        self._resting: set[str] = set()
         self._down = False
 
     @property
@@ -60,39 +94,95 @@ class Clock:
             log.warning("the clock goes on")
         self._down = False
         now = self._now()
-        waits = [(moment - now).total_seconds() for moment in self._next.values() if moment]
-        return min([longest, *(max(0.0, wait) for wait in waits)])
+        due = (moment for name, moment in self._next.items() if moment and name not in self._resting)
+        return min([longest, *(max(0.0, (moment - now).total_seconds()) for moment in due)])
 
     def _look(self, schedule: Schedule) -> None:
         now, name = self._now(), schedule.name
         if name not in self._seen:
-            self._seen[name], self._next[name] = self._first(name, now), now
-        moment = self._next[name]
-        if moment is None or moment > now:
+            self._seen[name] = self._begin(name, now)
+            self._next[name] = now
+        if self._flags.resting("schedule", schedule.names):
+            self._resting.add(name)
             return
-        due = due_ticks(schedule, self._seen[name], now)
-        for tick in due.ticks:
-            self._submit(schedule, tick_name(tick))
-        if due.seen > self._seen[name]:
-            self._client.set(keys.tick(name, "last"), tick_name(due.seen))
-            self._seen[name] = due.seen
-        self._next[name] = next_due(schedule, self._seen[name])
+        moment, resumed = self._next[name], name in self._resting
+        if moment and moment <= now:
+            due = due_ticks(schedule, self._seen[name], now, resumed=resumed)
+            for tick, at in due.ticks:
+                if not self._decide(schedule, tick, at):
+                    return  # it was paused just now: this tick is judged when it is resumed
+            if due.seen > self._seen[name]:
+                self._looked(name, due.seen, "skipped" if resumed else "missed", due.gone)
+            self._next[name] = next_due(schedule, self._seen[name])
+        self._resting.discard(name)
 
-    def _first(self, name: str, now: datetime) -> datetime:
+    def _begin(self, name: str, now: datetime) -> datetime:
         """The newest tick that any clock has looked at; a new schedule begins now."""
-        last: Any = self._client.set(keys.tick(name, "last"), tick_name(now), nx=True, get=True)
-        return parse_tick(last.decode()) if last else now
+        self._client.hsetnx(keys.schedule(name), "seen", _ms(now))
+        last: Any = self._client.hget(keys.schedule(name), "seen")
+        # Should the clock of a host have been wrong, and gone ahead, nobody waits for it.
+        return min(now, datetime.fromtimestamp(int(last) / 1000, UTC)) if last else now
 
-    def _submit(self, schedule: Schedule, tick: str) -> None:
-        task_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"tundish:{schedule.name}:{tick}"))
-        names = [keys.tick(schedule.name, tick), keys.tick(schedule.name, "task")]
-        if schedule.trigger.overlap == "forbid":
-            last: Any = self._client.get(names[1])
-            running = read(self._client, last.decode()) if last and last.decode() != task_id else None
-            if running and not running.terminal:
-                log.info("%s: the tick %s is left out, %s is still %s", schedule.name, tick, running.id, running.state)
-                self._client.set(names[0], "skipped", nx=True, ex=_KEPT_SECONDS)
-                return
-        call = Call(schedule.function, schedule.trigger.arguments, trigger="cron", id=task_id)
-        if submit_with(self._client, self._deployment, call, _GUARD, names, [task_id, _KEPT_SECONDS]):
-            log.info("%s: %s as %s", schedule.name, tick, task_id)
+    def _looked(self, name: str, seen: datetime, counter: str, gone: int) -> None:
+        arguments: list[scripts.Argument] = [_ms(seen), _ms(self._seen[name]), counter, gone, KEPT_SECONDS]
+        scripts.run_text(self._client, _LOOKED, [keys.schedule(name)], arguments)
+        self._seen[name] = seen
+
+    def _decide(self, schedule: Schedule, tick: datetime, at: datetime) -> bool:
+        """Submit a tick, or leave it to the clock that was faster, or leave it out. False: the schedule is paused."""
+        name, guard = tick_name(tick), keys.tick(schedule.name, tick_name(tick))
+        while not self._submit(schedule, tick, at):
+            if self._client.exists(guard):
+                return True
+            if self._flags.resting("schedule", schedule.names, anew=True):
+                self._resting.add(schedule.name)
+                return False
+            log.info("%s: %s again, another clock was faster", schedule.name, name)
+        return True
+
+    def _submit(self, schedule: Schedule, tick: datetime, at: datetime) -> bool:
+        trigger, name = schedule.trigger, tick_name(tick)
+        task_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"tundish:{schedule.name}:{name}"))
+        replaced = self._replace(schedule, name, task_id) if trigger.overlap == "replace" else ""
+        late = max(0.0, (self._now() - at).total_seconds())
+        arguments: list[scripts.Argument] = [
+            task_id,
+            _ms(tick),
+            int(_GUARDED_SECONDS + trigger.catch_up + trigger.jitter),
+            KEPT_SECONDS,
+            f"{late:.6f}",
+            late_field(late),
+            trigger.overlap,
+            replaced,
+            *_flags(schedule),
+        ]
+        call = Call(schedule.function, trigger.arguments, trigger="cron", id=task_id)
+        names = [keys.tick(schedule.name, name), keys.schedule(schedule.name)]
+        taken = submit_with(self._client, self._deployment, call, _GUARD, names, arguments) is not None
+        if taken:
+            log.info("%s: %s as %s", schedule.name, name, task_id)
+        return taken
+
+    def _replace(self, schedule: Schedule, name: str, task_id: str) -> str:
+        """Cancel the schedule's newest invocation, unless there is no tick to make room for; returns its id."""
+        with self._client.pipeline() as pipe:
+            pipe.hget(keys.schedule(schedule.name), "task")
+            pipe.exists(keys.tick(schedule.name, name))
+            for word in _flags(schedule):
+                pipe.hexists(keys.PAUSED, word)
+            last, *idle = pipe.execute()
+        before = last.decode() if last else ""
+        if before and before != task_id and not any(idle):
+            verdict = cancel(self._client, self._deployment, before, f"replaced by the tick {name}")
+            if verdict in ("cancelled", "stopping"):
+                log.info("%s: %s is replaced by the tick %s", schedule.name, before, name)
+        return before
+
+
+def _flags(schedule: Schedule) -> list[str]:
+    """The fields of `tundish:paused` that stop it."""
+    return [f"schedule:{name}" for name in schedule.names]
+
+
+def _ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)

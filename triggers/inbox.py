@@ -42,6 +42,16 @@ class Inbox:
             taken = list(self._keys)[:most] if len(self._keys) > most else list(self._keys)
             return {key: self._keys.pop(key) for key in taken}
 
+    def thin(self, most: int) -> list[Receipt]:
+        """Keep the newest `most` hints and one receipt of each; the receipts of the rest, to be settled."""
+        with self._changed:
+            surplus = list(self._keys)[: max(0, len(self._keys) - most)]
+            spare = [receipt for key in surplus for receipt in self._keys.pop(key)]
+            for receipts in self._keys.values():
+                spare += receipts[:-1]
+                del receipts[:-1]
+            return spare
+
     def ended(self) -> None:
         """An invocation of this trigger has ended."""
         with self._changed:

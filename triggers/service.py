@@ -18,11 +18,13 @@ from runtime.deployment import Deployment
 from runtime.errors import BrokerDown, StoreDenied, StoreDown
 from triggers.bucket import BucketStore, BucketWatcher
 from triggers.events import Events
+from triggers.flags import Flags
 
 log = logging.getLogger("tundish.triggers")
 
 _INTERRUPTIONS = (redis.RedisError, BrokerDown, StoreDown, StoreDenied, OSError)
-_LONGEST_PAUSE = 5.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+Well = Callable[[], None]
 
 
 class Triggers:
@@ -31,7 +33,8 @@ class Triggers:
     def __init__(self, client: redis.Redis, store: BucketStore, deployment: Deployment) -> None:
         self._client = client
         watches = documents.watches(deployment.settings.project)
-        self._watchers = [BucketWatcher(client, store, deployment, watch) for watch in watches]
+        flags = Flags(client)
+        self._watchers = [BucketWatcher(client, store, deployment, watch, flags) for watch in watches]
         consumer = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._events = Events(client, consumer, self._watchers)
         self._stop = threading.Event()
@@ -74,24 +77,30 @@ class Triggers:
     def _names(self) -> list[str]:
         return [thread.name for thread in self._threads]
 
-    def _spawn(self, name: str, prepare: Callable[[], None], work: Callable[[], None]) -> None:
+    def _spawn(self, name: str, prepare: Callable[[], None], work: Callable[[Well], None]) -> None:
         thread = threading.Thread(target=self._keep, args=(name, prepare, work), name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
 
-    def _keep(self, name: str, prepare: Callable[[], None], work: Callable[[], None]) -> None:
-        """Run `work` until the end; while broker or store are away, wait and try again, and say so once."""
-        pause = 0.2
+    def _keep(self, name: str, prepare: Callable[[], None], work: Callable[[Well], None]) -> None:
+        """Run `work` until the end; while broker or store are away, wait and try again, and say so once.
+
+        `work` tells by its argument that it got on: a broker that is full lets everybody begin, and nobody get on.
+        """
+        pause = _FIRST_PAUSE
+
+        def well() -> None:
+            nonlocal pause
+            pause = _FIRST_PAUSE
+            if self._troubles.pop(name, None):
+                log.warning("%s: goes on", name)
+
         try:
             while not self._stop.is_set():
                 try:
                     prepare()
-                    if name in self._troubles:
-                        log.warning("%s: goes on", name)
-                    self._troubles.pop(name, None)
                     self._begun.add(name)
-                    pause = 0.2
-                    work()
+                    work(well)
                 except _INTERRUPTIONS as error:
                     if name not in self._troubles:
                         log.warning("%s: waits. %s", name, error)
@@ -102,19 +111,23 @@ class Triggers:
             log.exception("%s: ended by an unforeseen error", name)
             self.failed.set()
 
-    def _read(self) -> None:
+    def _read(self, well: Well) -> None:
         while not self._stop.is_set():
             self._events.step()
+            well()
 
-    def _watch(self, watcher: BucketWatcher) -> None:
+    def _watch(self, watcher: BucketWatcher, well: Well) -> None:
         while not self._stop.is_set():
-            if (wait := watcher.step()) > 0:
+            wait = watcher.step()
+            well()
+            if wait > 0:
                 watcher.inbox.wait(wait)
 
-    def _listen(self) -> None:
+    def _listen(self, well: Well) -> None:
         """Ends of invocations, as they are told. They only shorten the wait: the watchers also ask."""
         with self._client.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
             channel.subscribe(keys.ENDED_CHANNEL)
+            well()
             while not self._stop.is_set():
                 told = channel.get_message(timeout=0.5)
                 if told is None:

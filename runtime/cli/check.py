@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-_SECRET = frozenset({"broker_url", "result_backend", "access_key", "secret_key", "event_token"})
+_SECRET = frozenset({"broker_url", "result_backend", "access_key", "secret_key", "event_token", "callback_secret"})
 
 
 @click.command()
@@ -21,7 +21,7 @@ def check(environ: Mapping[str, str], file: Path | None, effective: bool, as_jso
     from runtime.cli.output import print_json
     from runtime.config_load import load
     from runtime.deployment import build_deployment, describe_project
-    from runtime.deployment_check import check_deployment, warnings
+    from runtime.deployment_check import check_deployment
     from runtime.errors import ConfigError
 
     try:
@@ -32,14 +32,13 @@ def check(environ: Mapping[str, str], file: Path | None, effective: bool, as_jso
         print_json({"problems": [_plain(problem) for problem in error.problems]})
         raise SystemExit(1) from error
     deployment = build_deployment(loaded.settings, describe_project(loaded.settings, environ))
-    problems, notes = check_deployment(deployment, loaded.sources), warnings(deployment)
+    problems = check_deployment(deployment, loaded.sources)
     values = [
         (".".join(map(str, path)), value, loaded.sources.get(path, "default"))
         for path, value in _flat((), _shown(loaded.settings))
     ]
     if as_json:
         told: dict[str, Any] = {"problems": [_plain(found) for found in problems]}
-        told["warnings"] = [_plain(found) for found in notes]
         if effective:
             told["values"] = {path: {"value": value, "source": source} for path, value, source in values}
         print_json(told)
@@ -47,8 +46,6 @@ def check(environ: Mapping[str, str], file: Path | None, effective: bool, as_jso
         if effective:
             for path, value, source in values:
                 click.echo(f"{path} = {value}  ({source})")
-        for found in notes:
-            click.echo(f"warning: {found}", err=True)
         for found in problems:
             click.echo(str(found), err=True)
         if not problems and not effective:

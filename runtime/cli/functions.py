@@ -36,6 +36,8 @@ def functions(environ: Mapping[str, str], name: str | None, as_json: bool) -> No
     for found in listed:
         if found.get("error"):
             click.echo(f"{found['name']} is not available: {found['error']}")
+        if paused := found.get("paused"):
+            click.echo(f"{found['name']} rests{': ' if paused['reason'] else ''}{paused['reason']}")
 
 
 @click.command()

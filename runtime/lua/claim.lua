@@ -1,19 +1,41 @@
 -- Begin an attempt: only one holder at a time, each with a new fence number.
--- KEYS: record, running.  ARGV: id, worker, lease (ms), prefix of the names in `queued`.
--- Answers {verdict, fields…}: 'missing', 'ended', 'held', 'waiting' (for its next attempt), or 'run' with the whole record.
-local known = redis.call('HMGET', KEYS[1], 'state', 'queue', 'priority')
-local state = known[1]
-if not state then return {'missing'} end
-if state == 'retrying' then return {'waiting'} end
-if state ~= 'queued' and state ~= 'running' then return {'ended'} end
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-if state == 'running' and tonumber(redis.call('HGET', KEYS[1], 'lease')) > now then return {'held'} end
-redis.call('HINCRBY', KEYS[1], 'attempts', 1)
-redis.call('HINCRBY', KEYS[1], 'fence', 1)
-redis.call('HSET', KEYS[1], 'state', 'running', 'worker', ARGV[2], 'lease', now + ARGV[3], 'started', now)
-redis.call('ZREM', ARGV[4] .. known[2] .. ':' .. known[3], ARGV[1])
-redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
-local answer = redis.call('HGETALL', KEYS[1])
+-- ARGV: id, worker, lease (ms), four limits (see close), policy of the function (JSON, '' for none)
+-- Answers {verdict, fields…}: 'missing', 'ended', 'held', 'waiting' (for its time, or at a gate), or 'run' with the
+-- whole record.
+local id, r = ARGV[1], look(ARGV[1])
+if not r.state then return {'missing'} end
+if r.state == 'retrying' or r.state == 'accepted' or r.state == 'waiting' then return {'waiting'} end
+if r.state ~= 'queued' and r.state ~= 'running' then return {'ended'} end
+local now = now_ms()
+if r.state == 'running' and tonumber(r.lease) > now then return {'held'} end
+if r.stop then
+  close(id, 'cancelled', ARGV, 4, {})
+  return {'ended'}
+end
+if too_late(r) then
+  close(id, 'expired', ARGV, 4, {'error', TOO_LATE})
+  return {'ended'}
+end
+if not r.admitted then
+  local policy = ARGV[8] ~= '' and cjson.decode(ARGV[8]) or {}
+  local gate, why = closed_gate(id, r, policy, true)
+  if gate then
+    if why == 'key' and policy.key == 'latest' and not only_newest(id, tonumber(r.created), gate, ARGV, 4) then
+      return {'ended'}
+    end
+    park(id, r, gate, why)
+    return {'waiting'}
+  end
+end
+local key = K.record .. id
+redis.call('HINCRBY', key, 'attempts', 1)
+redis.call('HINCRBY', key, 'fence', 1)
+redis.call('HSET', key, 'state', 'running', 'worker', ARGV[2], 'lease', now + ARGV[3], 'started', now)
+if r.yields then redis.call('HDEL', key, 'yields') end
+if r.admitted then redis.call('HDEL', key, 'admitted') end
+redis.call('ZREM', waiting_list(r.queue, r.priority), id)
+if r.expires then redis.call('ZREM', K.expiring, id) end
+redis.call('ZADD', K.running, now + ARGV[3], id)
+local answer = redis.call('HGETALL', key)
 table.insert(answer, 1, 'run')
 return answer

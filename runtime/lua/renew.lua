@@ -1,10 +1,15 @@
--- Renew the leases of what one worker runs.  KEYS: running, record…  ARGV: worker, lease (ms), id…
-local clock = redis.call('TIME')
-local till = clock[1] * 1000 + math.floor(clock[2] / 1000) + ARGV[2]
-for i = 2, #KEYS do
-  local held = redis.call('HMGET', KEYS[i], 'state', 'worker')
+-- Renew the leases of what one worker runs.  ARGV: worker, lease (ms), id…
+-- Answers the ids that it is to stop: it was asked for, or another worker holds them by now.
+local till, stop = now_ms() + ARGV[2], {}
+for i = 3, #ARGV do
+  local key = K.record .. ARGV[i]
+  local held = redis.call('HMGET', key, 'state', 'worker', 'stop')
   if held[1] == 'running' and held[2] == ARGV[1] then
-    redis.call('HSET', KEYS[i], 'lease', till)
-    redis.call('ZADD', KEYS[1], 'XX', till, ARGV[i + 1])
+    redis.call('HSET', key, 'lease', till)
+    redis.call('ZADD', K.running, 'XX', till, ARGV[i])
+    if held[3] then stop[#stop + 1] = ARGV[i] end
+  elseif held[1] == 'running' then
+    stop[#stop + 1] = ARGV[i]
   end
 end
+return stop

@@ -1,18 +1,40 @@
--- Queue a recorded invocation again: it was due, its lease ran out, its message was lost, or its queue is gone.
--- KEYS: record, queued:QUEUE:PRIORITY before, the same now, queued, running, due, list
--- ARGV: id, expected state, expected fence, expected queued, queue, queued now (ms), message
-local held = redis.call('HMGET', KEYS[1], 'state', 'fence', 'queued', 'lease')
+-- Queue a recorded invocation again: it was due, its lease ran out, its message was lost, its queue is gone, or
+-- somebody wants a terminal one to be run once more (then expected states are terminal and reset is 1).
+-- ARGV: id, expected state, expected fence, expected queued, queue, queued now (ms), message, list, reset,
+--       four limits
+local id, key = ARGV[1], K.record .. ARGV[1]
+local held = redis.call('HMGET', key, 'state', 'fence', 'queued', 'lease', 'queue', 'priority', 'gates', 'stop',
+  'gate')
 if held[1] ~= ARGV[2] or held[2] ~= ARGV[3] or held[3] ~= ARGV[4] then return 0 end
 if held[1] == 'running' then
-  local clock = redis.call('TIME')
-  if tonumber(held[4]) > clock[1] * 1000 + math.floor(clock[2] / 1000) then return 0 end
-  if tonumber(held[4]) > 0 then redis.call('HINCRBY', KEYS[1], 'lost', 1) end
+  if tonumber(held[4]) > now_ms() then return 0 end
+  if held[8] then
+    close(id, 'cancelled', ARGV, 10, {})
+    return 1
+  end
+  if tonumber(held[4]) > 0 then redis.call('HINCRBY', key, 'lost', 1) end
+  -- Whoever waits for its place goes first: it comes to the gates once more, behind the others.
+  if held[7] then redis.call('HSET', key, 'yields', 1) end
+  leave_gates(id, held[7])
+  redis.call('HDEL', key, 'gates', 'admitted')
 end
-redis.call('HSET', KEYS[1], 'state', 'queued', 'queue', ARGV[5], 'queued', ARGV[6])
-redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('ZADD', KEYS[3], ARGV[6], ARGV[1])
-redis.call('SADD', KEYS[4], KEYS[3])
-redis.call('ZREM', KEYS[5], ARGV[1])
-redis.call('ZREM', KEYS[6], ARGV[1])
-redis.call('LPUSH', KEYS[7], ARGV[7])
+if held[1] == 'waiting' then redis.call('HSET', key, 'admitted', 1) end
+if ARGV[9] == '1' then
+  redis.call('PERSIST', key)
+  redis.call('HSET', key, 'attempts', 0)
+  redis.call('HINCRBY', key, 'round', 1)
+  redis.call('HINCRBY', key, 'fence', 1)
+  redis.call('HDEL', key, 'lost', 'stop', 'error', 'result', 'result_ref', 'ended', 'expires', 'deadline', 'due')
+  redis.call('ZREM', K.ended .. held[1], id)
+end
+redis.call('HSET', key, 'state', 'queued', 'queue', ARGV[5], 'queued', ARGV[6])
+redis.call('HDEL', key, 'lease', 'waits', 'gate', 'due', 'carrier')
+unpark(id, held[9])
+redis.call('ZREM', waiting_list(held[5], held[6]), id)
+local list = waiting_list(ARGV[5], held[6])
+redis.call('ZADD', list, ARGV[6], id)
+redis.call('SADD', K.queued, list)
+redis.call('ZREM', K.running, id)
+redis.call('ZREM', K.due, id)
+redis.call('LPUSH', ARGV[8], ARGV[7])
 return 1

@@ -1,13 +1,26 @@
--- End an attempt that will be repeated, if it still holds its fence.
--- KEYS: record, running, due.  ARGV: id, fence, delay (ms), field, value, …
-local held = redis.call('HMGET', KEYS[1], 'state', 'fence')
-if held[1] ~= 'running' or held[2] ~= ARGV[2] then return 0 end
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local fields = {'state', 'retrying'}
-for i = 4, #ARGV do fields[#fields + 1] = ARGV[i] end
-redis.call('HSET', KEYS[1], unpack(fields))
-redis.call('HDEL', KEYS[1], 'lease')
-redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('ZADD', KEYS[3], now + ARGV[3], ARGV[1])
-return 1
+-- End an attempt that will be repeated, if it still holds its fence. A stop that was asked for wins.
+-- ARGV: id, fence, delay (ms), four limits, circuit (failures, window, open; 0 0 0 for none), 1 when it speaks
+--       against the circuit, field, value, …
+-- Answers as finish.lua.
+local id, key = ARGV[1], K.record .. ARGV[1]
+local held = redis.call('HMGET', key, 'state', 'fence', 'stop', 'function', 'gates')
+if held[1] ~= 'running' or held[2] ~= ARGV[2] then return {0} end
+if held[3] then
+  local answer = close(id, 'cancelled', ARGV, 4, {})
+  table.insert(answer, 1, 'cancelled')
+  table.insert(answer, 1, 1)
+  return answer
+end
+local now = now_ms()
+local fields = {'state', 'retrying', 'due', now + ARGV[3]}
+for i = 12, #ARGV do fields[#fields + 1] = ARGV[i] end
+redis.call('HSET', key, unpack(fields))
+redis.call('HDEL', key, 'lease', 'gates')
+redis.call('ZREM', K.running, id)
+redis.call('ZADD', K.due, now + ARGV[3], id)
+circuit_says(held[4], id, ARGV[2], ARGV[11] == '1', {tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])})
+local answer = leave_gates(id, held[5])
+table.insert(answer, 1, '')
+table.insert(answer, 1, 'retrying')
+table.insert(answer, 1, 1)
+return answer

@@ -1,0 +1,80 @@
+"""Cancel, repeat, and empty a queue: `…/revoke`, `DELETE /async-function/ID`, `…/retry`, `queue/NAME/purge`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway import body, state
+from gateway.accepting import accept_call
+from gateway.fields import Given, parse
+from gateway.problems import refuse
+from gateway.tasks_api import find
+from gateway.tasks_submit import accepted, forbidden
+from runtime import queue_purge
+from runtime.cancel import cancel_async
+from runtime.config_check import nearest
+from runtime.repeat import repeated
+from runtime.submit import new_id
+
+
+class Reason(Given):
+    reason: Annotated[str, Field(max_length=1000)] = ""
+
+
+class Purge(Given):
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 10_000
+
+
+async def revoke(request: Request) -> Response:
+    """Cancel what waits, stop what runs. 409 for what has ended, 404 for what is not known."""
+    gateway = state.of(request)
+    given = parse(Reason, await body.json_object(request, gateway.project.limits.body))
+    return await _cancel(request, request.path_params["id"], given.reason)
+
+
+async def remove(request: Request) -> Response:
+    """`DELETE /async-function/ID` does the same."""
+    return await _cancel(request, request.path_params["name"], "")
+
+
+async def retry(request: Request) -> Response:
+    """A new invocation with the same arguments that names its origin; 409 while the first has not ended."""
+    gateway = state.of(request)
+    record = await find(request)
+    if not record.terminal:
+        detail = f"The call of {record.function} is {record.state}; it can be repeated when it has ended."
+        refuse(409, detail, call_id=record.id, state=record.state)
+    if refusal := forbidden(request, gateway.deployment.find(record.function)):
+        refuse(403, refusal)
+    call = await gateway.in_thread(repeated, gateway.sync_redis, gateway.blobs, record, new_id())
+    request.state.call_id = call.id
+    taken = await accept_call(gateway, call)
+    return accepted(taken.id, origin_id=record.id)
+
+
+async def purge(request: Request) -> Response:
+    """Cancel what waits in a queue, and take its messages out. `more` says that the limit was reached."""
+    gateway, name = state.of(request), request.path_params["name"]
+    if name not in gateway.project.queues:
+        refuse(404, f"There is no queue {name}{nearest(name, gateway.project.queues)}")
+    given = parse(Purge, await body.json_object(request, gateway.project.limits.body))
+    done = await gateway.in_thread(queue_purge.purge, gateway.sync_redis, gateway.deployment, name, given.limit)
+    told = {"queue": name, "cancelled": done.cancelled, "messages": done.messages, "more": done.more}
+    return Response(to_json(told), media_type="application/json")
+
+
+async def _cancel(request: Request, task_id: str, reason: str) -> Response:
+    gateway = state.of(request)
+    became = await cancel_async(gateway.redis, gateway.deployment, task_id, reason)
+    if became == "missing":
+        refuse(404, f"There is no task {task_id}.", call_id=task_id)
+    if became not in ("cancelled", "stopping"):
+        refuse(409, f"The task {task_id} has {became} already.", call_id=task_id, state=became)
+    status = "REVOKED" if became == "cancelled" else "STARTED"
+    told = {"task_id": task_id, "status": status, "state": became}
+    return Response(to_json(told), headers={"X-Call-Id": task_id}, media_type="application/json")

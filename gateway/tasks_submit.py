@@ -1,0 +1,138 @@
+"""`POST /api/v1/tasks/submit` and `…/batch`: calls by the name of their function, with their options in the body."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pydantic import Field
+from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway import body, outcome, state
+from gateway.accepting import accept_call
+from gateway.fields import Given, Priority, parse
+from gateway.large import lightened
+from gateway.problems import refuse
+from runtime.deployment import Deployed
+from runtime.errors import FieldError, FunctionNotFound, InvalidArguments, TundishError
+from runtime.submit import Call, new_id
+from runtime.units import Duration
+
+MOST_TASKS = 1000
+_MOST_ERRORS = 100
+
+
+class Task(Given):
+    """One call: `task_type` is the function, `task_data` its arguments. `delay` and `expires` are durations."""
+
+    task_type: str
+    task_data: dict[str, Any] = Field(default_factory=dict)
+    priority: Priority | None = None
+    delay: Duration = 0.0
+    expires: Duration | None = None
+
+    def call(self, **more: Any) -> Call:
+        return Call(
+            self.task_type, self.task_data, priority=self.priority, delay=self.delay, expires=self.expires, **more
+        )
+
+
+class Batch(Given):
+    """Several calls that are accepted together, or not at all where one of them is wrong."""
+
+    tasks: Annotated[list[Any], Field(min_length=1, max_length=MOST_TASKS)]
+
+
+async def submit(request: Request) -> Response:
+    """Accept one call: 202 with its id. 400 for a function that is not there, 422 for anything else that is wrong."""
+    gateway = state.of(request)
+    task = parse(Task, await body.json_object(request, gateway.project.limits.body))
+    try:
+        deployed = gateway.deployment.find(task.task_type)
+    except FunctionNotFound as error:
+        refuse(400, str(error))
+    if refusal := forbidden(request, deployed):
+        refuse(403, refusal)
+    if deployed.error:
+        refuse(503, _broken(deployed), headers={"Retry-After": "10"})
+    _check(gateway, task, "")
+    task_id = request.state.call_id = new_id()
+    (call,) = await lightened(gateway, request, [task.call(id=task_id)])
+    await accept_call(gateway, call)
+    return accepted(task_id)
+
+
+async def batch(request: Request) -> Response:
+    """Accept many calls under one root id, so that they are one query: `GET /api/v1/tasks?root=ROOT`."""
+    gateway = state.of(request)
+    given = parse(Batch, await body.json_object(request, gateway.project.limits.body))
+    tasks, errors = [], list[FieldError]()
+    for position, item in enumerate(given.tasks):
+        try:
+            tasks.append(_item(request, gateway, item, f"tasks[{position}]"))
+        except InvalidArguments as error:
+            errors += error.errors
+    if errors:
+        raise InvalidArguments(errors[:_MOST_ERRORS])
+    root, ids = new_id(), list[str]()
+    calls = await lightened(gateway, request, [task.call(id=new_id(), root=root) for task in tasks])
+    try:
+        for call in calls:
+            ids.append((await accept_call(gateway, call)).id)
+    except TundishError as error:
+        if not ids:
+            raise
+        detail = f"Only {len(ids)} of {len(tasks)} tasks were submitted; send the others again. {error}"
+        refuse(503, detail, headers={"Retry-After": "2"}, root_id=root, task_ids=ids)
+    told = {"root_id": root, "tasks": [{"task_id": task_id, "status": "submitted"} for task_id in ids]}
+    headers = {"Location": f"/api/v1/tasks?root={root}"}
+    return Response(to_json(told), 202, headers=headers, media_type="application/json")
+
+
+def accepted(task_id: str, **more: Any) -> Response:
+    content = to_json({"task_id": task_id, "status": "submitted", **more})
+    headers = {"Location": outcome.location(task_id), "X-Call-Id": task_id}
+    return Response(content, 202, headers=headers, media_type="application/json")
+
+
+def forbidden(request: Request, deployed: Deployed) -> str | None:
+    """Why this request may not call this function, if so."""
+    if deployed.spec.http or request.headers.get("X-Tundish-Cli") == "1":
+        return None
+    name = deployed.spec.name
+    return f"{name} has no http trigger. Add `http: {{}}` to its triggers in functions.yaml, or use tundish invoke."
+
+
+def _item(request: Request, gateway: state.Gateway, item: Any, at: str) -> Task:
+    """One task of a batch. Raises InvalidArguments with all that is wrong with it."""
+    if not isinstance(item, dict):
+        raise InvalidArguments([FieldError(at, "is not an object with task_type and task_data")])
+    task = parse(Task, item, at)
+    try:
+        deployed = gateway.deployment.find(task.task_type)
+    except FunctionNotFound as error:
+        raise InvalidArguments([FieldError(f"{at}.task_type", str(error))]) from error
+    refusal = forbidden(request, deployed) or (_broken(deployed) if deployed.error else None)
+    if refusal:
+        raise InvalidArguments([FieldError(f"{at}.task_type", refusal)])
+    _check(gateway, task, f"{at}.")
+    return task
+
+
+def _check(gateway: state.Gateway, task: Task, at: str) -> None:
+    """The arguments against the function's schema. Raises InvalidArguments."""
+    try:
+        gateway.schemas.check(task.task_type, task.task_data)
+    except InvalidArguments as error:
+        raise InvalidArguments(list(_placed(error.errors, f"{at}task_data"))) from error
+
+
+def _placed(errors: list[FieldError], at: str) -> Iterator[FieldError]:
+    for error in errors:
+        yield FieldError(at if error.field == "arguments" else f"{at}.{error.field}", error.message)
+
+
+def _broken(deployed: Deployed) -> str:
+    return f"{deployed.spec.name} cannot be loaded: {deployed.error}"

@@ -1,0 +1,26 @@
+"""Where the lean channel meets Celery's worker: its receiver, and what a worker gives back when it stops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.bootsteps import CLOSE, StartStopStep
+from celery.worker.consumer.tasks import Tasks
+from kombu.common import ignore_errors
+
+
+class Receiving(StartStopStep):  # type: ignore[misc]
+    """A step of Celery's consumer: runs at every (re)connection, and first of all when the worker stops."""
+
+    requires = (Tasks,)
+
+    def start(self, c: Any) -> None:
+        receiver, channel = c.app.tundish_receiver, c.task_consumer.channel
+        channel.receiver = receiver
+        receiver.open(channel)
+
+    def stop(self, c: Any) -> None:
+        """What runs is finished; what waits behind it is for other workers, at once."""
+        if c.blueprint.state == CLOSE and c.task_consumer:
+            ignore_errors(c, c.task_consumer.cancel)
+            ignore_errors(c, c.task_consumer.channel.give_back)

@@ -1,0 +1,31 @@
+"""What a record keeps of an exception, and what it says of the world."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+from runtime.errors import BadInput, InvalidArguments
+
+_SOFT_LIMIT = "SoftTimeLimitExceeded"  # Celery's, which is not imported here
+
+
+def describe_error(error: BaseException) -> dict[str, Any]:
+    """What a record keeps of an exception: type, message, traceback, and the bad fields where there are some."""
+    message = str(error) or type(error).__name__
+    if type(error).__name__ == _SOFT_LIMIT:
+        message = "the soft time limit was reached"
+    told: dict[str, Any] = {
+        "type": type(error).__name__,
+        "message": message,
+        "summary": f"{type(error).__name__}: {message}"[:500],
+        "traceback": "".join(traceback.format_exception(error))[-20_000:],
+    }
+    if isinstance(error, InvalidArguments):
+        told["fields"] = [{"field": field.field, "message": field.message} for field in error.errors]
+    return told
+
+
+def speaks_against(error: BaseException) -> bool:
+    """Whether a failure says something about what the function depends on (its circuit), not about its input."""
+    return not isinstance(error, InvalidArguments | BadInput)

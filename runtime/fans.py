@@ -1,0 +1,67 @@
+"""Children of one parent that are waited for together: a fan. Its answers stay until the parent has ended."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import redis
+
+from runtime import keys, scripts
+from runtime.blobs import Blobs
+
+_SENT = "sent"
+
+
+class Fan:
+    """One fan of a parent: `PARENT:NUMBER`. What was asked for is noted in the parent's record, as a hash."""
+
+    def __init__(self, client: redis.Redis, parent: str, number: int) -> None:
+        self._client, self._parent, self._number = client, parent, number
+        self.name = f"{parent}:{number}"
+
+    @property
+    def sent(self) -> bool:
+        """Whether all children were sent by an earlier run of the parent: then what it asks for now is no matter."""
+        return self._noted() == _SENT.encode()
+
+    def open(self, digest: str, total: int) -> None:
+        """Begin to send, or go on where a run of the parent died in the middle; another list gets a fan of its own."""
+        while (noted := self._noted()) not in (None, digest.encode()):
+            self._number += 1
+            self.name = f"{self._parent}:{self._number}"
+        if noted is None:
+            scripts.run(self._client, "fan", (), [self._parent, self.name, total, digest])
+
+    def close(self) -> None:
+        """All are sent."""
+        self._client.hset(keys.invocation(self._parent), self._field, _SENT)
+
+    def answers(self, blobs: Blobs) -> list[tuple[str, Any]] | None:
+        """(state, result or error) of every child, in order; None while some are out."""
+        found: Any = self._client.hgetall(keys.fan(self.name))
+        total = int(found.pop(b"total", 0))
+        if len(found) < total:
+            return None
+        return [_answer(found[str(index).encode()], blobs) for index in range(total)]
+
+    def adopt(self, task_id: str, index: int) -> bool:
+        """Let an invocation that exists already answer here; False: unknown, or waited for by another."""
+        return bool(scripts.run(self._client, "adopt", (), [task_id, self.name, index]))
+
+    @property
+    def _field(self) -> str:
+        return f"fan {self.name}"
+
+    def _noted(self) -> bytes | None:
+        found: Any = self._client.hget(keys.invocation(self._parent), self._field)
+        return None if found is None else bytes(found)
+
+
+def _answer(raw: bytes, blobs: Blobs) -> tuple[str, Any]:
+    kind, _, value = raw.partition(b"\n")
+    if kind == b"ref":
+        return "succeeded", json.loads(blobs.get(value.decode()))
+    if kind == b"result":
+        return "succeeded", json.loads(value or b"null")
+    return kind.decode(), json.loads(value) if value else {}

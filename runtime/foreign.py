@@ -1,0 +1,114 @@
+"""Messages of other Celery programs: what they ask for, and the record that they get. Protocols 1 and 2."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from kombu.exceptions import KombuError
+from kombu.message import Message
+from kombu.serialization import prepare_accept_content
+from kombu.utils.json import dumps
+
+from runtime import keys
+from runtime.deployment import Deployment
+from runtime.message import HEADER
+from runtime.scripts import Argument
+from runtime.submit import Call, prepare
+
+ACCEPTED = ("msgpack", "json")
+"""Serializers that are read. Never pickle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A call as another program sent it. Times are seconds since the epoch; `priority` is ours (9 first)."""
+
+    id: str
+    function: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    root: str | None
+    parent: str | None
+    eta: float | None
+    expires: float | None
+    priority: int
+    raw: str
+
+
+def read(payload: Mapping[str, Any]) -> Foreign | None:
+    """The call in a message; None for one of ours, and for what only Celery can judge (and will refuse)."""
+    headers = payload["headers"]
+    if HEADER in headers:
+        return None
+    try:
+        content = _content(payload)
+        told = headers if "task" in headers else content
+        args, kwargs = (content["args"], content["kwargs"]) if told is content else content[:2]
+        return Foreign(
+            id=str(told["id"]),
+            function=str(told["task"]),
+            args=tuple(args),
+            kwargs=dict(kwargs),
+            root=told.get("root_id"),
+            parent=told.get("parent_id"),
+            eta=_moment(told.get("eta")),
+            expires=_moment(told.get("expires")),
+            priority=_priority(payload["properties"].get("priority")),
+            raw=text(payload),
+        )
+    except (KombuError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def text(payload: Mapping[str, Any]) -> str:
+    """A message as it lies in a list."""
+    result: str = dumps(payload)
+    return result
+
+
+def record(deployment: Deployment, found: Foreign, now_ms: int) -> list[Argument]:
+    """The arguments of record.lua. Raises FunctionNotFound."""
+    now = now_ms / 1000
+    delay = max(0.0, found.eta - now) if found.eta else 0.0
+    names = list(deployment.find(found.function).schema.get("properties", {}))
+    call = Call(
+        found.function,
+        {**dict(zip(names, found.args, strict=False)), **found.kwargs},
+        trigger="celery",
+        id=found.id,
+        priority=found.priority,
+        root=found.root,
+        parent=found.parent,
+        delay=delay,
+        expires=None if found.expires is None else found.expires - now - delay,
+    )
+    return [*prepare(deployment, call, now_ms).arguments, "foreign", found.raw]
+
+
+def _content(payload: Mapping[str, Any]) -> Any:
+    body = payload["body"]
+    encoded = payload["properties"].get("body_encoding") == "base64"
+    message = Message(
+        base64.b64decode(body) if encoded else body.encode(),
+        content_type=payload["content-type"],
+        content_encoding=payload["content-encoding"],
+        headers=payload["headers"],
+        accept=prepare_accept_content(ACCEPTED),
+    )
+    return message.decode()
+
+
+def _moment(value: str | datetime | None) -> float | None:
+    if value is None:
+        return None
+    moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _priority(step: Any) -> int:
+    """Redis transports serve 0 first, we serve 9 first; it stays in the order that its sender meant."""
+    return keys.transport_priority(min(9, max(0, int(step or 0))))

@@ -1,0 +1,166 @@
+"""Gathered calls: sending what waits, running it with one call of the handler, and giving each its own end."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import redis
+
+from runtime import keys, scripts
+from runtime.attempt import LEASE_MS, Attempt, Written, circuit_policy, finish, repeat
+from runtime.config import Function
+from runtime.deployment import Deployment
+from runtime.errors import BatchFailure, HandlerError, TundishError
+from runtime.failure import describe_error, speaks_against
+from runtime.invocations import limits, read
+from runtime.requeue import requeue
+from runtime.retry import decide
+from runtime.submit import carrier_message, carrier_policy, new_id, now_ms
+
+MEMBERS = b"members"
+"""The field by which a record is known as that of a gathered call."""
+
+LOST_SECONDS = 10.0
+log = logging.getLogger("tundish.gather")
+
+
+def pump(client: redis.Redis, deployment: Deployment, function: str, priority: int) -> bool:
+    """Send what waits for one gathered call, if it is time."""
+    deployed = deployment.functions.get(function)
+    if deployed is None:
+        return False
+    spec, carrier, now = deployed.spec, new_id(), now_ms()
+    arguments: list[scripts.Argument] = [
+        keys.gather(function, priority),
+        function,
+        spec.queue,
+        priority,
+        carrier_policy(spec, carrier),
+        carrier_message(spec, carrier, priority, now),
+        keys.queue_list(spec.queue, keys.transport_priority(priority)),
+    ]
+    return bool(scripts.run(client, "gather_send", (), arguments))
+
+
+def pump_all(client: redis.Redis, deployment: Deployment) -> None:
+    """Look after every list in which calls wait to be gathered."""
+    names: Any = client.smembers(keys.GATHERING)
+    for name in names:
+        function, _, priority = name.decode().removeprefix(keys.gather("", 0)[:-2]).rpartition(":")
+        pump(client, deployment, function, int(priority))
+
+
+def begin(client: redis.Redis, deployment: Deployment, carrier: Attempt, worker: str) -> list[Attempt]:
+    """Begin the attempts of a gathered call's members."""
+    retention = deployment.settings.project.retention
+    found: Any = scripts.run(client, "gather_begin", (), [carrier.id, worker, LEASE_MS, *limits(retention)])
+    attempts = []
+    for task_id, *pairs in found:
+        record = dict(zip(pairs[::2], pairs[1::2], strict=True))
+        attempts.append(Attempt(task_id.decode(), int(record[b"fence"]), int(record[b"attempts"]), record))
+    return attempts
+
+
+def end(client: redis.Redis, spec: Function, carrier: Attempt, *, bad: bool) -> list[str]:
+    """The gathered call is over; gates at which others wait for its place."""
+    found: Any = scripts.run(client, "gather_end", (), [carrier.id, carrier.fence, *circuit_policy(spec), int(bad)])
+    return [gate.decode() for gate in found]
+
+
+def scatter(client: redis.Redis, deployment: Deployment, carrier: str, fence: int, *, holder: bool = False) -> int:
+    """The worker of a gathered call is gone: queue its members one by one; how many. `holder`: we have its lease."""
+    members: Any = scripts.run(client, "gather_scatter", (), [carrier, fence, int(holder)])
+    return sum(requeue(client, deployment, task_id.decode()) for task_id in members)
+
+
+def reap(client: redis.Redis, deployment: Deployment) -> None:
+    """Members whose gathered call is nowhere go on by themselves."""
+    old: Any = client.zrangebyscore(keys.GATHERED, "-inf", now_ms() - int(LOST_SECONDS * 1000), start=0, num=500)
+    for task_id in old:
+        member = read(client, task_id.decode())
+        carrier = member.carrier if member and member.state == "queued" else None
+        if carrier is None:
+            client.zrem(keys.GATHERED, task_id)
+        elif not client.exists(keys.invocation(carrier)):
+            client.zrem(keys.GATHERED, task_id)
+            requeue(client, deployment, task_id.decode())
+            log.warning("%s put back: the call it was gathered into is gone", task_id.decode())
+
+
+def fail(client: redis.Redis, deployment: Deployment, spec: Function, carrier: Attempt, error: Exception) -> None:
+    """End a gathered call in the place of its process, which is gone. Never waits for a broker that is away."""
+    ends = Ends(client, deployment, spec, lambda *_: {})
+    for task_id in carrier.record[MEMBERS].decode().split("\n"):
+        record: Any = client.hgetall(keys.invocation(task_id))
+        if record.get(b"state") == b"running" and record.get(b"carrier") == carrier.id.encode():
+            member = Attempt(task_id, int(record[b"fence"]), int(record[b"attempts"]), record)
+            ends.failed(member, error, patient=False)
+    end(client, spec, carrier, bad=True)
+
+
+class Ends:
+    """Writes the ends of a gathered call's members."""
+
+    def __init__(
+        self, client: redis.Redis, deployment: Deployment, spec: Function, store: Callable[[str, Any], dict[str, Any]]
+    ) -> None:
+        self._client, self._spec, self._store = client, spec, store
+        self._retention = deployment.settings.project.retention
+        self._dice = random.Random()  # noqa: S311 (spreads delays, keeps no secrets)
+
+    def results(self, attempts: Sequence[Attempt], returned: Any) -> list[Written]:
+        """Each its own result. Raises HandlerError where the handler did not answer for every item."""
+        if not isinstance(returned, list | tuple) or len(returned) != len(attempts):
+            found = f"{len(returned)} results" if isinstance(returned, list | tuple) else f"a {type(returned).__name__}"
+            raise HandlerError(
+                f"{self._spec.name} was given {len(attempts)} items and must return a list with as many "
+                f"results, in their order; it returned {found}"
+            )
+        return [self.result(attempt, value) for attempt, value in zip(attempts, returned, strict=True)]
+
+    def partial(self, attempts: Sequence[Attempt], failure: BatchFailure) -> list[Written]:
+        """Those that failed are repeated or end by themselves, the others have their results."""
+        results = failure.results + [None] * (len(attempts) - len(failure.results))
+        written = []
+        for position, attempt in enumerate(attempts):
+            if position not in failure.errors:
+                written.append(self.result(attempt, results[position]))
+                continue
+            error = failure.errors[position]
+            written.append(
+                self.failed(attempt, error if isinstance(error, BaseException) else TundishError(str(error)))
+            )
+        return written
+
+    def result(self, attempt: Attempt, value: Any) -> Written:
+        try:
+            fields = self._store(attempt.id, value)
+        except TypeError as error:  # what JSON cannot hold
+            return self.failed(attempt, error)
+        return finish(self._client, self._spec, attempt, "succeeded", fields, self._retention)
+
+    def failed(self, attempt: Attempt, error: BaseException, *, patient: bool = True) -> Written:
+        told, bad = describe_error(error), speaks_against(error)
+        allowed = not attempt.flag("no_retry")
+        decision = decide(self._spec.retries, attempt.number, error, allowed=allowed, dice=self._dice)
+        # The circuit hears of the gathered call once, at its end.
+        if decision.state == "retrying":
+            return repeat(
+                self._client,
+                self._spec,
+                attempt,
+                decision,
+                told,
+                self._retention,
+                patient=patient,
+                bad=bad,
+                silent=True,
+            )
+        fields = {"error": json.dumps(told)}
+        return finish(
+            self._client, self._spec, attempt, decision.state, fields, self._retention, patient=patient, silent=True
+        )

@@ -1,0 +1,3 @@
+-- Remove terminal records whose time is over.  ARGV: state, id…
+for i = 2, #ARGV do forget(ARGV[i], ARGV[1]) end
+return #ARGV - 1

@@ -1,0 +1,3 @@
+-- Put messages, oldest first, back at the head of the lists they came from.  KEYS: list…  ARGV: message…
+for i = #KEYS, 1, -1 do redis.call('RPUSH', KEYS[i], ARGV[i]) end
+return #KEYS

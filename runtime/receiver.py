@@ -1,0 +1,109 @@
+"""What a worker has received: marked with its name, and recorded where another program sent it.
+
+Between a message's way out of its list and its attempt nothing but the worker has it. The mark (`keys.held`) says which
+worker that is; the heartbeat renews it (runtime/keeper.py), and when the worker is gone the reaper queues the
+invocation again. That needs a record: a message of another Celery program gets one here, on receipt.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import redis
+
+from runtime import foreign, keys, scripts
+from runtime.deployment import Deployment
+from runtime.presence import TTL_SECONDS
+from runtime.submit import now_ms
+
+log = logging.getLogger("tundish.channel")
+
+
+class Letter(NamedTuple):
+    """A message on its way to the consumer: the list it lay in, the queue of that list, and the message itself."""
+
+    list: str
+    queue: str
+    payload: dict[str, Any]
+
+
+class Holder(Protocol):
+    """Whoever knows what is out: the channel."""
+
+    def held(self) -> list[str]: ...
+
+
+class Receiver:
+    """One per worker, in its parent process. It outlives the channels of broken connections."""
+
+    def __init__(
+        self, client: redis.Redis, deployment: Deployment, worker: str, running: Callable[[], Collection[str]]
+    ) -> None:
+        """`running` answers the ids that the pool has begun with."""
+        self._client, self._deployment, self._worker = client, deployment, worker
+        self.running = running
+        self._channel: Holder | None = None
+        self._homeless: list[tuple[str, str | bytes]] = []
+        self.stopping = False
+        """The worker was told to stop: nothing more is begun."""
+
+    def open(self, channel: Holder) -> None:
+        """A new channel consumes from now on: what could not be put back before goes back now."""
+        self._channel = channel
+        homeless, self._homeless = self._homeless, []
+        self.put_back(homeless)
+
+    def held(self) -> list[str]:
+        """Ids of what was received and has not ended. Any thread may ask."""
+        return self._channel.held() if self._channel else []
+
+    def take(self, letters: Sequence[Letter]) -> list[Letter]:
+        """Mark and record what was received; answers what is to be delivered now (what has an eta waits elsewhere)."""
+        strangers = {index: found for index, letter in enumerate(letters) if (found := self._stranger(letter))}
+        ids = [str(letter.payload["headers"].get("id")) for letter in letters]
+        try:
+            if not strangers:
+                scripts.run(self._client, "hold", [keys.held(self._worker)], [TTL_SECONDS, 0, *ids])
+                return list(letters)
+            with self._client.pipeline(transaction=False) as pipe:
+                pipe.eval(scripts.source("hold"), 1, keys.held(self._worker), TTL_SECONDS, 0, *ids)
+                for found in strangers.values():
+                    pipe.eval(scripts.source("record"), 0, *foreign.record(self._deployment, found, now_ms()))
+                pipe.execute()
+        except (redis.ConnectionError, redis.TimeoutError):
+            # Ours are in a record, and the next heartbeat marks them. The others exist nowhere but here.
+            self.put_back([(letters[index].list, foreign.text(letters[index].payload)) for index in strangers])
+            return [letter for index, letter in enumerate(letters) if index not in strangers]
+        except redis.ResponseError as error:
+            log.warning("what was received could not be recorded (%s); it is recorded when it runs", error)
+            return list(letters)
+        return [letter for index, letter in enumerate(letters) if not self._waits(strangers.get(index), letter)]
+
+    def put_back(self, messages: Iterable[tuple[str, str | bytes]]) -> None:
+        """Put messages, oldest first, at the head of their lists: now, or as soon as the broker is back."""
+        back = list(messages)
+        try:
+            put_back(self._client, back)
+        except redis.RedisError as error:
+            log.warning("%d messages go back when the broker answers again (%s)", len(back), type(error).__name__)
+            self._homeless += back
+
+    def _stranger(self, letter: Letter) -> foreign.Foreign | None:
+        found = foreign.read(letter.payload)
+        return found if found and found.function in self._deployment.functions else None
+
+    def _waits(self, found: foreign.Foreign | None, letter: Letter) -> bool:
+        if found is None or found.eta is None:
+            return False
+        if found.eta * 1000 > now_ms():
+            return True
+        letter.payload["headers"]["eta"] = None  # it is due; Celery would plan it all the same
+        return False
+
+
+def put_back(client: redis.Redis, messages: Sequence[tuple[str, str | bytes]]) -> None:
+    """Put messages, oldest first, at the head of their lists, even at the memory limit."""
+    if messages:
+        scripts.run(client, "put_back", [name for name, _ in messages], [raw for _, raw in messages])

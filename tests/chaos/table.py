@@ -1,0 +1,82 @@
+"""The evidence as a table for people (Markdown)."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from tests.chaos.evidence import Evidence
+from tests.chaos.processes import KINDS
+
+
+def table(found: Evidence, broken: int) -> str:
+    return "\n".join([*_calls(found), "", *_runs(found), "", *_kills(found), "", *_whole(found, broken)])
+
+
+def _calls(found: Evidence) -> Iterator[str]:
+    yield from _head("what", "accepted", "succeeded", "failed", "dead", "not ended or lost")
+    kinds = sorted({(answer.wish.function, answer.wish.how) for answer in found.answers if answer.id})
+    for function, how in kinds:
+        ids = {each.id for each in found.answers if (each.wish.function, each.wish.how) == (function, how) and each.id}
+        yield _row(f"`{function}`, {how}", *_ends(found, ids))
+    answered = {answer.id for answer in found.answers}
+    others = [record for record in found.records.values() if record.id not in answered]
+    for trigger in sorted({record.trigger for record in others}):
+        ids = {record.id for record in others if record.trigger == trigger}
+        name = "http, client was cut off or a probe" if trigger == "http" else trigger
+        yield _row(f"by {name}", *_ends(found, ids))
+    yield _row("**all**", *_ends(found, {*found.records, *answered} - {""}))
+
+
+def _ends(found: Evidence, ids: Iterable[str]) -> list[int]:
+    records = [found.records.get(task_id) for task_id in ids]
+    states = Counter(record.state if record else "lost" for record in records)
+    ended = [states[state] for state in ("succeeded", "failed", "dead")]
+    return [len(records), *ended, len(records) - sum(ended)]
+
+
+def _runs(found: Evidence) -> Iterator[str]:
+    """How often the side effect of an invocation was completed, and why more than once."""
+    done = Counter(line.id for line in found.lines if line.step == "done")
+    succeeded = [record for record in found.records.values() if record.state == "succeeded"]
+    counts = Counter(min(done[record.id], 3) for record in succeeded)
+    lost = [record for record in found.records.values() if record.lost]
+    yield from _head("side effects of the succeeded", "invocations")
+    yield _row("completed once", counts[1])
+    yield _row("twice (the process died between the work and its record)", counts[2])
+    yield _row("more often", counts[3])
+    yield _row("never", counts[0])
+    yield _row("invocations that lost at least one attempt", len(lost))
+    yield _row("attempts lost in all", sum(record.lost for record in lost))
+
+
+def _kills(found: Evidence) -> Iterator[str]:
+    yield from _head("killed with SIGKILL", "times", "work went on after, p50", "max")
+    for kind in KINDS:
+        kills = [kill for kill in found.kills if kill.kind == kind]
+        times = [kill.recovery for kill in kills if kill.recovery is not None]
+        told = (f"{statistics.median(times):.1f} s", f"{max(times):.1f} s") if times else ("–", "–")
+        yield _row(kind, len(kills), *told)
+
+
+def _whole(found: Evidence, broken: int) -> Iterator[str]:
+    ticks = [task_id for task_id in found.ticks.values() if task_id]
+    retried = sum(answer.tries > 1 for answer in found.answers)
+    yield from _head("in all", "")
+    yield _row("wall time, kills included", f"{found.seconds:.0f} s")
+    yield _row("invocations ended a second", f"{len(found.records) / found.seconds:.1f}")
+    yield _row("objects taken and processed", sum(status == "completed" for status in found.objects.values()))
+    yield _row("ticks · doubled", f"{len(ticks)} · {len(ticks) - len(set(ticks))}")
+    yield _row("clients that had to ask again", retried)
+    yield _row("still queued, running, due, parked", sum(found.left.values()))
+    yield _row("broken promises", broken)
+
+
+def _head(*names: str) -> Iterator[str]:
+    yield _row(*names)
+    yield _row("---", *("---:" for _ in names[1:]))
+
+
+def _row(*cells: object) -> str:
+    return f"| {' | '.join(str(cell) for cell in cells)} |"

@@ -1,0 +1,147 @@
+"""Submitting by the task API: one call, and many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from starlette.testclient import TestClient
+
+from gateway import tasks_submit
+from runtime import keys
+from runtime.config import Settings, StoreSettings
+from runtime.invocations import Invocation, read
+from tests.gatewaying import Hand, add, problem, serving, settings
+
+SUBMIT, BATCH = "/api/v1/tasks/submit", "/api/v1/tasks/batch"
+
+
+@pytest.fixture
+def made(broker_url: str, redis_client: redis.Redis, tmp_path: Path) -> Settings:
+    return settings(broker_url, StoreSettings(), tmp_path)
+
+
+@pytest.fixture
+def web(made: Settings) -> Iterator[TestClient]:
+    with serving(made) as client:
+        yield client
+
+
+def record(client: redis.Redis, task_id: str) -> Invocation:
+    found = read(client, task_id)
+    assert found
+    return found
+
+
+def test_submit(web: TestClient, redis_client: redis.Redis, made: Settings) -> None:
+    answer = web.post(SUBMIT, json={"task_type": "add", "task_data": {"a": 2}, "priority": 8})
+    assert answer.status_code == 202
+    told = answer.json()
+    assert told == {"task_id": told["task_id"], "status": "submitted"}
+    assert answer.headers["location"] == f"/api/v1/tasks/task/{told['task_id']}"
+    found = record(redis_client, told["task_id"])
+    assert (found.function, found.arguments, found.priority, found.state) == ("add", {"a": 2}, 8, "queued")
+    short = web.get(f"/api/v1/tasks/status/{told['task_id']}").json()
+    assert (short["task_id"], short["status"], short["state"], short["ready"]) == (
+        told["task_id"],
+        "PENDING",
+        "queued",
+        False,
+    )
+    Hand(redis_client, made, add).end(told["task_id"])
+    assert web.get(f"/api/v1/tasks/status/{told['task_id']}").json()["status"] == "SUCCESS"
+
+
+def test_a_delay_and_an_expiry(web: TestClient, redis_client: redis.Redis) -> None:
+    body = {"task_type": "add", "task_data": {"a": 2}, "delay": "30s", "expires": 60}
+    found = record(redis_client, web.post(SUBMIT, json=body).json()["task_id"])
+    assert (found.state, found.waits) == ("accepted", "delay")
+    assert found.due == pytest.approx(found.created + 30)
+    assert found.expires == pytest.approx(found.created + 90)
+    assert web.get(f"/api/v1/tasks/status/{found.id}").json()["waits"] == "delay"
+
+
+def test_an_unknown_type_is_400_and_names_the_nearest(web: TestClient, redis_client: redis.Redis) -> None:
+    told = problem(web.post(SUBMIT, json={"task_type": "ad", "task_data": {"a": 2}}), 400)
+    assert "did you mean add?" in told["detail"]
+    assert redis_client.zcard(keys.ALL) == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "words"),
+    [
+        ({"task_type": "add", "task_data": {"a": 2}, "priority": 10}, "priority", "from 0 to 9"),
+        ({"task_type": "add", "task_data": {"a": 2}, "priority": -1}, "priority", "from 0 to 9"),
+        ({"task_type": "add", "task_data": {"a": 2}, "priority": "high"}, "priority", "integer"),
+        ({"task_type": "add", "task_data": {"a": 2}, "priority": True}, "priority", "integer"),
+        ({"task_type": "add", "task_data": {"a": 2}, "prioritty": 3}, "prioritty", "did you mean priority?"),
+        ({"task_type": "add", "task_data": [1]}, "task_data", "dictionary"),
+        ({"task_data": {"a": 2}}, "task_type", "missing"),
+        ({"task_type": "add", "task_data": {"a": "x"}}, "task_data.a", "number"),
+        ({"task_type": "add", "task_data": {}}, "task_data.a", "missing"),
+        ({"task_type": "add", "task_data": {"a": 1}, "delay": "soon"}, "delay", "not a duration"),
+    ],
+)
+def test_a_bad_body(web: TestClient, redis_client: redis.Redis, body: Any, field: str, words: str) -> None:
+    errors = problem(web.post(SUBMIT, json=body), 422)["errors"]
+    assert [error["field"] for error in errors] == [field]
+    assert words in errors[0]["message"]
+    assert redis_client.zcard(keys.ALL) == 0
+
+
+def test_what_is_no_object_is_400(web: TestClient) -> None:
+    problem(web.post(SUBMIT, content=b"[1]", headers={"Content-Type": "application/json"}), 400)
+    problem(web.post(BATCH, content=b"{", headers={"Content-Type": "application/json"}), 400)
+
+
+def test_who_may_call(web: TestClient) -> None:
+    body = {"task_type": "hidden", "task_data": {}}
+    assert "no http trigger" in problem(web.post(SUBMIT, json=body), 403)["detail"]
+    assert web.post(SUBMIT, json=body, headers={"X-Tundish-Cli": "1"}).status_code == 202
+    assert "numpyy" in problem(web.post(SUBMIT, json={"task_type": "broken"}), 503)["detail"]
+
+
+def test_a_batch_is_one_query(web: TestClient, redis_client: redis.Redis) -> None:
+    tasks = [{"task_type": "add", "task_data": {"a": number}, "priority": number % 10} for number in range(25)]
+    answer = web.post(BATCH, json={"tasks": tasks})
+    assert answer.status_code == 202
+    told = answer.json()
+    ids = [task["task_id"] for task in told["tasks"]]
+    assert len(set(ids)) == 25
+    assert [record(redis_client, task_id).arguments["a"] for task_id in ids] == list(range(25))
+    listed = web.get(answer.headers["location"]).json()["tasks"]
+    assert sorted(task["task_id"] for task in listed) == sorted(ids)
+    assert {task["root_id"] for task in listed} == {told["root_id"]}
+
+
+def test_a_batch_is_checked_whole_before_anything_is_accepted(web: TestClient, redis_client: redis.Redis) -> None:
+    tasks = [
+        {"task_type": "add", "task_data": {"a": 1}},
+        {"task_type": "addd", "task_data": {"a": 1}},
+        {"task_type": "add", "task_data": {"a": "x"}, "priority": 3},
+        {"task_type": "add", "task_data": {"a": 1}, "priority": 10},
+        "add",
+        {"task_type": "hidden"},
+    ]
+    errors = {
+        error["field"]: error["message"] for error in problem(web.post(BATCH, json={"tasks": tasks}), 422)["errors"]
+    }
+    assert list(errors) == [
+        "tasks[1].task_type",
+        "tasks[2].task_data.a",
+        "tasks[3].priority",
+        "tasks[4]",
+        "tasks[5].task_type",
+    ]
+    assert "did you mean add?" in errors["tasks[1].task_type"]
+    assert "from 0 to 9" in errors["tasks[3].priority"]
+    assert redis_client.zcard(keys.ALL) == 0
+
+
+def test_the_size_of_a_batch_is_bounded(web: TestClient) -> None:
+    assert problem(web.post(BATCH, json={"tasks": []}), 422)["errors"][0]["field"] == "tasks"
+    many = [{"task_type": "add", "task_data": {"a": 1}}] * (tasks_submit.MOST_TASKS + 1)
+    assert str(tasks_submit.MOST_TASKS) in problem(web.post(BATCH, json={"tasks": many}), 422)["errors"][0]["message"]
