@@ -2,6 +2,7 @@
 # make demo   the same, ending by itself after the answers
 # make test   every test, against a real broker and a real store
 # make bench  what docs/performance.md reports (B=NAME picks one of bench/)
+# make chaos  10,000 calls while every process is killed in turn (N=1000 for fewer); fails when a promise is broken
 #
 # PORT=8001          another port for `make up`
 # TORCH_INDEX=URL    take PyTorch from an index of CPU builds (PyPI's for Linux brings gigabytes of CUDA)
@@ -11,6 +12,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PORT ?=
 B ?= system
+N ?= 10000
 TORCH_INDEX ?=
 TORCH = torch==2.13.0
 
@@ -19,7 +21,7 @@ BIN = $(VENV)/bin
 PACKAGES = functions runtime gateway triggers
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: install up demo test lint fmt bench clean
+.PHONY: install up demo test lint fmt bench chaos clean
 
 install: $(VENV)/.installed
 
@@ -45,6 +47,9 @@ fmt: install
 
 bench: install
 	$(BIN)/python -m bench.$(B)
+
+chaos: install
+	$(BIN)/python -m tests.chaos -n $(N)
 
 # The state folder .tundish stays: it holds your documents. Remove it by hand if you mean to.
 clean:

@@ -118,11 +118,18 @@ def forgotten(client: redis.Redis, deployment: Deployment | None = None) -> None
         time.sleep(0.2)
 
 
+def emptied(client: redis.Redis, deployment: Deployment) -> None:
+    """End what retries and chains still put into the queue."""
+    while work(client, deployment) or client.exists(keys.DUE, keys.CHAINS, keys.chain_active("two")):
+        time.sleep(0.01)
+
+
 @contextmanager
 def quiet_worker(file: Path, url: str) -> Iterator[None]:
     """A real worker of the queue that says nothing."""
     environ = {**os.environ, "CELERY_BROKER_URL": url, "CELERY_LOG_LEVEL": "ERROR"}
-    process = subprocess.Popen([sys.executable, "-P", "-m", "runtime.worker", "-Q", "q", "-f", str(file)], env=environ)
+    command = [sys.executable, "-P", "-m", "runtime.worker", "-Q", "q", "-f", str(file)]
+    process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
     try:
         yield
     finally:
@@ -159,10 +166,10 @@ def _mib(size: int) -> float:
 
 def ours(url: str, folder: Path, name: str, retention: str, *, settles: bool) -> None:
     client = connect(url)
-    client.flushall()
+    client.execute_command("FLUSHALL", "SYNC")  # type: ignore[no-untyped-call]
     deployment = project(folder / name, url, retention)
     with upkeep(url, deployment):
-        settle = partial(forgotten, client, deployment) if settles else lambda: None
+        settle = partial(forgotten if settles else emptied, client, deployment)
         measured(name, client, partial(invoke, client, deployment), settle)
         if settles:
             with quiet_worker(folder / name / "functions.yaml", url):
@@ -178,7 +185,7 @@ def celery(url: str, name: str, expires: int) -> None:
     from celery import Celery
 
     client = connect(url)
-    client.flushall()
+    client.execute_command("FLUSHALL", "SYNC")  # type: ignore[no-untyped-call]
     app = Celery("peer", broker=url, backend=url, set_as_current=False)
     app.conf.result_expires = expires
 

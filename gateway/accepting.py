@@ -14,7 +14,7 @@ from runtime.submit import Call, accept_async, new_id
 
 if TYPE_CHECKING:
     from gateway.state import Gateway
-    from runtime.outbox import Kept
+    from runtime.kept_call import Kept
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,10 +50,13 @@ async def read_up_to(request: Request, limit: int) -> bytes:
 
 async def json_object(request: Request, limit: int) -> dict[str, Any]:
     """A JSON object; an empty body is `{}`. 400, 413, 415, or 422 for numbers that cannot be passed on."""
-    data = await read(request, limit)
+    return as_object(await read(request, limit), media_type(request))
+
+
+def as_object(data: bytes, kind: str) -> dict[str, Any]:
+    """The same for a body of type `kind` that was read already."""
     if not data:
         return {}
-    kind = media_type(request)
     if not is_json(kind):
         refuse(
             415,

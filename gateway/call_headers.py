@@ -37,15 +37,8 @@ class Wishes:
     callback: str | None = None
     key: str | None = None
     trace: str | None = None
-
-    @property
-    def applied(self) -> str:
-        """For the header Preference-Applied."""
-        return "" if not self.later and self.wait is None else self.preferred
-
-    @property
-    def preferred(self) -> str:
-        return "respond-async" if self.wait is None else f"wait={self.wait:g}"
+    preferred: str = ""
+    """The preference that is followed, for the header Preference-Applied."""
 
 
 def read(headers: Headers, *, waits: bool, allowed: Sequence[str]) -> Wishes:
@@ -67,6 +60,7 @@ def read(headers: Headers, *, waits: bool, allowed: Sequence[str]) -> Wishes:
             return None
 
     waiting = waits and not (later and wait is None)
+    preferred = f"wait={wait:.0f}" if waiting and wait is not None else "respond-async" if later and not waiting else ""
     found = Wishes(
         later=not waiting,
         wait=wait if waiting else None,
@@ -76,6 +70,7 @@ def read(headers: Headers, *, waits: bool, allowed: Sequence[str]) -> Wishes:
         callback=one("X-Callback-Url", lambda url: _callback(url, allowed)),
         key=one("Idempotency-Key", _key),
         trace=trace_of(headers.getlist("traceparent")),
+        preferred=preferred,
     )
     if problems:
         detail = "; ".join(f"{error.field} {error.message}" for error in problems)

@@ -19,6 +19,7 @@ from gateway import body
 from gateway.problems import field_errors, refuse
 from runtime.errors import FieldError
 
+KINDS = "application/cloudevents"
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 MOST_EVENTS = 1000
@@ -26,6 +27,7 @@ REQUIRED = ("specversion", "id", "source", "type")
 _PREFIX = "ce-"
 _NAME = re.compile(r"[a-z0-9]+")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_DATA = ("data", "data_base64")
 _TEXTS = ("datacontenttype", "dataschema", "subject")
 
 
@@ -104,8 +106,7 @@ def _event(value: Any) -> Event:
         raise Malformed([FieldError("event", f"is a JSON object, found {body.kind_of(value)}")])
     data, encoded = value.get("data"), value.get("data_base64")
     # The JSON format takes null for an attribute that is not set.
-    attributes = {name: item for name, item in value.items() if not name.startswith("data_") and item is not None}
-    attributes.pop("data", None)
+    attributes = {name: item for name, item in value.items() if name not in _DATA and item is not None}
     errors = _wrong(attributes)
     if encoded is not None:
         if data is not None:

@@ -21,7 +21,8 @@ from runtime.delivery import deliver
 from runtime.deployment import Deployment
 from runtime.errors import BrokerDown, BrokerFull, OutboxFull
 from runtime.journal import framed
-from runtime.outbox import Kept, Outbox
+from runtime.kept_call import Kept
+from runtime.outbox import Outbox
 from runtime.submit import Call
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 2.0

@@ -2,59 +2,33 @@
 
 from __future__ import annotations
 
-import re
+import contextlib
 
-from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway import body, outcome, state
+from gateway import call_body, call_headers, idempotency, state
 from gateway.accepting import accept_call
-from gateway.problems import problem, refuse
-from gateway.replies import Stopping
+from gateway.call_answers import accepted
+from gateway.call_batch import accept_all, check_all
+from gateway.call_body import Given
+from gateway.call_headers import Wishes
+from gateway.problems import refuse
+from gateway.waiting import wait
+from runtime.blobs import ARGUMENTS_LIMIT, by_reference
 from runtime.deployment import Deployed
-from runtime.submit import Call, new_id, submit_async
+from runtime.errors import ObjectMissing
+from runtime.submit import Call, new_id
 
-QUEUE_GRACE_SECONDS = 5.0
-"""Added to the function's own timeout: the time a call may stand in the queue and its answer may travel."""
-
-LONGEST_WAIT_SECONDS = 3600.0
 CLI_HEADER = "X-Tundish-Cli"
-_WAIT = re.compile(r"wait\s*=\s*\"?(\d{1,9})\"?")
+_MOST_GROWTH = 3
+"""Arguments can be longer in a record than in JSON: a number of four characters takes nine bytes there."""
 
 
 async def call(request: Request) -> Response:
     """Run and wait. `Prefer: respond-async` does not wait, `Prefer: wait=N` waits N seconds and then answers 202."""
     gateway = state.of(request)
-    deployed = _callable(request, gateway)
-    prefer = [part.strip() for part in ",".join(request.headers.getlist("prefer")).lower().split(",")]
-    if "respond-async" in prefer and not any(_WAIT.fullmatch(part) for part in prefer):
-        return await accept(request, gateway, deployed)
-    _check_loaded(deployed)
-    asked = next((float(match[1]) for part in prefer if (match := _WAIT.fullmatch(part))), None)
-    arguments = await body.json_object(request, gateway.project.limits.body)
-    gateway.schemas.check(deployed.spec.name, arguments)
-    # Somebody who waits is told of the first failure; somebody who takes a 202 for an answer gets the retries.
-    task_id = request.state.call_id = new_id()
-    work = Call(deployed.spec.name, arguments, id=task_id, reply_to=gateway.id, retry=asked is not None)
-    longest = LONGEST_WAIT_SECONDS
-    if deployed.spec.timeout is not None:
-        longest = min(longest, deployed.spec.timeout + QUEUE_GRACE_SECONDS)
-    with gateway.replies.expect(task_id) as reply:
-        if asked is None:
-            await submit_async(gateway.redis, gateway.deployment, work)
-        elif (await accept_call(gateway, work)).kept:
-            return _accepted(task_id, {"Preference-Applied": "respond-async"})
-        try:
-            record = await gateway.replies.result(reply, task_id, longest if asked is None else min(asked, longest))
-        except Stopping:
-            return _not_yet(503, task_id, "The gateway is being stopped; the call goes on.")
-    if record is not None and record.terminal:
-        return outcome.answer(record)
-    if asked is not None:
-        return _accepted(task_id, {"Preference-Applied": f"wait={int(asked)}"})
-    where = "is not known any more" if record is None else f"is {record.state}"
-    return _not_yet(504, task_id, f"{deployed.spec.name} has not answered within {longest:g} s; the call {where}.")
+    return await _answer(request, gateway, _callable(request, gateway), waits=True)
 
 
 async def call_async(request: Request) -> Response:
@@ -65,12 +39,63 @@ async def call_async(request: Request) -> Response:
 
 async def accept(request: Request, gateway: state.Gateway, deployed: Deployed) -> Response:
     """Submit a call of `deployed` with the body as its arguments, and answer 202."""
-    _check_loaded(deployed)
-    arguments = await body.json_object(request, gateway.project.limits.body)
-    gateway.schemas.check(deployed.spec.name, arguments)
-    task_id = request.state.call_id = new_id()
-    await accept_call(gateway, Call(deployed.spec.name, arguments, id=task_id))
-    return _accepted(task_id, {"Preference-Applied": "respond-async"} if "prefer" in request.headers else {})
+    return await _answer(request, gateway, deployed, waits=False)
+
+
+async def _answer(request: Request, gateway: state.Gateway, deployed: Deployed, *, waits: bool) -> Response:
+    if deployed.error:
+        headers = {"Retry-After": "10"}
+        refuse(503, f"{deployed.spec.name} cannot be loaded: {deployed.error}", headers=headers)
+    wishes = call_headers.read(request.headers, waits=waits, allowed=gateway.project.callbacks.allow)
+    given = await call_body.read(request, gateway.project.limits.body)
+    if isinstance(given, list):
+        response = await _batch(request, gateway, deployed, given, wishes)
+    else:
+        gateway.schemas.check(deployed.spec.name, given.arguments)
+        work = await _work(request, gateway, deployed, given, wishes)
+        request.state.call_id = work.id
+        if wishes.later:
+            taken = await accept_call(gateway, work)
+            request.state.call_id = taken.id
+            response = accepted(taken, wishes)
+        else:
+            response = await wait(request, gateway, deployed, work, wishes)
+        if work.trace:
+            response.headers["traceparent"] = work.trace
+    return response
+
+
+async def _batch(
+    request: Request, gateway: state.Gateway, deployed: Deployed, given: list[Given], wishes: Wishes
+) -> Response:
+    if not wishes.later:
+        refuse(400, "Nobody can wait for a batch of events: POST it to /async-function/NAME, or Prefer: respond-async.")
+    if wishes.key:
+        refuse(400, "An Idempotency-Key is for one call; the events of a batch have their sources and ids.")
+    check_all(gateway, deployed.spec.name, given)
+    return await accept_all(gateway, [await _work(request, gateway, deployed, one, wishes) for one in given])
+
+
+async def _work(request: Request, gateway: state.Gateway, deployed: Deployed, given: Given, wishes: Wishes) -> Call:
+    """The call that a request makes, with its id; large arguments are in the store."""
+    name, event = deployed.spec.name, given.event or {}
+    key = ("key", wishes.key) if wishes.key else given.key
+    work = Call(
+        name,
+        given.arguments,
+        id=new_id(),
+        priority=wishes.priority,
+        delay=wishes.delay,
+        expires=wishes.expires,
+        callback=wishes.callback,
+        trace=wishes.trace or call_headers.trace_of([str(event.get("traceparent", ""))]),
+        event=given.event,
+        idempotency=idempotency.of(request, name, given.arguments, *key) if key else None,
+    )
+    if given.size * _MOST_GROWTH > ARGUMENTS_LIMIT and gateway.settings.store.endpoint:
+        with contextlib.suppress(ObjectMissing):  # a store without our bucket keeps nothing
+            return await gateway.in_thread(by_reference, work, gateway.blobs, deployed.spec)
+    return work
 
 
 def _callable(request: Request, gateway: state.Gateway) -> Deployed:
@@ -88,22 +113,3 @@ def _callable(request: Request, gateway: state.Gateway) -> Deployed:
             f"or call it as an administrator: tundish invoke {name} (or send {CLI_HEADER}: 1).",
         )
     return deployed
-
-
-def _check_loaded(deployed: Deployed) -> None:
-    if deployed.error:
-        headers = {"Retry-After": "10"}
-        refuse(503, f"{deployed.spec.name} cannot be loaded: {deployed.error}", headers=headers)
-
-
-def _accepted(task_id: str, headers: dict[str, str]) -> Response:
-    content = to_json({"task_id": task_id, "status": "submitted"})
-    headers = {"Location": outcome.location(task_id), "X-Call-Id": task_id, **headers}
-    return Response(content, 202, headers=headers, media_type="application/json")
-
-
-def _not_yet(status: int, task_id: str, sentence: str) -> Response:
-    place = outcome.location(task_id)
-    detail = f"{sentence} Ask {place} what becomes of it."
-    headers = {"Location": place, "X-Call-Id": task_id}
-    return problem(status, detail, headers=headers, call_id=task_id)

@@ -17,6 +17,9 @@ from gateway.search import Query
 from runtime.deployment import Deployed, Deployment
 
 
+_WISHES = ("X-Priority", "X-Expires", "X-Callback-Url", "Idempotency-Key", "traceparent")
+
+
 async def document(request: Request) -> Response:
     """Made for the deployment that is served now."""
     return Response(to_json(build(state.of(request).deployment)), media_type="application/json")
@@ -45,7 +48,7 @@ def _call(found: Deployed, base: dict[str, Any]) -> dict[str, Any]:
         "description": "The value that the function returned.",
         "headers": {
             header: {"$ref": f"#/components/headers/{header}"}
-            for header in ("X-Call-Id", "X-Duration-Seconds", "X-Attempts")
+            for header in ("X-Call-Id", "X-Duration-Seconds", "X-Attempts", "Idempotency-Replayed", "traceparent")
         },
         "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}.result"}}},
     }
@@ -53,12 +56,12 @@ def _call(found: Deployed, base: dict[str, Any]) -> dict[str, Any]:
         "operationId": f"call_{name}",
         "tags": ["functions"],
         "summary": found.doc.strip().partition("\n")[0] or f"Run {name} and wait.",
-        "parameters": [{"$ref": "#/components/parameters/Prefer"}],
+        "parameters": _headers("Prefer", *_WISHES),
         "requestBody": _body(found),
         "responses": {
             "200": answer,
             "202": {"$ref": "#/components/responses/Accepted"},
-            **_problems("400", "403", "404", "409", "413", "415", "422", "500", "503", "504"),
+            **_problems("400", "403", "404", "409", "410", "413", "415", "422", "500", "502", "503", "504"),
         },
     }
 
@@ -69,6 +72,7 @@ def _call_async(found: Deployed) -> dict[str, Any]:
         "operationId": f"submit_{name}",
         "tags": ["functions"],
         "summary": f"Accept a call of {name} and answer at once.",
+        "parameters": _headers("X-Delay", *_WISHES),
         "requestBody": _body(found),
         "responses": {
             "202": {"$ref": "#/components/responses/Accepted"},
@@ -84,6 +88,10 @@ def _body(found: Deployed) -> dict[str, Any]:
         "description": "The keyword arguments.",
         "content": {"application/json": {"schema": schema}},
     }
+
+
+def _headers(*names: str) -> list[dict[str, str]]:
+    return [{"$ref": f"#/components/parameters/{name}"} for name in names]
 
 
 def _problems(*statuses: str) -> dict[str, Any]:

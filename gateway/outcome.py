@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from starlette.responses import Response
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from gateway.problems import problem
+from starlette.responses import Response, StreamingResponse
+
+from gateway import streamed
+from gateway.problems import problem, refuse
+from runtime.errors import ObjectMissing
 from runtime.invocations import Invocation
+
+if TYPE_CHECKING:
+    from gateway.state import Gateway
+
+TIME_OVER = "the caller's time was over"
+"""Why the gateway stops a call: its caller got 504."""
 
 # Names of the exceptions by which a pool ends an attempt that took too long.
 _TIME_LIMITS = frozenset({"TimeLimitExceeded", "SoftTimeLimitExceeded"})
@@ -21,6 +32,24 @@ def headers(invocation: Invocation) -> dict[str, str]:
     if invocation.seconds is not None:
         found["X-Duration-Seconds"] = f"{invocation.seconds:.3f}"
     return found
+
+
+async def respond(gateway: Gateway, invocation: Invocation, more: Mapping[str, str] | None = None) -> Response:
+    """`answer`, also for a result that is in the store: that is streamed from there. Raises StoreDown, StoreDenied."""
+    reference = invocation.result_ref
+    if invocation.state != "succeeded" or reference is None or invocation.result_json is not None:
+        response = answer(invocation)
+        response.headers.update(more or {})
+        return response
+    store = gateway.store
+    try:
+        upstream = await gateway.in_thread(store.stream, store.bucket, reference)
+    except ObjectMissing:
+        detail = f"The call of {invocation.function} succeeded, but its result is not in the store any more."
+        refuse(410, detail, headers=headers(invocation), call_id=invocation.id)
+    length = {name: upstream.headers[name] for name in ("Content-Length",) if name in upstream.headers}
+    told = {**headers(invocation), **length, **(more or {})}
+    return StreamingResponse(streamed.chunks(gateway, upstream), headers=told, media_type="application/json")
 
 
 def answer(invocation: Invocation) -> Response:
@@ -44,16 +73,17 @@ def answer(invocation: Invocation) -> Response:
 
 
 def _status(invocation: Invocation, kind: str) -> int:
+    if invocation.state == "expired" or kind in _TIME_LIMITS or invocation.stop == TIME_OVER:
+        return 504
     if invocation.state == "cancelled":
         return 409
-    if invocation.state == "expired" or kind in _TIME_LIMITS:
-        return 504
     return 422 if kind in _BAD_INPUT else 500
 
 
 def _sentence(invocation: Invocation, kind: str, message: str) -> str:
     if invocation.state == "cancelled":
-        return f"The call of {invocation.function} was cancelled."
+        reason = f": {invocation.stop}" if invocation.stop else ""
+        return f"The call of {invocation.function} was cancelled{reason}."
     if invocation.state == "expired":
         return f"The call of {invocation.function} was not started in time."
     if kind in _TIME_LIMITS:

@@ -29,6 +29,7 @@ _STATUS: dict[type[errors.TundishError], int] = {
     errors.PreconditionFailed: 412,
     errors.InvalidArguments: 422,
     errors.BadInput: 422,
+    errors.KeyReused: 422,
     errors.StoreDenied: 502,
     errors.HandlerError: 503,
     errors.BrokerDown: 503,

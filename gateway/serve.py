@@ -46,6 +46,7 @@ class Server(uvicorn.Server):
         self._gateway = gateway
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._gateway.streams.give_up()  # their clients come back to where they were
         asyncio.get_running_loop().call_later(LET_GO_SECONDS, self._gateway.replies.give_up)
         await super().shutdown(sockets)
 

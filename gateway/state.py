@@ -18,6 +18,7 @@ from gateway.indexes import Indexes
 from gateway.metrics import Requests
 from gateway.replies import Replies
 from gateway.schemas import Schemas
+from gateway.streams import Streams
 from runtime.blobs import StoreBlobs
 from runtime.broker import connect, connect_async
 from runtime.config import Project, Settings
@@ -49,6 +50,7 @@ class Gateway:
         self.courier = Courier(settings.home / "outbox", settings.broker_url, lambda: self.deployment)
         self.embedder = EmbedderClient(settings.embedder_socket)
         self.requests = Requests()
+        self.streams = Streams()
         self._store: MinioStore | None = None
         self._sync_redis: redis.Redis | None = None
         self._threads = anyio.CapacityLimiter(STORE_THREADS)

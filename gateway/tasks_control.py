@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from gateway import body, state
 from gateway.accepting import accept_call
+from gateway.accepting import find as find_kept
 from gateway.fields import Given, parse
 from gateway.problems import refuse
 from gateway.tasks_api import find
@@ -54,7 +55,7 @@ async def retry(request: Request) -> Response:
     call = await gateway.in_thread(repeated, gateway.sync_redis, gateway.blobs, record, new_id())
     request.state.call_id = call.id
     taken = await accept_call(gateway, call)
-    return accepted(taken.id, origin_id=record.id)
+    return accepted(taken, origin_id=record.id)
 
 
 async def purge(request: Request) -> Response:
@@ -72,6 +73,8 @@ async def _cancel(request: Request, task_id: str, reason: str) -> Response:
     gateway = state.of(request)
     became = await cancel_async(gateway.redis, gateway.deployment, task_id, reason)
     if became == "missing":
+        if await find_kept(gateway, task_id) is not None:
+            refuse(503, f"The task {task_id} waits in the outbox; try again in a moment.", headers={"Retry-After": "2"})
         refuse(404, f"There is no task {task_id}.", call_id=task_id)
     if became not in ("cancelled", "stopping"):
         refuse(409, f"The task {task_id} has {became} already.", call_id=task_id, state=became)

@@ -10,13 +10,15 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway import body, outcome, state
-from gateway.accepting import accept_call
+from gateway import body, idempotency, outcome, state
+from gateway.accepting import Taken, accept_call
+from gateway.call_headers import LONGEST_SECONDS, trace_of
 from gateway.fields import Given, Priority, parse
 from gateway.large import lightened
 from gateway.problems import refuse
+from runtime import callback_address
 from runtime.deployment import Deployed
-from runtime.errors import FieldError, FunctionNotFound, InvalidArguments, TundishError
+from runtime.errors import BrokerDown, FieldError, FunctionNotFound, InvalidArguments, KeyReused
 from runtime.submit import Call, new_id
 from runtime.units import Duration
 
@@ -25,17 +27,29 @@ _MOST_ERRORS = 100
 
 
 class Task(Given):
-    """One call: `task_type` is the function, `task_data` its arguments. `delay` and `expires` are durations."""
+    """One call: `task_type` is the function, `task_data` its arguments; the others are the headers of other calls."""
 
     task_type: str
     task_data: dict[str, Any] = Field(default_factory=dict)
     priority: Priority | None = None
-    delay: Duration = 0.0
-    expires: Duration | None = None
+    delay: Annotated[Duration, Field(le=LONGEST_SECONDS)] = 0.0
+    expires: Annotated[Duration, Field(gt=0, le=LONGEST_SECONDS)] | None = None
+    callback_url: str | None = None
+    idempotency_key: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,255}$")] | None = None
 
-    def call(self, **more: Any) -> Call:
+    def call(self, request: Request, *, root: str | None = None) -> Call:
+        key = self.idempotency_key
         return Call(
-            self.task_type, self.task_data, priority=self.priority, delay=self.delay, expires=self.expires, **more
+            self.task_type,
+            self.task_data,
+            id=new_id(),
+            root=root,
+            priority=self.priority,
+            delay=self.delay,
+            expires=self.expires,
+            callback=self.callback_url,
+            trace=trace_of(request.headers.getlist("traceparent")),
+            idempotency=idempotency.of(request, self.task_type, self.task_data, "key", key) if key else None,
         )
 
 
@@ -58,10 +72,11 @@ async def submit(request: Request) -> Response:
     if deployed.error:
         refuse(503, _broken(deployed), headers={"Retry-After": "10"})
     _check(gateway, task, "")
-    task_id = request.state.call_id = new_id()
-    (call,) = await lightened(gateway, request, [task.call(id=task_id)])
-    await accept_call(gateway, call)
-    return accepted(task_id)
+    (call,) = await lightened(gateway, request, [task.call(request)])
+    request.state.call_id = call.id
+    taken = await accept_call(gateway, call)
+    request.state.call_id = taken.id
+    return accepted(taken)
 
 
 async def batch(request: Request) -> Response:
@@ -77,13 +92,14 @@ async def batch(request: Request) -> Response:
     if errors:
         raise InvalidArguments(errors[:_MOST_ERRORS])
     root, ids = new_id(), list[str]()
-    calls = await lightened(gateway, request, [task.call(id=new_id(), root=root) for task in tasks])
+    calls = await lightened(gateway, request, [task.call(request, root=root) for task in tasks])
     try:
         for call in calls:
             ids.append((await accept_call(gateway, call)).id)
-    except TundishError as error:
-        if not ids:
-            raise
+    except KeyReused as error:
+        detail = f"tasks[{len(ids)}].idempotency_key: {error} The {len(ids)} tasks before it were submitted."
+        refuse(422, detail, root_id=root, task_ids=ids)
+    except BrokerDown as error:
         detail = f"Only {len(ids)} of {len(tasks)} tasks were submitted; send the others again. {error}"
         refuse(503, detail, headers={"Retry-After": "2"}, root_id=root, task_ids=ids)
     told = {"root_id": root, "tasks": [{"task_id": task_id, "status": "submitted"} for task_id in ids]}
@@ -91,9 +107,11 @@ async def batch(request: Request) -> Response:
     return Response(to_json(told), 202, headers=headers, media_type="application/json")
 
 
-def accepted(task_id: str, **more: Any) -> Response:
-    content = to_json({"task_id": task_id, "status": "submitted", **more})
-    headers = {"Location": outcome.location(task_id), "X-Call-Id": task_id}
+def accepted(taken: Taken, **more: Any) -> Response:
+    """202 with the id of the call, or of the first one with the same idempotency key."""
+    content = to_json({"task_id": taken.id, "status": "submitted", **more})
+    headers = {"Location": outcome.location(taken.id), "X-Call-Id": taken.id}
+    headers |= idempotency.REPLAYED if taken.replayed else {}
     return Response(content, 202, headers=headers, media_type="application/json")
 
 
@@ -122,7 +140,12 @@ def _item(request: Request, gateway: state.Gateway, item: Any, at: str) -> Task:
 
 
 def _check(gateway: state.Gateway, task: Task, at: str) -> None:
-    """The arguments against the function's schema. Raises InvalidArguments."""
+    """The arguments against the function's schema, and the callback's address. Raises InvalidArguments."""
+    if task.callback_url is not None:
+        try:
+            callback_address.parse(task.callback_url, gateway.project.callbacks.allow)
+        except ValueError as error:
+            raise InvalidArguments([FieldError(f"{at}callback_url", str(error))]) from error
     try:
         gateway.schemas.check(task.task_type, task.task_data)
     except InvalidArguments as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 
@@ -14,13 +13,12 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from gateway import events, state
+from gateway import events, state, streamed
 from gateway.incoming import Incoming, too_large
 from gateway.keypath import bucket_and_key
 from gateway.problems import refuse
 from runtime import documents
 
-CHUNK = 256 * 2**10
 # What somebody uploaded must not run as a page of this gateway's own origin.
 _SANDBOX = {"Content-Security-Policy": "sandbox; default-src 'none'", "Content-Disposition": "attachment"}
 log = logging.getLogger("tundish.gateway")
@@ -67,7 +65,7 @@ async def get(request: Request) -> Response:
     upstream = await gateway.in_thread(gateway.store.stream, bucket, key)
     passed = {name: upstream.headers[name] for name in ("ETag", "Content-Length") if name in upstream.headers}
     content_type = upstream.headers.get("Content-Type", "application/octet-stream")
-    stream = _body(gateway, upstream)
+    stream = streamed.chunks(gateway, upstream)
     return StreamingResponse(stream, headers={**passed, **_SANDBOX}, media_type=content_type)
 
 
@@ -156,11 +154,3 @@ def _unwatched(gateway: state.Gateway, bucket: str, key: str) -> str:
         return f"stored, but no function watches the bucket {bucket}; see triggers in functions.yaml"
     wanted = "; ".join(f"{trigger.prefix}*{'|'.join(trigger.suffix)}" for trigger in mine)
     return f"stored, but no function takes {key!r}: the triggers of {bucket} take {wanted}; see functions.yaml"
-
-
-async def _body(gateway: state.Gateway, upstream: Any) -> AsyncIterator[bytes]:
-    try:
-        while data := await gateway.in_thread(lambda: upstream.read(CHUNK, decode_content=False)):
-            yield data
-    finally:
-        upstream.close()

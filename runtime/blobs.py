@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgpack
 
 from runtime import record
+from runtime.config import Function
 from runtime.errors import StoreDenied, StoreDown
 from runtime.submit import Call, new_id
 
@@ -52,11 +53,14 @@ def arguments_name(task_id: str) -> str:
     return f"arguments/{task_id}"
 
 
-def by_reference(call: Call, blobs: Blobs) -> Call:
+def by_reference(call: Call, blobs: Blobs, spec: Function | None = None) -> Call:
     """The call with its arguments in the store, where they are too large for a record.
 
-    They stay where they are when there is no store or it is away: a call is worth more than a lean record.
+    They stay where they are when there is no store or it is away (a call is worth more than a lean record), and
+    where the function's concurrency key is one of them.
     """
+    if spec and spec.concurrency_key:
+        return call
     packed = msgpack.packb(dict(record.plain(call.arguments, call.trigger)), use_bin_type=True)
     if len(packed) <= ARGUMENTS_LIMIT:
         return call

@@ -64,7 +64,7 @@ class RedisCalls:
     def submit(self, function: str, arguments: Mapping[str, Any], **options: Any) -> str:
         """Raises FunctionNotFound, InvalidArguments, BrokerDown."""
         self._number += 1
-        call = by_reference(self._call(str(self._number), function, arguments, options), self._blobs)
+        call = self._lean(self._call(str(self._number), function, arguments, options))
         return submit(self._client, self._deployment, call)
 
     def gather(self, calls: Iterable[tuple[str, Mapping[str, Any]]], in_flight: int, **options: Any) -> list[Answer]:
@@ -86,7 +86,7 @@ class RedisCalls:
                     for index, (function, arguments) in enumerate(asked[start : start + _CHUNK], start):
                         call = self._call(f"{fan.name} {index}", function, arguments, options)
                         child = replace(call, fan=fan.name, fan_index=index, in_flight=in_flight)
-                        prepared = prepare(self._deployment, by_reference(child, self._blobs), now_ms())
+                        prepared = prepare(self._deployment, self._lean(child), now_ms())
                         pipe.eval(scripts.source("submit"), 0, *prepared.arguments)
                     pipe.execute()
 
@@ -119,6 +119,9 @@ class RedisCalls:
                 if time.monotonic() > give_up:
                     raise Suspended(fan.name)
                 time.sleep(0.005)
+
+    def _lean(self, call: Call) -> Call:
+        return by_reference(call, self._blobs, self._deployment.find(call.function).spec)
 
     def _call(self, place: str, function: str, arguments: Mapping[str, Any], options: Mapping[str, Any]) -> Call:
         validate(self._deployment.find(function), arguments)

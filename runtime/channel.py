@@ -18,7 +18,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from queue import Empty
 from time import monotonic
 from typing import Any
@@ -33,6 +33,9 @@ from runtime.receiver import Letter, Receiver, put_back
 TRANSPORT = "runtime.channel:Transport"
 MOST = 100
 """Messages that one pop brings at most: remote control and the other queues want their turn, too."""
+
+_TURN_SECONDS = 0.01
+"""How long messages are handed on before the event loop sees to other things."""
 
 log = logging.getLogger("tundish.channel")
 
@@ -140,14 +143,17 @@ class Channel(stock.Channel):  # type: ignore[misc]
         self._letters.extend(self.receiver.take(letters) if self.receiver else letters)
 
     def deliver(self) -> bool:
-        """Hand on what was received: all of it in an event loop, else one, since a pool may run it before it returns."""
-        delivered = False
+        """Hand on what was received. A pool may run one before it returns: then the others wait for their turn."""
+        delivered, began = False, monotonic()
         while self._letters and not self.stopping:
             letter = self._letters.popleft()
             self.source = letter.list
             self.connection._deliver(letter.payload, letter.queue)
             delivered = True
-            if not self.connection.evented:
+            if not self._letters or self.connection.loop is None:
+                break
+            if monotonic() - began > _TURN_SECONDS:
+                self.connection.loop.call_soon(self.deliver)
                 break
         return delivered
 
@@ -161,7 +167,7 @@ class Channel(stock.Channel):  # type: ignore[misc]
         self._letters.clear()
         self.put_back(back)
 
-    def put_back(self, messages: Iterable[tuple[str, str | bytes]]) -> None:
+    def put_back(self, messages: Sequence[tuple[str, str | bytes]]) -> None:
         """Put messages, oldest first, at the head of their lists."""
         if self.receiver:
             self.receiver.put_back(messages)
@@ -171,7 +177,7 @@ class Channel(stock.Channel):  # type: ignore[misc]
     def has_room(self) -> None:
         """A message was acknowledged: wake a consumer that waits for nothing else."""
         if not self._in_poll and self.connection is not None:
-            self.connection.cycle.ring()
+            self.connection.wake()
 
     def _basic_cancel(self, consumer_tag: str) -> Any:
         result = super()._basic_cancel(consumer_tag)
@@ -207,10 +213,9 @@ class Channel(stock.Channel):  # type: ignore[misc]
 
 
 class Poller(stock.MultiChannelPoller):  # type: ignore[misc]
-    """Kombu's poller with a bell: without an event loop it would sleep on while a pool's thread makes room."""
+    """Kombu's poller with a bell: without an event loop it would sleep on while a pool makes room."""
 
     _bell: tuple[int, int] | None = None
-    _sleeper = 0
 
     def get(self, callback: Any, timeout: float | None = None) -> Any:
         if self._bell is None:
@@ -218,16 +223,13 @@ class Poller(stock.MultiChannelPoller):  # type: ignore[misc]
             os.set_blocking(self._bell[0], False)
             os.set_blocking(self._bell[1], False)
             self.poller.register(self._bell[0], self.eventflags)
-        self._sleeper = threading.get_ident()
         return super().get(callback, timeout)
 
     def ring(self) -> None:
         """Called by any thread."""
-        if self._bell is not None and threading.get_ident() != self._sleeper:
-            try:
+        if self._bell is not None:
+            with contextlib.suppress(OSError):  # it rings already, or nobody listens any more
                 os.write(self._bell[1], b"!")
-            except OSError:  # full: it rings already; closed: nobody listens
-                return
 
     def handle_event(self, fileno: int, event: int) -> Any:
         if self._bell is None or fileno != self._bell[0]:
@@ -248,21 +250,37 @@ class Transport(stock.Transport):  # type: ignore[misc]
     """`broker_transport` of a worker whose queue has `channel: lean`."""
 
     Channel = Channel
-    evented = False
+    loop: Any = None
+    """Celery's event loop; None where a pool has none (gevent)."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.cycle = Poller()
+        self._consuming = threading.get_ident()
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
-        self.evented = True
+        self.loop = loop
         super().register_with_event_loop(connection, loop)
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:
+        self._consuming = threading.get_ident()
         if any(channel.stopping for channel in self.channels):
             raise TimeoutError  # Celery's loop turns once more after it was told to stop
         if not any(channel.deliver() for channel in list(self.channels)):
             super().drain_events(connection, timeout)
+
+    def wake(self) -> None:
+        """Another thread than the consuming one has made room."""
+        if threading.get_ident() == self._consuming:
+            return
+        if self.loop is None:
+            self.cycle.ring()
+        else:
+            self.loop.call_soon(_nothing)
+
+
+def _nothing() -> None:
+    """What an event loop is woken with."""
 
 
 def _opened(source: str, queue: str, raw: bytes) -> Letter | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from celery.bootsteps import CLOSE, StartStopStep
@@ -18,9 +19,15 @@ class Receiving(StartStopStep):  # type: ignore[misc]
         receiver, channel = c.app.tundish_receiver, c.task_consumer.channel
         channel.receiver = receiver
         receiver.open(channel)
+        c.call_soon_ack = _at_once
 
     def stop(self, c: Any) -> None:
         """What runs is finished; what waits behind it is for other workers, at once."""
         if c.blueprint.state == CLOSE and c.task_consumer:
             ignore_errors(c, c.task_consumer.cancel)
             ignore_errors(c, c.task_consumer.channel.give_back)
+
+
+def _at_once(acknowledge: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+    """Not at the event loop's next turn: it is a note in memory, and a stopping worker's loop does not turn again."""
+    acknowledge(*arguments, **options)

@@ -10,7 +10,8 @@ import redis
 from runtime import keys
 from runtime.config import Function
 from runtime.deployment import Deployed, Deployment
-from runtime.outbox import Kept, Waiting
+from runtime.kept_call import Kept
+from runtime.outbox import Waiting
 from runtime.submit import Call, submit_with
 
 _REMEMBERED_SECONDS = 30 * 86400
@@ -40,7 +41,7 @@ def _aged(kept: Kept, deployment: Deployment) -> Call:
     delay = max(0.0, call.delay - age)
     expires = deployment.find(call.function).spec.expires if call.expires is None else call.expires
     left = None if expires is None else call.delay + expires - age - delay
-    return replace(call, delay=delay, expires=left)
+    return replace(call, delay=delay, expires=left, accepted=kept.accepted)
 
 
 def _with_function(deployment: Deployment, kept: Kept) -> Deployment:

@@ -1,6 +1,7 @@
 """What became of an object: the ledger's entries, who watches which key, and status lookups (read only).
 
-The ledger itself is written by `triggers` alone. The gateway and the command line read it here.
+The ledger itself is written by `triggers`, and by a redrive (runtime/reopen.py). The gateway and the command line read
+it here.
 """
 
 from __future__ import annotations

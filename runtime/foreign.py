@@ -15,12 +15,14 @@ from kombu.utils.json import dumps
 
 from runtime import keys
 from runtime.deployment import Deployment
-from runtime.message import HEADER
+from runtime.message import BUILT, HEADER
 from runtime.scripts import Argument
 from runtime.submit import Call, prepare
 
 ACCEPTED = ("msgpack", "json")
 """Serializers that are read. Never pickle."""
+
+_SOON_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,13 @@ class Foreign:
     eta: float | None
     expires: float | None
     priority: int
-    raw: str
+    raw: str | bytes
+    """The message itself, where it can be delivered again with another time."""
+
+    def delay(self, now: float) -> float:
+        """Seconds until it may start; 0 where it may."""
+        left = 0.0 if self.eta is None else self.eta - now
+        return left if left > _SOON_SECONDS else 0.0
 
 
 def read(payload: Mapping[str, Any]) -> Foreign | None:
@@ -58,7 +66,7 @@ def read(payload: Mapping[str, Any]) -> Foreign | None:
             eta=_moment(told.get("eta")),
             expires=_moment(told.get("expires")),
             priority=_priority(payload["properties"].get("priority")),
-            raw=text(payload),
+            raw=text(payload) if told is headers else BUILT,
         )
     except (KombuError, ValueError, TypeError, KeyError, AttributeError):
         return None
@@ -70,10 +78,9 @@ def text(payload: Mapping[str, Any]) -> str:
     return result
 
 
-def record(deployment: Deployment, found: Foreign, now_ms: int) -> list[Argument]:
-    """The arguments of record.lua. Raises FunctionNotFound."""
-    now = now_ms / 1000
-    delay = max(0.0, found.eta - now) if found.eta else 0.0
+def record(deployment: Deployment, found: Foreign, now: float) -> list[Argument]:
+    """The arguments of record.lua; `now` is in seconds since the epoch. Raises FunctionNotFound."""
+    delay = found.delay(now)
     names = list(deployment.find(found.function).schema.get("properties", {}))
     call = Call(
         found.function,
@@ -86,7 +93,7 @@ def record(deployment: Deployment, found: Foreign, now_ms: int) -> list[Argument
         delay=delay,
         expires=None if found.expires is None else found.expires - now - delay,
     )
-    return [*prepare(deployment, call, now_ms).arguments, "foreign", found.raw]
+    return [*prepare(deployment, call, int(now * 1000)).arguments, "foreign", found.raw]
 
 
 def _content(payload: Mapping[str, Any]) -> Any:

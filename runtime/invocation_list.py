@@ -121,7 +121,7 @@ def _anchor(cursor: str | None, wanted: Wanted) -> Mark | None:
     try:
         moment, task_id, digest = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         mark = (int(moment), str(task_id).encode())
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise BadCursor from error
     if digest != wanted.digest():
         raise BadCursor

@@ -44,8 +44,8 @@
 | tundish:held:{worker} | set of ids | keeper | 10 s, renewed | what a worker has received |
 | tundish:lock:{name} | string | beat | 10 s, renewed | one reaper and mover at a time |
 | tundish:events | stream | gateway | capped | raw bucket notifications, hints only |
-| tundish:ledger:{trigger}:{bucket} | hash key → msgpack | triggers | as long as the object | what was done (runtime/documents.py) |
-| tundish:flight:{trigger}:{bucket} | hash invocation → msgpack keys | triggers | until it ended | batches that are out |
+| tundish:ledger:{trigger}:{bucket} | hash key → msgpack | triggers, redrive | as long as the object | what was done (runtime/documents.py) |
+| tundish:flight:{trigger}:{bucket} | hash invocation → msgpack keys | triggers, redrive | until it ended | batches that are out |
 | tundish:hold:{trigger}:{bucket} | string JSON | triggers, CLI | until confirmed | a sudden loss that waits for confirmation |
 | tundish:listing:{trigger}:{bucket} | string JSON | triggers | for ever, one a trigger | end and cost of the newest full listing |
 | tundish:index:{index}:seq | string | index | for ever | the last sequence number given out |

@@ -59,7 +59,7 @@ class Line:
 
     def shown(self) -> dict[str, Any]:
         """As the HTTP interface tells of it; times in seconds."""
-        told: dict[str, Any] = {"at": self.at / 1000, "attempt": self.attempt}
+        told: dict[str, Any] = {"id": self.id, "at": self.at / 1000, "attempt": self.attempt}
         if self.stream == PROGRESS:
             told.update(json.loads(self.text))
             return told
@@ -68,8 +68,12 @@ class Line:
 
     def plain(self) -> str:
         """As a person reads it."""
-        text = self.text.decode(errors="replace")
-        return f"{self.level} {text}" if self.level else text
+        return plain(self.text.decode(errors="replace"), self.level)
+
+
+def plain(text: str, level: str | None) -> str:
+    """A line as a person reads it."""
+    return f"{level} {text}" if level else text
 
 
 def decode(entry: tuple[bytes, Mapping[bytes, bytes]]) -> Line:

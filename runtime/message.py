@@ -18,6 +18,9 @@ import msgpack
 from runtime import keys
 
 HEADER = "tundish"
+BUILT = b"1"
+"""In a record's field `foreign` in place of the message: there is none that could be sent again as it came."""
+
 _REPR_LIMIT = 1024
 
 
@@ -77,6 +80,19 @@ def build(
             },
         }
     ).encode()
+
+
+def again(raw: bytes, *, priority: int, queued_ms: int) -> bytes:
+    """One more delivery of a message that another program sent, with all that its sender put into it (what follows in
+    its chain, for example), only that it is recorded now and due. `priority` is ours."""
+    message: dict[str, Any] = json.loads(raw)
+    headers, properties = message["headers"], message["properties"]
+    headers |= {"eta": None, HEADER: queued_ms}
+    properties |= {
+        "priority": keys.transport_priority(priority),
+        "delivery_tag": f"{headers['id']}:{queued_ms}",
+    }
+    return json.dumps(message).encode()
 
 
 def queued_at(message: bytes) -> int | None:

@@ -16,7 +16,7 @@ import redis
 
 from runtime import admission, chain, gather, keys, message, presence, scripts
 from runtime.deployment import Deployment
-from runtime.errors import BrokerDown
+from runtime.errors import BrokerDown, BrokerFull
 from runtime.invocations import TERMINAL, Invocation, decode, limits, read_many
 from runtime.requeue import push
 from runtime.submit import now_ms
@@ -76,8 +76,9 @@ class Upkeep:
                 self._client.zrem(keys.DUE, task_id)
             elif not self._requeue(found):  # a function that is gone, perhaps for now
                 self._client.zadd(keys.DUE, {task_id: now_ms() + 5_000}, xx=True)
-        chain.pump_all(self._client, self._deployment)
-        gather.pump_all(self._client, self._deployment)
+        with contextlib.suppress(BrokerFull):  # what follows a call is new work and waits for memory; the rest must not
+            chain.pump_all(self._client, self._deployment)
+            gather.pump_all(self._client, self._deployment)
         self._expire()
         reap = time.monotonic() - self._reaped_at >= REAP_SECONDS
         for gate in admission.gates(self._client):

@@ -8,6 +8,7 @@ invocation again. That needs a record: a message of another Celery program gets 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -16,7 +17,6 @@ import redis
 from runtime import foreign, keys, scripts
 from runtime.deployment import Deployment
 from runtime.presence import TTL_SECONDS
-from runtime.submit import now_ms
 
 log = logging.getLogger("tundish.channel")
 
@@ -61,6 +61,7 @@ class Receiver:
 
     def take(self, letters: Sequence[Letter]) -> list[Letter]:
         """Mark and record what was received; answers what is to be delivered now (what has an eta waits elsewhere)."""
+        now = time.time()
         strangers = {index: found for index, letter in enumerate(letters) if (found := self._stranger(letter))}
         ids = [str(letter.payload["headers"].get("id")) for letter in letters]
         try:
@@ -70,7 +71,7 @@ class Receiver:
             with self._client.pipeline(transaction=False) as pipe:
                 pipe.eval(scripts.source("hold"), 1, keys.held(self._worker), TTL_SECONDS, 0, *ids)
                 for found in strangers.values():
-                    pipe.eval(scripts.source("record"), 0, *foreign.record(self._deployment, found, now_ms()))
+                    pipe.eval(scripts.source("record"), 0, *foreign.record(self._deployment, found, now))
                 pipe.execute()
         except (redis.ConnectionError, redis.TimeoutError):
             # Ours are in a record, and the next heartbeat marks them. The others exist nowhere but here.
@@ -79,7 +80,10 @@ class Receiver:
         except redis.ResponseError as error:
             log.warning("what was received could not be recorded (%s); it is recorded when it runs", error)
             return list(letters)
-        return [letter for index, letter in enumerate(letters) if not self._waits(strangers.get(index), letter)]
+        later = {index for index, found in strangers.items() if found.delay(now)}
+        for index in strangers.keys() - later:
+            letters[index].payload["headers"].pop("eta", None)  # it is over; Celery would plan it all the same
+        return [letter for index, letter in enumerate(letters) if index not in later]
 
     def put_back(self, messages: Iterable[tuple[str, str | bytes]]) -> None:
         """Put messages, oldest first, at the head of their lists: now, or as soon as the broker is back."""
@@ -93,14 +97,6 @@ class Receiver:
     def _stranger(self, letter: Letter) -> foreign.Foreign | None:
         found = foreign.read(letter.payload)
         return found if found and found.function in self._deployment.functions else None
-
-    def _waits(self, found: foreign.Foreign | None, letter: Letter) -> bool:
-        if found is None or found.eta is None:
-            return False
-        if found.eta * 1000 > now_ms():
-            return True
-        letter.payload["headers"]["eta"] = None  # it is due; Celery would plan it all the same
-        return False
 
 
 def put_back(client: redis.Redis, messages: Sequence[tuple[str, str | bytes]]) -> None:

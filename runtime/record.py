@@ -37,7 +37,7 @@ def fields(
         "trigger": call.trigger,
         "attempts": 0,
         "fence": 0,
-        "created": now_ms,
+        "created": now_ms if call.accepted is None else int(call.accepted * 1000),
         "queued": now_ms,
         "root": root,
         "arguments": msgpack.packb(dict(arguments), use_bin_type=True),

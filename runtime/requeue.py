@@ -7,7 +7,7 @@ from typing import Any
 
 import redis
 
-from runtime import keys, scripts
+from runtime import keys, message, scripts
 from runtime.deployment import Deployment
 from runtime.invocations import Invocation, decode, limits
 from runtime.submit import message_for, now_ms
@@ -53,7 +53,10 @@ def push(
 
 
 def message_of(deployment: Deployment, found: Invocation, fields: Mapping[bytes, bytes], queued: int) -> bytes:
-    """The message of one more delivery, as the function is declared now."""
+    """The message of one more delivery, as the function is declared now; another program's as it was sent."""
+    sent = fields.get(b"foreign", message.BUILT)
+    if sent != message.BUILT:
+        return message.again(sent, priority=found.priority, queued_ms=queued)
     return message_for(
         deployment.functions[found.function].spec,
         found.id,

@@ -29,7 +29,7 @@ _PARTS = {
     "gather_send": ("_gather",),
     "gather_begin": ("_gates",),
 }
-_NEW_WORK = frozenset({"submit", "record"})
+_NEW_WORK = frozenset({"submit"})
 _SPENDS_MEMORY = "#!lua\n"
 _MUST_RUN = "#!lua flags=allow-oom\n"
 

@@ -66,6 +66,8 @@ class Call:
     event: Mapping[str, Any] | None = None
     """The attributes of the CloudEvent that it came as."""
     idempotency: Idempotency | None = None
+    accepted: float | None = None
+    """When it was accepted, in seconds since the epoch, if that was before now (by an outbox)."""
     arguments_ref: str | None = None
     """Where the arguments are, if they were too large for the record (runtime/blobs.py)."""
     fan: str | None = None

@@ -53,8 +53,7 @@ class Runner:
     def run(self, name: str, request: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """One delivery of one message. Returns the plain result for programs that keep results in Celery's way."""
         spec = self._deployment.find(name).spec
-        foreign = not _ours(request)
-        if foreign:
+        if not _ours(request):
             self._record(name, request, args, kwargs)
         attempt = claim(self._client, request.id, self._worker, spec, self._retention)
         if isinstance(attempt, str):
@@ -101,7 +100,7 @@ class Runner:
                 raise TaskRevokedError(f"{name}[{request.id}] was cancelled")
         else:
             log.warning("%s[%s] finished, but another attempt had taken over; its result stands", name, request.id)
-        return json.loads(result) if foreign else None
+        return json.loads(result) if attempt.flag("foreign") else None
 
     def _run_gathered(self, spec: Function, carrier: Attempt) -> None:
         """One call of the handler for many invocations; each gets its own end."""

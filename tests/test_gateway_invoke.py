@@ -180,11 +180,14 @@ def test_failures(web: TestClient, redis_client: redis.Redis, made: Settings, er
 
 
 def test_no_answer_in_time_names_the_call(web: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.invoke.QUEUE_GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("gateway.waiting.QUEUE_GRACE_SECONDS", 0.1)
     answer = web.post("/function/cut")
     told = problem(answer, 504)
     assert told["call_id"] in answer.headers["location"]
-    assert web.get(answer.headers["location"]).json()["state"] == "queued"
+    assert "the call was stopped" in told["detail"]
+    record = web.get(answer.headers["location"]).json()
+    assert (record["state"], record["status"]) == ("cancelled", "REVOKED")
+    assert problem(web.get(f"{answer.headers['location']}/result"), 504)["call_id"] == told["call_id"]
 
 
 def test_a_broker_that_is_away(store_free_port: int, tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from runtime.broker import connect
 from runtime.config import OutboxSpec, Settings, StoreSettings
 from runtime.delivery import deliver
 from runtime.errors import BrokerDown
-from runtime.outbox import Kept, Outbox
+from runtime.kept_call import Kept
+from runtime.outbox import Outbox
 from runtime.submit import Call, Idempotency, accept_async
 from tests.brokers import Broker, own_broker
 from tests.gatewaying import Hand, add, deployment, problem, serving, settings
@@ -194,8 +195,9 @@ def test_a_key_needs_the_broker(broker: Broker, tmp_path: Path) -> None:
         broker.kill()
         call = Call("add", {"a": 1}, idempotency=Idempotency("caller and key", "arguments"))
         assert web.portal is not None
+        accept = partial(accepting.accept_call, web.app.state.gateway, call)  # type: ignore[attr-defined]
         with pytest.raises(BrokerDown):
-            web.portal.call(partial(accepting.accept_call, web.app.state.gateway, call))  # type: ignore[attr-defined]
+            web.portal.start_task_soon(accept).result()
         assert "tundish_outbox_calls 0.0" in web.get("/metrics").text
 
 

@@ -64,6 +64,18 @@ def test_a_delay_and_an_expiry(web: TestClient, redis_client: redis.Redis) -> No
     assert web.get(f"/api/v1/tasks/status/{found.id}").json()["waits"] == "delay"
 
 
+def test_options_that_are_headers_elsewhere(web: TestClient, redis_client: redis.Redis) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    body = {"task_type": "add", "task_data": {"a": 2}, "callback_url": "https://example.com/x", "idempotency_key": "k1"}
+    first = web.post(SUBMIT, json=body, headers={"traceparent": trace}).json()["task_id"]
+    found = record(redis_client, first)
+    assert (found.callback, found.trace) == ("https://example.com/x", trace)
+    again = web.post(SUBMIT, json=body)
+    assert (again.json()["task_id"], again.headers["idempotency-replayed"]) == (first, "true")
+    problem(web.post(SUBMIT, json={**body, "task_data": {"a": 3}}), 422)
+    assert redis_client.zcard(keys.ALL) == 1
+
+
 def test_an_unknown_type_is_400_and_names_the_nearest(web: TestClient, redis_client: redis.Redis) -> None:
     told = problem(web.post(SUBMIT, json={"task_type": "ad", "task_data": {"a": 2}}), 400)
     assert "did you mean add?" in told["detail"]
@@ -83,6 +95,14 @@ def test_an_unknown_type_is_400_and_names_the_nearest(web: TestClient, redis_cli
         ({"task_type": "add", "task_data": {"a": "x"}}, "task_data.a", "number"),
         ({"task_type": "add", "task_data": {}}, "task_data.a", "missing"),
         ({"task_type": "add", "task_data": {"a": 1}, "delay": "soon"}, "delay", "not a duration"),
+        ({"task_type": "add", "task_data": {"a": 1}, "delay": "1000d"}, "delay", "less than"),
+        ({"task_type": "add", "task_data": {"a": 1}, "expires": 0}, "expires", "greater than"),
+        (
+            {"task_type": "add", "task_data": {"a": 1}, "callback_url": "http://127.0.0.1/x"},
+            "callback_url",
+            "127.0.0.1",
+        ),
+        ({"task_type": "add", "task_data": {"a": 1}, "idempotency_key": "a b"}, "idempotency_key", "pattern"),
     ],
 )
 def test_a_bad_body(web: TestClient, redis_client: redis.Redis, body: Any, field: str, words: str) -> None:

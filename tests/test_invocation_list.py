@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,10 @@ def end(client: redis.Redis, deployed: Deployment, task_id: str, state: str = "s
     assert not isinstance(attempt, str)
     fields = {"result": "1"} if state == "succeeded" else {"error": ERROR}
     assert finish(client, deployed.find(attempt.text("function")).spec, attempt, state, fields)
+
+
+def encoded(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode()
 
 
 def walk(client: redis.Redis, wanted: Wanted, limit: int = 2) -> list[str]:
@@ -164,7 +169,19 @@ def test_nothing_large_is_read(redis_client: redis.Redis, deployed: Deployment, 
     assert (record.id, record.arguments, record.result_json) == (task_id, {}, None)
 
 
-@pytest.mark.parametrize("cursor", ["", "nonsense", "W10", "eyJ9"])
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "nonsense",
+        "W10",
+        "eyJ9",
+        "\xfc",
+        encoded("[1e999, 2, 3]"),
+        encoded('[1, "\\ud800", 3]'),
+        encoded("[" * 60_000),
+    ],
+)
 def test_a_cursor_that_is_none(redis_client: redis.Redis, cursor: str) -> None:
     with pytest.raises(BadCursor):
         page(redis_client, Wanted(), cursor=cursor)

@@ -15,7 +15,8 @@ from runtime import journal
 from runtime.config_load import load
 from runtime.errors import ConfigError
 from runtime.journal import Journal
-from runtime.outbox import Kept, Outbox, unpack
+from runtime.kept_call import Kept, unpack
+from runtime.outbox import Outbox
 from runtime.submit import Call
 
 

@@ -173,3 +173,15 @@ def test_a_dead_letter_runs_again_on_a_real_worker(
         origin = web.post(f"{TASKS}/task/{task_id}/retry").json()["task_id"]
         assert ended(redis_client, origin).state == "dead"
     assert problem(web.get(f"{TASKS}/task/{task_id}/result"), 500)["state"] == "dead"
+
+
+def test_what_runs_is_stopped(
+    web: TestClient, deployed: Deployment, broker_url: str, redis_client: redis.Redis
+) -> None:
+    with worker(FILE, broker_url, "light"), upkeep(redis_client, deployed):
+        task_id = submit(redis_client, deployed, Call("nap", {"seconds": 15.0}))
+        until(lambda: [one["task_id"] for one in get(web, "active")["tasks"]] == [task_id])
+        assert web.post(f"{TASKS}/task/{task_id}/revoke").json()["state"] == "stopping"
+        found = ended(redis_client, task_id)
+    assert (found.state, found.celery_status) == ("cancelled", "REVOKED")
+    assert found.seconds is not None and found.seconds < 10

@@ -101,8 +101,7 @@ def test_a_beat_that_is_killed_stops_no_tick(redis_client: redis.Redis, broker_u
     """Each of the two is killed and started again in turn; one of them held the lock of the upkeep."""
     with beats(redis_client, broker_url) as found:
         pair = [found.start(), found.start()]
-        holder = redis_client.get(keys.lock("upkeep"))
-        assert holder
+        holder = until(lambda: redis_client.get(keys.lock("upkeep")))
         for turn in range(4):
             found.wait(3)
             kill(pair[turn % 2])

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import redis
 
 from runtime import submit
+from runtime.blobs import StoreBlobs, by_reference
 from runtime.context import ObjectInfo, Store
 from runtime.deployment import Deployment
 from runtime.documents import Entry, Watch
@@ -236,6 +237,7 @@ class BucketWatcher:
             )
         names, arguments = self._ledger.claim_arguments(task_id, limit, changes)
         call = submit.Call(self.watch.function.name, self._arguments(objects), trigger="bucket", id=task_id)
+        call = by_reference(call, StoreBlobs(lambda: self._store), self.watch.function)
         self._out |= {task_id}  # before: its end may be told before the answer is here
         taken = submit.submit_with(self._client, self._deployment, call, ledger.CLAIM, names, arguments)
         return taken is not None

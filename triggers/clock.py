@@ -6,7 +6,6 @@ import logging
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import redis
 
@@ -118,10 +117,13 @@ class Clock:
 
     def _begin(self, name: str, now: datetime) -> datetime:
         """The newest tick that any clock has looked at; a new schedule begins now."""
-        self._client.hsetnx(keys.schedule(name), "seen", _ms(now))
-        last: Any = self._client.hget(keys.schedule(name), "seen")
+        with self._client.pipeline() as pipe:
+            pipe.hsetnx(keys.schedule(name), "seen", _ms(now))
+            pipe.expire(keys.schedule(name), KEPT_SECONDS)
+            pipe.hget(keys.schedule(name), "seen")
+            last = pipe.execute()[-1]
         # Should the clock of a host have been wrong, and gone ahead, nobody waits for it.
-        return min(now, datetime.fromtimestamp(int(last) / 1000, UTC)) if last else now
+        return min(now, datetime.fromtimestamp(int(last) / 1000, UTC))
 
     def _looked(self, name: str, seen: datetime, counter: str, gone: int) -> None:
         arguments: list[scripts.Argument] = [_ms(seen), _ms(self._seen[name]), counter, gone, KEPT_SECONDS]

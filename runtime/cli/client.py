@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -68,23 +69,38 @@ class Client:
         fields: Mapping[str, str] | None = None,
     ) -> Answer:
         """One request; `timeout` None waits as long as the answer takes. Raises Refused and Unreachable."""
+        options = {"body": body, "fields": fields}
+        return self._checked(Answer(self._send(method, path, headers or {}, timeout, **options)))
+
+    @contextlib.contextmanager
+    def stream(self, path: str, headers: Mapping[str, str], timeout: float) -> Iterator[urllib3.BaseHTTPResponse]:
+        """A GET that is read as it comes; nothing for `timeout` seconds means that it broke. Raises as `call` does."""
+        response = self._send("GET", path, headers, timeout, preload_content=False)
+        try:
+            if response.status >= 400:
+                self._checked(Answer(response))
+            yield response
+        finally:
+            response.close()
+
+    def _send(
+        self, method: str, path: str, headers: Mapping[str, str], timeout: float | None, **options: Any
+    ) -> urllib3.BaseHTTPResponse:
         until = time.monotonic() + _RESTART_SECONDS
         while self._supervised() and not self._listening() and time.monotonic() < until:
             time.sleep(0.2)  # the gateway is being started again
+        limits = urllib3.Timeout(connect=_CONNECT_SECONDS, read=timeout)
         try:
-            response = self._pool.request(
-                method,
-                self.url + path,
-                body=body,
-                fields=fields,
-                headers={**self._headers, **(headers or {})},
-                timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=timeout),
+            return self._pool.request(
+                method, self.url + path, headers={**self._headers, **headers}, timeout=limits, **options
             )
         except urllib3.exceptions.ReadTimeoutError as error:
             raise Unreachable(f"Tundish at {self.url} took too long to answer {method} {path}.") from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Unreachable(f"Tundish does not answer at {self.url}. {_START}") from error
-        answer = Answer(response)
+
+    @staticmethod
+    def _checked(answer: Answer) -> Answer:
         if answer.status >= 400:
             raise Refused(answer.status, _problem(answer))
         return answer

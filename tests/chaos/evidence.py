@@ -13,6 +13,7 @@ import urllib3
 from runtime import keys
 from runtime.broker import connect
 from runtime.invocations import Invocation, read_many
+from runtime.pause import pause
 from tests.chaos.clients import Answer, key_of
 from tests.chaos.journal import Journal, Line
 from tests.chaos.killer import Kill
@@ -61,23 +62,18 @@ def waiting(client: redis.Redis) -> dict[str, int]:
 
 
 def collect(system: System, answers: list[Answer], kills: list[Kill], *, within: float) -> Evidence:
-    """Wait until nothing waits or runs any more, at most `within` seconds, and gather what there is then.
-
-    The schedule of `tick` goes on meanwhile, so a record that is young may take a second look.
-    """
+    """Let the schedule rest, wait until nothing waits or runs any more (at most `within` seconds), and gather what
+    there is then."""
     client = connect(system.connections["CELERY_BROKER_URL"])
+    pause(client, "schedule", "tick", "the storm is over")
     give_up = time.monotonic() + within
+    objects = _objects(system, answers, give_up)
     left = waiting(client)
     while any(left.values()) and time.monotonic() < give_up:
         time.sleep(0.05)
         left = waiting(client)
-    objects = _objects(system, answers, give_up)
-    records = _records(client)
-    while (open_ := [each.id for each in records.values() if not each.terminal]) and time.monotonic() < give_up:
-        time.sleep(0.2)
-        records |= {task_id: found for task_id, found in read_many(client, open_).items() if found}
-    found = Evidence(answers, kills, list(Journal(system.folder / "journal").new()), records, left, objects=objects)
-    found.ticks = _ticks(client)
+    found = Evidence(answers, kills, list(Journal(system.folder / "journal").new()), left=left, objects=objects)
+    found.records, found.ticks = _records(client), _ticks(client)
     return found
 
 

@@ -7,7 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from runtime.invocations import Invocation
+from tests.chaos.clients import Answer
 from tests.chaos.evidence import Evidence
+
+PATIENCE_SECONDS = 35.0
+"""How long the gateway waits for an answer: the functions' timeout and five seconds."""
 
 FAN = [0, 1, 2]
 """The children of every `fan`. It is run from its beginning again when they have ended, as the same attempt."""
@@ -41,10 +45,16 @@ def _accepted(found: Evidence) -> Iterator[Broken]:
         record = found.records.get(answer.id)
         if record is None:
             yield Broken("accepted = recorded", answer.id, f"{answer.wish} was answered {answer.status}")
-        elif record.terminal and record.state not in answer.wish.states:
+        elif record.terminal and record.state not in answer.wish.states | _too_late(answer, record):
             yield Broken("the right end", answer.id, f"{answer.wish}: {_told(record)}")
         elif answer.wish.how == "sync" and answer.status == 200 and answer.body != record.result_json:
             yield Broken("the answer is the record's", answer.id, f"{answer.body!r}: {_told(record)}")
+
+
+def _too_late(answer: Answer, record: Invocation) -> set[str]:
+    """What else may become of a call whose caller's time was over: it was stopped, or not started any more."""
+    waited = (record.ended or 0.0) - record.created > PATIENCE_SECONDS - 1
+    return {"cancelled", "expired"} if answer.wish.how == "sync" and waited else set()
 
 
 def _ended(found: Evidence) -> Iterator[Broken]:

@@ -15,7 +15,7 @@ def table(found: Evidence, broken: int) -> str:
 
 
 def _calls(found: Evidence) -> Iterator[str]:
-    yield from _head("what", "accepted", "succeeded", "failed", "dead", "not ended or lost")
+    yield from _head("what", "accepted", "succeeded", "failed", "dead", "too late", "not ended or lost")
     kinds = sorted({(answer.wish.function, answer.wish.how) for answer in found.answers if answer.id})
     for function, how in kinds:
         ids = {each.id for each in found.answers if (each.wish.function, each.wish.how) == (function, how) and each.id}
@@ -32,7 +32,7 @@ def _calls(found: Evidence) -> Iterator[str]:
 def _ends(found: Evidence, ids: Iterable[str]) -> list[int]:
     records = [found.records.get(task_id) for task_id in ids]
     states = Counter(record.state if record else "lost" for record in records)
-    ended = [states[state] for state in ("succeeded", "failed", "dead")]
+    ended = [states["succeeded"], states["failed"], states["dead"], states["expired"] + states["cancelled"]]
     return [len(records), *ended, len(records) - sum(ended)]
 
 
@@ -44,7 +44,7 @@ def _runs(found: Evidence) -> Iterator[str]:
     lost = [record for record in found.records.values() if record.lost]
     yield from _head("side effects of the succeeded", "invocations")
     yield _row("completed once", counts[1])
-    yield _row("twice (the process died between the work and its record)", counts[2])
+    yield _row("twice (its process died after the work, before the record)", counts[2])
     yield _row("more often", counts[3])
     yield _row("never", counts[0])
     yield _row("invocations that lost at least one attempt", len(lost))

@@ -77,3 +77,12 @@ def twice(*, context: Context) -> int:
     if context.attempt == 1:
         raise RuntimeError("once")
     return context.attempt
+
+
+def work(steps: int, *, context: Context) -> dict[str, int]:
+    """Print and report, a step at a time."""
+    for step in range(steps):
+        print("step", step)
+        context.progress(step + 1, steps)
+        time.sleep(0.3)
+    return {"steps": steps}

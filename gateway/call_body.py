@@ -1,0 +1,41 @@
+"""What the body of a call is: the arguments as a JSON object, or one CloudEvent, or a batch of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+
+from gateway import body, cloudevents
+from gateway.problems import refuse
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What one call was given. `key` names the event that it came as, `size` is that of the whole body in bytes."""
+
+    arguments: Mapping[str, Any]
+    size: int
+    event: Mapping[str, Any] | None = None
+    key: tuple[str, ...] = ()
+
+
+async def read(request: Request, limit: int) -> Given | list[Given]:
+    """The call, or the calls of a batch. 400, 413, 415, 422."""
+    data, kind = await body.read(request, limit), body.media_type(request)
+    if kind == cloudevents.BATCH:
+        return [_event(event, len(data)) for event in cloudevents.batch(data)]
+    if kind == cloudevents.STRUCTURED:
+        return _event(cloudevents.structured(data), len(data))
+    if kind.startswith(cloudevents.KINDS):
+        accepted = f"{cloudevents.STRUCTURED}, {cloudevents.BATCH}"
+        refuse(415, f"The body is {kind}; send {accepted}, or binary mode.", headers={"Accept-Post": accepted})
+    if cloudevents.is_binary(request.headers):
+        return _event(cloudevents.binary(request.headers, kind, data), len(data))
+    return Given(body.as_object(data, kind), len(data))
+
+
+def _event(event: cloudevents.Event, size: int) -> Given:
+    return Given(event.arguments, size, event.attributes, event.key)

@@ -1,0 +1,134 @@
+"""`GET /api/v1/tasks/task/ID/events`: an invocation from accepted to its end, as it happens.
+
+An event's id is a place: how far the output was read (the id of a stream's entry) and which state was told. Who comes
+back with it goes on from there. Record and output are read in one transaction, so what is told is never torn.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway import accepting, outcome, state
+from gateway.problems import refuse
+from gateway.streams import EVENT_STREAM, Pace, event, retry_hint
+from gateway.task_story import FIELDS, Mark, Step, steps_after
+from gateway.tasks_api import find
+from runtime import keys
+from runtime.broker import translated
+from runtime.errors import BrokerDown
+from runtime.invocations import Invocation, decode
+from runtime.lines import PROGRESS, Line
+from runtime.lines import decode as decode_line
+
+PAGE = 500
+SMALL_RESULT = 64 * 1024
+"""Bytes of a result that is told with the end; a larger one is asked for."""
+
+_PLACE = re.compile(r"(\d{1,20}-\d{1,20})(?:/([a-z]{1,20})\.(\d{1,20})\.([a-z0-9]{0,20}))?", re.ASCII)
+_BEGINNING = "0-0"
+
+
+@dataclass(slots=True)
+class Place:
+    """How much somebody has heard: output up to an entry, and states up to a mark."""
+
+    entry: str = _BEGINNING
+    mark: Mark | None = None
+
+    def __str__(self) -> str:
+        return f"{self.entry}/{self.mark}"
+
+
+async def events(request: Request) -> Response:
+    """Server-sent events until the invocation has ended; 204 for who has heard all of it."""
+    gateway, record = state.of(request), await find(request)
+    place = _place(request.headers.get("last-event-id", ""))
+    if record.terminal and place.mark is not None and not steps_after(place.mark, record):
+        return Response(status_code=204)  # which also tells a browser not to come back
+    if request.method == "HEAD":
+        return Response(headers={"Content-Type": EVENT_STREAM})
+    return gateway.streams.open(_told(gateway, record, place))
+
+
+def _place(text: str) -> Place:
+    if not text:
+        return Place()
+    found = _PLACE.fullmatch(text)
+    if found is None:
+        refuse(400, f"Last-Event-ID {text[:100]!r} is not the id of an event of this stream.")
+    # The id of a line alone is for who has read the output so far at `…/logs`.
+    return Place(found[1], Mark(found[2], int(found[3]), found[4]) if found[2] else None)
+
+
+async def _told(gateway: state.Gateway, record: Invocation, place: Place) -> AsyncIterator[bytes]:
+    """The events after a place. It ends with the end of the invocation, or when the gateway is stopped."""
+    yield retry_hint()
+    pace, source = Pace(), record.carrier or record.id
+    while not gateway.streams.over:
+        drained = True
+        try:
+            looked, lines = await _look(gateway, record.id, source, place.entry)
+            # A call in the outbox of this gateway has no record in the broker yet.
+            found = looked or await accepting.find(gateway, record.id)
+            if found is None:
+                return  # it was forgotten meanwhile
+            if (found.carrier or found.id) != source:  # a gathered call puts out for all its members
+                source, place.entry = found.carrier or found.id, _BEGINNING
+                continue
+            drained = len(lines) < PAGE
+            steps = steps_after(place.mark, found)
+            result = await _result(gateway, found) if found.terminal and drained else b""
+            if lines or steps:
+                pace.spoke()
+                yield b"".join(_in_order(lines, steps, place, result, drained=drained))
+            if found.terminal and drained:
+                return
+        except BrokerDown:
+            pass  # the client waits with us
+        if drained and (sign := await pace.wait()):
+            yield sign
+
+
+async def _look(gateway: state.Gateway, task_id: str, source: str, entry: str) -> tuple[Invocation | None, list[Line]]:
+    """The record without its large fields, and the output after an entry. Raises BrokerDown."""
+    with translated():
+        async with gateway.redis.pipeline(transaction=True) as pipe:
+            pipe.hmget(keys.invocation(task_id), *FIELDS)
+            pipe.xrange(keys.log(source), f"({entry}", "+", PAGE)
+            values, entries = await pipe.execute()
+    fields = {name.encode(): value for name, value in zip(FIELDS, values, strict=True) if value is not None}
+    return decode(task_id, fields), [decode_line(found) for found in entries]
+
+
+async def _result(gateway: state.Gateway, record: Invocation) -> bytes:
+    """What the end tells besides: the result, in its own bytes, or where it is. Raises BrokerDown."""
+    if record.state != "succeeded":
+        return b""
+    with translated():
+        found: Any = await gateway.redis.hget(keys.invocation(record.id), "result")
+    if found is not None and len(found) <= SMALL_RESULT:
+        return b',"result":%s' % found
+    return b',"result_url":%s' % to_json(f"{outcome.location(record.id)}/result")
+
+
+def _in_order(lines: list[Line], steps: list[Step], place: Place, result: bytes, *, drained: bool) -> Iterator[bytes]:
+    """Output and states as they came about."""
+    for line in lines:
+        while steps and steps[0].before is not None and steps[0].before <= line.attempt:
+            yield _state(steps.pop(0), place)
+        place.entry = line.id
+        yield event(PROGRESS if line.stream == PROGRESS else "log", str(place), to_json(line.shown()))
+    while drained and steps:
+        yield _state(steps.pop(0), place, b"" if steps else result)
+
+
+def _state(step: Step, place: Place, more: bytes = b"") -> bytes:
+    place.mark = step.mark
+    return event("state", str(place), to_json(step.told)[:-1] + more + b"}")

@@ -1,0 +1,67 @@
+"""What a person sees of a call that runs: lines, and a bar while it reports progress. All of it on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+class Display:
+    """A terminal gets the bar; a file or a pipe only lines."""
+
+    def __init__(self) -> None:
+        self._draws = sys.stderr.isatty()
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.clear()
+
+    def line(self, text: str) -> None:
+        if self._bar is None:
+            click.echo(text, err=True)
+            return
+        from rich.text import Text
+
+        self._bar.console.print(Text.from_ansi(text), soft_wrap=True)
+
+    def progress(self, report: Mapping[str, Any]) -> None:
+        """Draw `{done, total, message}`; without a total nobody knows how long the bar is."""
+        if not self._draws:
+            return
+        if self._bar is None:
+            self._bar = _bar()
+            self._bar.start()
+            self._bar.add_task("")
+        total = report["total"]
+        count = f"{report['done']:g}" + (f"/{total:g}" if total is not None else "")
+        self._bar.update(
+            self._bar.task_ids[0], completed=report["done"], total=total, count=count, message=report["message"]
+        )
+
+    def clear(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def _bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        BarColumn(),
+        TextColumn("{task.fields[count]}", markup=False),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[message]}", markup=False),
+    )
+    return Progress(*columns, console=Console(stderr=True), transient=True)
