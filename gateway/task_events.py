@@ -6,6 +6,7 @@ back with it goes on from there. Record and output are read in one transaction, 
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -72,47 +73,52 @@ async def _told(gateway: state.Gateway, record: Invocation, place: Place) -> Asy
     yield retry_hint()
     pace, source = Pace(), record.carrier or record.id
     while not gateway.streams.over:
-        drained = True
-        try:
-            looked, lines = await _look(gateway, record.id, source, place.entry)
-            # A call in the outbox of this gateway has no record in the broker yet.
-            found = looked or await accepting.find(gateway, record.id)
+        found, lines = await _look(gateway, record.id, source, place.entry)
+        drained = len(lines) < PAGE
+        if found is None:
+            # The broker is away, or the call is still in the outbox of this gateway, or it was forgotten.
+            try:
+                found = await accepting.find(gateway, record.id)
+            except BrokerDown:
+                found = record
             if found is None:
-                return  # it was forgotten meanwhile
-            if (found.carrier or found.id) != source:  # a gathered call puts out for all its members
-                source, place.entry = found.carrier or found.id, _BEGINNING
-                continue
-            drained = len(lines) < PAGE
-            steps = steps_after(place.mark, found)
-            result = await _result(gateway, found) if found.terminal and drained else b""
-            if lines or steps:
-                pace.spoke()
-                yield b"".join(_in_order(lines, steps, place, result, drained=drained))
-            if found.terminal and drained:
                 return
-        except BrokerDown:
-            pass  # the client waits with us
+            found = found if found.waits == "broker" else None
+        elif (found.carrier or found.id) != source:  # a gathered call puts out for all its members
+            source, place.entry = found.carrier or found.id, _BEGINNING
+            continue
+        steps = steps_after(place.mark, found) if found else []
+        if lines or steps:
+            result = await _result(gateway, found) if found and found.terminal and drained else b""
+            pace.spoke()
+            yield b"".join(_in_order(lines, steps, place, result, drained=drained))
+        if found and found.terminal and drained:
+            return
         if drained and (sign := await pace.wait()):
             yield sign
 
 
 async def _look(gateway: state.Gateway, task_id: str, source: str, entry: str) -> tuple[Invocation | None, list[Line]]:
-    """The record without its large fields, and the output after an entry. Raises BrokerDown."""
-    with translated():
-        async with gateway.redis.pipeline(transaction=True) as pipe:
-            pipe.hmget(keys.invocation(task_id), *FIELDS)
-            pipe.xrange(keys.log(source), f"({entry}", "+", PAGE)
-            values, entries = await pipe.execute()
+    """The record without its large fields, and the output after an entry; nothing where the broker is away."""
+    try:
+        with translated():
+            async with gateway.redis.pipeline(transaction=True) as pipe:
+                pipe.hmget(keys.invocation(task_id), *FIELDS)
+                pipe.xrange(keys.log(source), f"({entry}", "+", PAGE)
+                values, entries = await pipe.execute()
+    except BrokerDown:
+        return None, []
     fields = {name.encode(): value for name, value in zip(FIELDS, values, strict=True) if value is not None}
     return decode(task_id, fields), [decode_line(found) for found in entries]
 
 
 async def _result(gateway: state.Gateway, record: Invocation) -> bytes:
-    """What the end tells besides: the result, in its own bytes, or where it is. Raises BrokerDown."""
+    """What the end tells besides: the result, in its own bytes, or where it is."""
     if record.state != "succeeded":
         return b""
-    with translated():
-        found: Any = await gateway.redis.hget(keys.invocation(record.id), "result")
+    found: Any = None
+    with contextlib.suppress(BrokerDown), translated():
+        found = await gateway.redis.hget(keys.invocation(record.id), "result")
     if found is not None and len(found) <= SMALL_RESULT:
         return b',"result":%s' % found
     return b',"result_url":%s' % to_json(f"{outcome.location(record.id)}/result")

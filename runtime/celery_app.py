@@ -38,6 +38,7 @@ def _create() -> Celery:
         equip(made, load_deployment(settings, os.environ), instance.hostname).start()
 
     signals.celeryd_init.connect(as_worker, weak=False)
+    made.set_default()  # Flower asks Celery's default app for results
     return made
 
 

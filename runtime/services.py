@@ -96,6 +96,8 @@ def valkey(home: Path, ports: Ports, credentials: Credentials, *, durability: st
         "appendfsync": "everysec" if durability == "fast" else "always",
         "save": '""',
         "maxmemory-policy": "noeviction",
+        # Valkey allocates this much for the first entry of a stream, and most calls write a line or two.
+        "stream-node-max-bytes": "1024",
         "daemonize": "no",
         "loglevel": "notice",
     }

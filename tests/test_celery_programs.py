@@ -187,6 +187,18 @@ def test_a_large_result_is_fetched_where_it_lies(client: redis.Redis, deployed: 
     client.delete(keys.invocation(task_id))
 
 
+def test_the_entry_module_is_the_default_app(
+    prefork: Any, client: redis.Redis, deployed: Deployment, broker_url: str
+) -> None:
+    """For programs that pass no app about, Flower among them."""
+    task_id = submit(client, deployed, Call("add", {"a": 6}))
+    code = f"import runtime.celery_app; from celery.result import AsyncResult; print(AsyncResult('{task_id}').get())"
+    environ = environment(broker_url, {"TUNDISH_FILE": str(FILE)})
+    argv = [sys.executable, "-P", "-c", code]
+    done = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.strip() == "7.0", done.stderr
+
+
 # Apps of their own
 
 

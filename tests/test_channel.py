@@ -57,7 +57,8 @@ def test_a_worker_outlives_killed_connections(
         for _ in range(3):
             ids = notes(redis_client, deployed, path, 6, function, seconds=0.1)
             until(lambda: lines(path, "begin"))
-            redis_client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")  # type: ignore[no-untyped-call]
+            for kind in ("normal", "pubsub"):
+                redis_client.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")  # type: ignore[no-untyped-call]
             assert [ended(redis_client, task_id).state for task_id in ids] == ["succeeded"] * 6
             assert sorted(lines(path, "end")) == sorted(map(str, range(6)))
             path.unlink()
@@ -120,6 +121,7 @@ def test_a_worker_takes_no_more_than_it_may(
         control.pool_grow(1, **there)
         until(lambda: inspect.stats()["one@test"]["prefetch_count"] == 8)
         assert 4 < most_at_once(2) <= 8
+        until(lambda: not inspect.active()["one@test"])
         control.pool_shrink(1, **there)
         until(lambda: inspect.stats()["one@test"]["prefetch_count"] == 4)
         assert most_at_once(3) <= 4
@@ -131,7 +133,8 @@ def test_a_stopping_worker_gives_back_what_waits_at_once_and_in_order(
 ) -> None:
     path = tmp_path / "trace"
     queue = deployed.find(function).spec.queue
-    ids = notes(redis_client, deployed, path, 6, function, seconds=3.0)
+    ids = notes(redis_client, deployed, path, 1, function, seconds=3.0)
+    ids += notes(redis_client, deployed, path, 5, function)
     with worker(FILE, broker_url, queue, name="first@test") as process:
         until(lambda: lines(path, "begin") and len(waiting(redis_client, queue)) == 2)
         process.send_signal(signal.SIGTERM)

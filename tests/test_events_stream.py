@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,14 +15,15 @@ import urllib3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import streams, task_events
+from gateway import streams
 from gateway.task_story import steps_after
+from runtime.broker import connect
 from runtime.cancel import cancel
 from runtime.capture import Capture
 from runtime.deployment import Deployment
-from runtime.errors import BrokerDown
 from runtime.invocations import Invocation
 from runtime.submit import Call, submit
+from tests.brokers import own_broker
 from tests.streaming import Event, Served, served
 from tests.workers import SAMPLES, deployment, ended, until, upkeep, worker
 
@@ -184,25 +186,39 @@ def test_a_gateway_that_stops_ends_its_streams_and_another_goes_on(
     assert states(before + after) == ["accepted", "queued", "running", "succeeded"]
 
 
-def test_a_stream_outlives_a_broker_that_is_away_for_a_while(
-    redis_client: redis.Redis, deployed: Deployment, gateway: Served, monkeypatch: pytest.MonkeyPatch
+def test_a_stream_outlives_its_broker(tmp_path: Path) -> None:
+    with own_broker(tmp_path / "broker") as broker, connect(broker.url) as client:
+        deployed = deployment(FILE, broker.url, {"TUNDISH_HOME": str(tmp_path)})
+        with served(deployed) as gateway:
+            broker.kill()
+            answer = urllib3.request("POST", f"{gateway.url}/async-function/say_solo", json={"word": "at last"})
+            task_id = answer.json()["task_id"]
+            with gateway.open(events_of(task_id)) as events:
+                found = [next(events)]
+                assert found[0].data["waits"] == "broker", "it is in the outbox"
+                broker.start()
+                found.append(next(events))
+                broker.kill()
+                broker.start()
+                with worker(FILE, broker.url, "solo"), upkeep(client, deployed):
+                    found += events
+    assert states(found) == ["accepted", "queued", "running", "succeeded"]
+    assert said(found)[-1] == "done at last"
+
+
+def test_a_gathered_call_puts_out_for_all_its_members(
+    redis_client: redis.Redis, broker_url: str, deployed: Deployment, gateway: Served
 ) -> None:
-    task_id = submit(redis_client, deployed, Call("twice"))
-    look, failed = task_events._look, list[str]()
-
-    async def away(*arguments: Any) -> Any:
-        if len(failed) < 3:
-            failed.append("away")
-            raise BrokerDown
-        return await look(*arguments)
-
-    with gateway.open(events_of(task_id)) as events:
-        found = [next(events), next(events)]
-        monkeypatch.setattr(task_events, "_look", away)
-        until(lambda: len(failed) == 3)
-        cancel(redis_client, deployed, task_id)
-        found += events
-    assert states(found) == ["accepted", "queued", "cancelled"]
+    with worker(FILE, broker_url, "solo"), upkeep(redis_client, deployed):
+        # The first goes at once; the others are gathered while it runs.
+        ids = [submit(redis_client, deployed, Call("sizes", {"item": "x" * size})) for size in (1, 2, 3)]
+        with gateway.open(events_of(ids[-1])) as events:
+            found = list(events)
+        ended(redis_client, ids[0])
+    assert said(found) == ["sizes of 2"]
+    assert states(found)[-1] == "succeeded"
+    assert gateway.get(logs_of(ids[1])).data == b"sizes of 2\n"
+    assert gateway.get(logs_of(ids[0])).data == b"sizes of 1\n"
 
 
 def test_a_silent_stream_shows_that_it_lives(

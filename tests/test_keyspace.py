@@ -52,5 +52,14 @@ def test_a_worker_leaves_nothing_that_grows(broker_url: str, redis_client: redis
                 submit(redis_client, deployed, Call("say", {"n": number}))
             until(lambda: not redis_client.exists(keys.RUNNING, keys.queued("q", keys.DEFAULT_PRIORITY)), 60)
             until(lambda: not any(redis_client.scan_iter(keys.invocation("*"))), 60)
+            until(lambda: not any(redis_client.scan_iter(keys.held("*"))))  # reported with every heartbeat
             snapshots.append({name: sizes for name, sizes in families(redis_client).items() if name != keys.LOGS})
     assert snapshots[1] == snapshots[0]
+
+
+def test_a_line_of_output_costs_little(redis_client: redis.Redis) -> None:
+    """Every invocation has a stream of its own; the embedded broker is told not to give each a whole page."""
+    redis_client.xadd(keys.log("some-id"), {"text": "one line"})
+    size = redis_client.memory_usage(keys.log("some-id"), samples=0)
+    assert isinstance(size, int)
+    assert size < 2000

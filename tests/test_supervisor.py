@@ -13,6 +13,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -194,6 +195,7 @@ def test_restart_delays_grow_to_a_limit() -> None:
 SUPERVISED = """
 import os, sys, time
 from pathlib import Path
+from types import SimpleNamespace
 from runtime.child import Spec
 from runtime.console import Console
 from runtime.supervisor import Supervisor
@@ -282,3 +284,15 @@ def test_a_port_in_use_is_named_with_the_way_out(tmp_path: Path) -> None:
         squatter.listen()
         with pytest.raises(TundishError, match=rf"Port {free} .* --port \d+"):
             check_address(settings(tmp_path, port=free))
+
+
+def test_who_had_worked_for_a_while_is_started_again_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kills now and then are no crash loop, and must not add up to a long pause."""
+    now = 100.0
+    monkeypatch.setattr(child, "time", SimpleNamespace(monotonic=lambda: now))
+    made = child.Child(python("worker", "", tmp_path), Console(io.StringIO(), {}), ())
+    for seconds, failures in ((1, 1), (1, 2), (1, 3), (6, 1), (6, 1), (1, 2)):
+        made.answered()
+        now += seconds
+        made.failed()
+        assert made.due - now == pytest.approx(child.restart_delay(failures))

@@ -41,7 +41,7 @@ class Display:
         if self._bar is None:
             self._bar = _bar()
             self._bar.start()
-            self._bar.add_task("")
+            self._bar.add_task("", count="", message="")
         total = report["total"]
         count = f"{report['done']:g}" + (f"/{total:g}" if total is not None else "")
         self._bar.update(

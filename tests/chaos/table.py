@@ -63,7 +63,11 @@ def _kills(found: Evidence) -> Iterator[str]:
 def _whole(found: Evidence, broken: int) -> Iterator[str]:
     ticks = [task_id for task_id in found.ticks.values() if task_id]
     retried = sum(answer.tries > 1 for answer in found.answers)
+    took = sorted(record.ended - record.created for record in found.records.values() if record.ended)
+    hit = sorted(each.ended - each.created for each in found.records.values() if each.ended and each.lost)
     yield from _head("in all", "")
+    yield _row("accepted → ended: p50 · p99 · longest", _times(took))
+    yield _row("the same, of those that lost an attempt", _times(hit))
     yield _row("wall time, kills included", f"{found.seconds:.0f} s")
     yield _row("invocations ended a second", f"{len(found.records) / found.seconds:.1f}")
     yield _row("objects taken and processed", sum(status == "completed" for status in found.objects.values()))
@@ -71,6 +75,14 @@ def _whole(found: Evidence, broken: int) -> Iterator[str]:
     yield _row("clients that had to ask again", retried)
     yield _row("still queued, running, due, parked", sum(found.left.values()))
     yield _row("broken promises", broken)
+
+
+def _times(seconds: list[float]) -> str:
+    if not seconds:
+        return "–"
+    return " · ".join(
+        f"{each:.2f} s" for each in (statistics.median(seconds), seconds[len(seconds) * 99 // 100], seconds[-1])
+    )
 
 
 def _head(*names: str) -> Iterator[str]:

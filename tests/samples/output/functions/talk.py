@@ -86,3 +86,10 @@ def work(steps: int, *, context: Context) -> dict[str, int]:
         context.progress(step + 1, steps)
         time.sleep(0.3)
     return {"steps": steps}
+
+
+def sizes(items: list[str]) -> list[int]:
+    """Print once for several calls."""
+    print("sizes of", len(items))
+    time.sleep(0.3)
+    return [len(item) for item in items]
