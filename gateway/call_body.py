@@ -14,10 +14,9 @@ from gateway.problems import refuse
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What one call was given. `key` names the event that it came as, `size` is that of the whole body in bytes."""
+    """What one call was given. `key` names the event that it came as."""
 
     arguments: Mapping[str, Any]
-    size: int
     event: Mapping[str, Any] | None = None
     key: tuple[str, ...] = ()
 
@@ -26,16 +25,16 @@ async def read(request: Request, limit: int) -> Given | list[Given]:
     """The call, or the calls of a batch. 400, 413, 415, 422."""
     data, kind = await body.read(request, limit), body.media_type(request)
     if kind == cloudevents.BATCH:
-        return [_event(event, len(data)) for event in cloudevents.batch(data)]
+        return [_event(event) for event in cloudevents.batch(data)]
     if kind == cloudevents.STRUCTURED:
-        return _event(cloudevents.structured(data), len(data))
+        return _event(cloudevents.structured(data))
     if kind.startswith(cloudevents.KINDS):
         accepted = f"{cloudevents.STRUCTURED}, {cloudevents.BATCH}"
         refuse(415, f"The body is {kind}; send {accepted}, or binary mode.", headers={"Accept-Post": accepted})
     if cloudevents.is_binary(request.headers):
-        return _event(cloudevents.binary(request.headers, kind, data), len(data))
-    return Given(body.as_object(data, kind), len(data))
+        return _event(cloudevents.binary(request.headers, kind, data))
+    return Given(body.as_object(data, kind))
 
 
-def _event(event: cloudevents.Event, size: int) -> Given:
-    return Given(event.arguments, size, event.attributes, event.key)
+def _event(event: cloudevents.Event) -> Given:
+    return Given(event.arguments, event.attributes, event.key)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Never
 from urllib.parse import unquote_to_bytes
 
+from pydantic_core import to_json
 from starlette.datastructures import Headers
 
 from gateway import body
@@ -23,6 +24,9 @@ KINDS = "application/cloudevents"
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 MOST_EVENTS = 1000
+MOST_BYTES = 32 * 2**10
+"""Of an event's attributes together. They stay in the record; only data is put into the store."""
+
 REQUIRED = ("specversion", "id", "source", "type")
 _PREFIX = "ce-"
 _NAME = re.compile(r"[a-z0-9]+")
@@ -156,6 +160,9 @@ def _wrong(attributes: Mapping[str, Any]) -> list[FieldError]:
             errors.append(FieldError(name, "is no instant like 2026-03-01T12:00:00Z (RFC 3339)"))
         elif not isinstance(value, str | int | bool):
             errors.append(FieldError(name, "is neither a string, nor a whole number, nor a boolean"))
+    size = len(to_json(attributes))
+    if size > MOST_BYTES:
+        errors.append(FieldError("attributes", f"have {size} bytes together; {MOST_BYTES} are taken"))
     return errors
 
 

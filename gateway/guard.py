@@ -1,5 +1,7 @@
 """Who may talk to a gateway without authentication: this machine's programs, not other people's web pages.
 
+And how much of it may be headers: the HTTP server sets no limit.
+
 A page of another site can make a browser send requests to loopback. Its `Origin` gives it away, and where it
 lets its own name resolve to 127.0.0.1 (DNS rebinding), its `Host` does.
 """
@@ -26,6 +28,9 @@ HEADERS = {
 }
 
 
+MOST_HEADER_BYTES = 64 * 2**10
+
+
 def host_name(netloc: str) -> str | None:
     """The name in `name:port`, `[::1]:port` or `name`, in lower case without brackets; None for nonsense."""
     try:
@@ -48,7 +53,7 @@ def is_loopback(name: str) -> bool:
 
 
 class Guard:
-    """Refuses foreign Hosts and Origins (403), and puts the security headers on every answer."""
+    """Refuses foreign Hosts and Origins (403) and too many headers (431); puts the security headers on every answer."""
 
     def __init__(self, app: ASGIApp, host: str) -> None:
         self._app, self._host = app, host.lower()
@@ -65,6 +70,10 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
+        size = sum(len(name) + len(value) for name, value in scope["headers"])
+        if size > MOST_HEADER_BYTES:
+            detail = f"The headers have {size} bytes; {MOST_HEADER_BYTES} are taken."
+            return await problem(431, detail)(scope, receive, secured)
         headers = Headers(scope=scope)
         refusal = self._refusal(headers.getlist("host"), headers.getlist("origin"))
         if refusal:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,16 +11,13 @@ from gateway.call_answers import accepted
 from gateway.call_batch import accept_all, check_all
 from gateway.call_body import Given
 from gateway.call_headers import Wishes
+from gateway.large import lightened
 from gateway.problems import refuse
 from gateway.waiting import wait
-from runtime.blobs import ARGUMENTS_LIMIT, by_reference
 from runtime.deployment import Deployed
-from runtime.errors import ObjectMissing
 from runtime.submit import Call, new_id
 
 CLI_HEADER = "X-Tundish-Cli"
-_MOST_GROWTH = 3
-"""Arguments can be longer in a record than in JSON: a number of four characters takes nine bytes there."""
 
 
 async def call(request: Request) -> Response:
@@ -52,7 +47,7 @@ async def _answer(request: Request, gateway: state.Gateway, deployed: Deployed, 
         response = await _batch(request, gateway, deployed, given, wishes)
     else:
         gateway.schemas.check(deployed.spec.name, given.arguments)
-        work = await _work(request, gateway, deployed, given, wishes)
+        (work,) = await lightened(gateway, request, [_work(request, deployed, given, wishes)])
         request.state.call_id = work.id
         if wishes.later:
             taken = await accept_call(gateway, work)
@@ -73,14 +68,15 @@ async def _batch(
     if wishes.key:
         refuse(400, "An Idempotency-Key is for one call; the events of a batch have their sources and ids.")
     check_all(gateway, deployed.spec.name, given)
-    return await accept_all(gateway, [await _work(request, gateway, deployed, one, wishes) for one in given])
+    works = [_work(request, deployed, one, wishes) for one in given]
+    return await accept_all(gateway, await lightened(gateway, request, works))
 
 
-async def _work(request: Request, gateway: state.Gateway, deployed: Deployed, given: Given, wishes: Wishes) -> Call:
-    """The call that a request makes, with its id; large arguments are in the store."""
+def _work(request: Request, deployed: Deployed, given: Given, wishes: Wishes) -> Call:
+    """The call that a request makes, with its id."""
     name, event = deployed.spec.name, given.event or {}
     key = ("key", wishes.key) if wishes.key else given.key
-    work = Call(
+    return Call(
         name,
         given.arguments,
         id=new_id(),
@@ -92,10 +88,6 @@ async def _work(request: Request, gateway: state.Gateway, deployed: Deployed, gi
         event=given.event,
         idempotency=idempotency.of(request, name, given.arguments, *key) if key else None,
     )
-    if given.size * _MOST_GROWTH > ARGUMENTS_LIMIT and gateway.settings.store.endpoint:
-        with contextlib.suppress(ObjectMissing):  # a store without our bucket keeps nothing
-            return await gateway.in_thread(by_reference, work, gateway.blobs, deployed.spec)
-    return work
 
 
 def _callable(request: Request, gateway: state.Gateway) -> Deployed:

@@ -16,7 +16,6 @@ from gateway import state
 from gateway.search import Query
 from runtime.deployment import Deployed, Deployment
 
-
 _WISHES = ("X-Priority", "X-Expires", "X-Callback-Url", "Idempotency-Key", "traceparent")
 
 

@@ -10,6 +10,7 @@ from gateway import accepting, outcome, state
 from gateway.problems import refuse
 from gateway.task_result import whole
 from gateway.task_view import brief, describe, embed
+from runtime import callback_state
 from runtime.invocations import Invocation
 from runtime.repeat import arguments_of
 from runtime.units import format_duration
@@ -26,6 +27,8 @@ async def status(request: Request) -> Response:
     told = describe(record, traceback=request.query_params.get("traceback") in _YES)
     if request.query_params.get("arguments") in _YES:
         told["arguments"] = await gateway.in_thread(arguments_of, record, gateway.blobs)
+    if record.callback:
+        told["callback"] = await callback_state.read_async(gateway.redis, record.id)
     content = embed(told, (await whole(gateway, record)).result_json)
     return Response(content, headers={"X-Call-Id": record.id}, media_type="application/json")
 
@@ -48,7 +51,7 @@ async def result(request: Request) -> Response:
             call_id=record.id,
             state=record.state,
         )
-    return outcome.answer(await whole(state.of(request), record))
+    return await outcome.respond(state.of(request), record)
 
 
 async def find(request: Request) -> Invocation:

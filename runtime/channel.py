@@ -55,7 +55,13 @@ class QoS(virtual.QoS):  # type: ignore[misc]
 
     def can_consume(self) -> bool:
         # The answer to a pop that is on its way is read, whatever became of the prefetch count meanwhile.
-        return bool(self.channel._in_poll) or self.room() > 0
+        return bool(self.channel._in_poll) or self.room() >= self._worth()
+
+    def _worth(self) -> int:
+        """Room for which a round trip is made: half of what may wait behind the calls that run, so that many come at
+        once. Any room, where nothing waits."""
+        waiting = int(self.prefetch_count) * (self.channel.ahead - 1) // self.channel.ahead
+        return max(1, waiting // 2)
 
     def append(self, message: Any, delivery_tag: str) -> None:
         message.list = self.channel.source
@@ -84,6 +90,8 @@ class Channel(stock.Channel):  # type: ignore[misc]
 
     QoS = QoS
     receiver: Receiver | None = None
+    ahead = 1
+    """Messages that the consumer may have for each of its processes; 1: it begins with each at once."""
     source = ""
     """The list from which the message came that is being delivered."""
 
@@ -140,7 +148,7 @@ class Channel(stock.Channel):  # type: ignore[misc]
         if raws[room:]:
             self.put_back([(source, raw) for raw in raws[room:]])
         letters = [letter for raw in raws[:room] if (letter := _opened(source, queue, raw))]
-        self._letters.extend(self.receiver.take(letters) if self.receiver else letters)
+        self._letters.extend(self.receiver.take(letters, begun=self.ahead == 1) if self.receiver else letters)
 
     def deliver(self) -> bool:
         """Hand on what was received. A pool may run one before it returns: then the others wait for their turn."""

@@ -17,7 +17,7 @@ class Receiving(StartStopStep):  # type: ignore[misc]
 
     def start(self, c: Any) -> None:
         receiver, channel = c.app.tundish_receiver, c.task_consumer.channel
-        channel.receiver = receiver
+        channel.receiver, channel.ahead = receiver, c.prefetch_multiplier
         receiver.open(channel)
         c.call_soon_ack = _at_once
 

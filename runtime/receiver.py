@@ -59,14 +59,18 @@ class Receiver:
         """Ids of what was received and has not ended. Any thread may ask."""
         return self._channel.held() if self._channel else []
 
-    def take(self, letters: Sequence[Letter]) -> list[Letter]:
-        """Mark and record what was received; answers what is to be delivered now (what has an eta waits elsewhere)."""
+    def take(self, letters: Sequence[Letter], *, begun: bool) -> list[Letter]:
+        """Mark and record what was received; answers what is to be delivered now (what has an eta waits elsewhere).
+
+        `begun`: each is begun with at once. Then its record says who has it, and the heartbeat marks what is slow.
+        """
         now = time.time()
         strangers = {index: found for index, letter in enumerate(letters) if (found := self._stranger(letter))}
         ids = [str(letter.payload["headers"].get("id")) for letter in letters]
         try:
             if not strangers:
-                scripts.run(self._client, "hold", [keys.held(self._worker)], [TTL_SECONDS, 0, *ids])
+                if not begun:
+                    scripts.run(self._client, "hold", [keys.held(self._worker)], [TTL_SECONDS, 0, *ids])
                 return list(letters)
             with self._client.pipeline(transaction=False) as pipe:
                 pipe.eval(scripts.source("hold"), 1, keys.held(self._worker), TTL_SECONDS, 0, *ids)

@@ -124,6 +124,7 @@ def test_the_trace_of_an_event_is_that_of_the_call(web: TestClient, redis_client
         ({"specversion": "0.3"}, {"specversion"}),
         ({"time": "yesterday"}, {"time"}),
         ({"subject": ""}, {"subject"}),
+        ({"subject": "x" * 40_000}, {"attributes"}),
         ({"Not-A-Name": "x"}, {"Not-A-Name"}),
         ({"deep": {"a": 1}}, {"deep"}),
         ({"data": 1, "data_base64": "AA=="}, {"data_base64"}),

@@ -93,7 +93,7 @@ def test_a_result_in_the_store(
         assert web.get(f"/api/v1/tasks/task/{task_id}").json()["result"] == {"large": 1}
         assert web.get(f"/api/v1/tasks/task/{task_id}/result").content == b'{"large": 1}'
         store.delete(store.bucket, f"results/{task_id}")
-        problem(web.get(f"/api/v1/tasks/task/{task_id}/result"), 404)
+        problem(web.get(f"/api/v1/tasks/task/{task_id}/result"), 410)
 
 
 def test_arguments_in_the_store(
