@@ -127,7 +127,7 @@ def wait(check: Callable[[], object]) -> None:
 def latencies(found: Peers) -> dict[str, list[float]]:
     """Seconds from a call to the word that it has ended, the three in turn."""
     times: dict[str, list[float]] = {"lean": [], "stock": [], "celery": []}
-    ears = found.client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+    ears: Any = found.client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     ears.subscribe(keys.ENDED_CHANNEL)
     ears.get_message(timeout=1.0)
     for _ in range(CALLS):

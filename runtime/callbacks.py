@@ -88,7 +88,7 @@ class Callbacks:
             try:
                 self.step()
                 said = False
-            except (redis.RedisError, BrokerDown, OSError) as error:
+            except (redis.RedisError, BrokerDown) as error:
                 if not said:
                     log.warning("callbacks wait: %s", error)
                 said, pause = True, BROKEN_SECONDS
@@ -97,8 +97,7 @@ class Callbacks:
         self.wait(1.0)
 
     def step(self) -> None:
-        """Begin to post what is due, as far as there are threads for it. Raises RedisError, OSError."""
-        key = self._secret()
+        """Begin to post what is due, as far as there are threads for it. Raises RedisError."""
         for _ in range(_ROUNDS):
             with self._changed:
                 busy = list(self._busy.elements())
@@ -109,7 +108,7 @@ class Callbacks:
             more, *found = scripts.run(self._client, "callback_claim", (), [token, *numbers, *busy])
             for at in range(0, len(found), 5):
                 task_id, url, host = (part.decode() for part in found[at : at + 3])
-                self._begin(Taken(task_id, token, url, host, int(found[at + 3]), int(found[at + 4])), key)
+                self._begin(Taken(task_id, token, url, host, int(found[at + 3]), int(found[at + 4])))
             if not more:
                 return
 
@@ -125,15 +124,15 @@ class Callbacks:
             self._key = callback_sign.key_of(secret)
         return self._key
 
-    def _begin(self, taken: Taken, key: bytes) -> None:
+    def _begin(self, taken: Taken) -> None:
         with self._changed:
             self._busy[taken.host] += 1
-        threading.Thread(target=self._deliver, args=(taken, key), name="callback", daemon=True).start()
+        threading.Thread(target=self._deliver, args=(taken,), name="callback", daemon=True).start()
 
-    def _deliver(self, taken: Taken, key: bytes) -> None:
+    def _deliver(self, taken: Taken) -> None:
         try:
             try:
-                status, failure = self._attempt(taken, key)
+                status, failure = self._attempt(taken)
             except _Gone:
                 return
             except (OSError, ValueError) as error:
@@ -147,9 +146,9 @@ class Callbacks:
                 self._changed.notify_all()
             self._wake.set()
 
-    def _attempt(self, taken: Taken, key: bytes) -> tuple[int, str]:
+    def _attempt(self, taken: Taken) -> tuple[int, str]:
         """The status that the receiver answered, and what is wrong with it. Raises OSError, ValueError, _Gone."""
-        spec = self._deployment.settings.project.callbacks
+        spec, key = self._deployment.settings.project.callbacks, self._secret()
         target = parse(taken.url, spec.allow)
         addresses = resolve(target, spec.allow)
         # Resolving a name may take any time; from here on this try is shorter than its lease.

@@ -14,10 +14,10 @@ from typing import Any
 
 import redis
 
-from runtime import admission, chain, gather, keys, message, presence, scripts
+from runtime import admission, chain, forgetting, gather, keys, message, presence, scripts
 from runtime.deployment import Deployment
 from runtime.errors import BrokerDown, BrokerFull
-from runtime.invocations import TERMINAL, Invocation, decode, limits, read_many
+from runtime.invocations import Invocation, decode, limits, read_many
 from runtime.requeue import push
 from runtime.submit import now_ms
 
@@ -25,7 +25,8 @@ log = logging.getLogger("tundish.reaper")
 
 STEP_SECONDS = 0.1
 REAP_SECONDS = 2.0
-LOCK_MS = 10_000
+SWEEP_SECONDS = 60.0
+LOCK_MS = 5_000
 GRACE_MS = 3_000
 """A message that was just taken is not in any worker's report yet: reports come every two seconds."""
 
@@ -43,7 +44,7 @@ class Upkeep:
         self._client, self._deployment = client, deployment
         self._token = uuid.uuid4().hex
         self._suspects: dict[str, float] = {}
-        self._reaped_at = 0.0
+        self._reaped_at = self._swept_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Work until told to stop. A broker that is away is waited for; any other error ends the thread, loudly."""
@@ -92,25 +93,16 @@ class Upkeep:
             gather.reap(self._client, self._deployment)
             for gate in admission.gates(self._client):
                 admission.free_dead_places(self._client, gate)
-            self._forget()
+            forgetting.forget(self._client, self._deployment)
+        if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
+            self._swept_at = time.monotonic()
+            forgetting.sweep(self._client, self._deployment)
 
     def _expire(self) -> None:
         """End what was not started in time."""
         late: Any = self._client.zrangebyscore(keys.EXPIRING, "-inf", now_ms(), start=0, num=_BATCH)
         for task_id in late:
             scripts.run(self._client, "expire", (), [task_id, *self._limits])
-
-    def _forget(self) -> None:
-        """Remove terminal records whose time is over, with all that hangs on them."""
-        retention = self._deployment.settings.project.retention
-        for state in sorted(TERMINAL):
-            before = now_ms() - int((retention.succeeded if state == "succeeded" else retention.failed) * 1000)
-            old: Any = self._client.zrangebyscore(keys.ended(state), "-inf", before, start=0, num=_BATCH)
-            surplus: Any = self._client.zcard(keys.ended(state)) - retention.count
-            if surplus > 0:
-                old = {*old, *self._client.zrange(keys.ended(state), 0, min(surplus, _BATCH) - 1)}
-            if old:
-                scripts.run(self._client, "forget", (), [state, *old])
 
     @property
     def _limits(self) -> list[int]:

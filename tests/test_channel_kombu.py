@@ -85,6 +85,22 @@ def test_it_takes_as_many_as_it_may_have_in_one_round_trip(reader: Reader, redis
     assert reader.bodies() == [0, 1, 2, 3, 4, 5]
 
 
+def test_with_messages_that_wait_it_goes_when_it_is_worth_it(reader: Reader, redis_client: redis.Redis) -> None:
+    """Of eight, two run and six wait: a round trip is made when three are missing, and brings three."""
+    reader.consumer.qos(prefetch_count=8)
+    reader.channel.ahead = 4
+    put(redis_client, "a", *range(20))
+    reader.drain()
+    assert len(reader.got) == 8
+    reader.got[0].ack()
+    reader.got[1].ack()
+    reader.drain()
+    assert len(reader.got) == 8
+    reader.got[2].ack()
+    reader.drain()
+    assert len(reader.got) == 11
+
+
 def test_the_highest_priority_of_all_queues_comes_first(reader: Reader, redis_client: redis.Redis) -> None:
     put(redis_client, "a", "a9", step=9)
     put(redis_client, "b", "b3", step=3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -128,6 +129,18 @@ def test_nothing_stays_of_what_is_over(broker_url: str, redis_client: redis.Redi
     assert redis_client.zcard(keys.ALL) == 20
     with upkeep(redis_client, made):
         until(lambda: not redis_client.zcard(keys.ALL))
-    left = {name.decode() for name in redis_client.keys("tundish:*")}
+    names: Any = redis_client.keys("tundish:*")
+    left = {name.decode() for name in names}
     lists = {name for name in left if redis_client.type(name) == b"list"}
     assert left - lists == {keys.TOTALS, keys.QUEUED}
+
+
+def test_ids_of_records_that_lapsed_leave_the_lists(redis_client: redis.Redis, deployed: Deployment) -> None:
+    """As after days without any beat: the records' own life is over, and nobody has taken them off the lists."""
+    from runtime import forgetting
+
+    lapsed, kept = (submit(redis_client, deployed, Call("add", {"a": number})) for number in range(2))
+    redis_client.delete(keys.invocation(lapsed))
+    assert forgetting.sweep(redis_client, deployed) == 2
+    assert redis_client.zrange(keys.ALL, 0, -1) == [kept.encode()]
+    assert redis_client.zrange(keys.by_function("add"), 0, -1) == [kept.encode()]

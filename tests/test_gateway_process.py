@@ -131,6 +131,7 @@ def test_who_waits_longer_is_told_where_to_ask(environ: Mapping[str, str], redis
         told = found[0].json()
         assert found[0].status == 503
         assert told["call_id"] in told["detail"]
+        assert queued(redis_client) == {told["call_id"]}  # it goes on
 
 
 def test_it_imports_no_queue_no_model_and_no_user_code(environ: Mapping[str, str]) -> None:

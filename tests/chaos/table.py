@@ -45,7 +45,11 @@ def _runs(found: Evidence) -> Iterator[str]:
     yield from _head("side effects of the succeeded", "invocations")
     yield _row("completed once", counts[1])
     yield _row("twice (its process died after the work, before the record)", counts[2])
+    own = sum(done[record.id] > 1 for record in succeeded if record.function == "suicidal")
     yield _row("more often", counts[3])
+    yield _row(
+        "of these, `suicidal`, which kills itself then · hit by the storm", f"{own} · {counts[2] + counts[3] - own}"
+    )
     yield _row("never", counts[0])
     yield _row("invocations that lost at least one attempt", len(lost))
     yield _row("attempts lost in all", sum(record.lost for record in lost))
