@@ -12,6 +12,7 @@ from typing import Any
 import redis
 
 from runtime import keys, scripts
+from runtime.abandon import abandon
 from runtime.config import Function
 from runtime.deployment import Deployment
 from runtime.invocations import decode, limits
@@ -38,7 +39,10 @@ def policy(spec: Function) -> str:
 
 
 def admit_next(client: redis.Redis, deployment: Deployment, gate: str, most: int = _AT_ONCE) -> int:
-    """Queue what waits longest at a gate, as long as it is open; how many. Calls of functions that are gone stay."""
+    """Queue what waits longest at a gate, as long as it is open; how many.
+
+    Calls of a function that is gone wait for it at its own gate, and not for ever.
+    """
     waiting: Any = client.zrange(keys.parked(gate), 0, most - 1)
     admitted = 0
     for task_id in waiting:
@@ -49,6 +53,10 @@ def admit_next(client: redis.Redis, deployment: Deployment, gate: str, most: int
             client.zrem(keys.parked(gate), task_id)
             continue
         if deployed is None:
+            if gate != f"function:{found.function}":
+                scripts.run(client, "aside", (), [found.id, gate])
+            else:
+                abandon(client, deployment, found, fields)
             continue
         queued = now_ms()
         arguments: list[scripts.Argument] = [
@@ -72,6 +80,12 @@ def gates(client: redis.Redis) -> list[str]:
     """Every gate at which something waits."""
     found: Any = client.smembers(keys.PARKED)
     return sorted(name.decode() for name in found)
+
+
+def freed(client: redis.Redis) -> list[str]:
+    """Gates at which a place became free, taken off the list of these."""
+    found: Any = client.spop(keys.FREED, _AT_ONCE)
+    return [name.decode() for name in found]
 
 
 def free_dead_places(client: redis.Redis, gate: str) -> int:

@@ -10,7 +10,7 @@ import msgpack
 
 from runtime import record
 from runtime.config import Function
-from runtime.errors import StoreDenied, StoreDown
+from runtime.errors import ObjectMissing, StoreDenied, StoreDown
 from runtime.submit import Call, new_id
 
 if TYPE_CHECKING:
@@ -67,6 +67,6 @@ def by_reference(call: Call, blobs: Blobs, spec: Function | None = None) -> Call
     task_id = call.id or new_id()
     try:
         blobs.put(arguments_name(task_id), packed)
-    except (StoreDown, StoreDenied):
+    except (StoreDown, StoreDenied, ObjectMissing):  # no store, or one without our bucket
         return call
     return replace(call, id=task_id, arguments={}, arguments_ref=arguments_name(task_id))

@@ -16,14 +16,14 @@ from typing import Any
 import msgpack
 import redis
 
-from runtime import admission, scripts
+from runtime import admission, keys, scripts
 from runtime.blobs import Blobs, by_reference
 from runtime.broker import translated
 from runtime.context import Suspended
 from runtime.deployment import Deployment
 from runtime.errors import CallFailed
 from runtime.fans import Fan
-from runtime.submit import Call, now_ms, prepare, submit
+from runtime.submit import Call, now_ms, prepare, submit_with
 from runtime.validate import validate
 
 MAX_CHILDREN = 100_000
@@ -34,6 +34,15 @@ PATIENCE_SECONDS = 0.1
 
 FANS_APART = 1000
 """Numbers of fans between two maps: a map that is begun anew with other items takes the next one."""
+
+_SENT_SECONDS = 30 * 86400
+
+# A parent may outlive the record of what it has submitted: nothing else would know of it then.
+_ONCE = """
+if redis.call('SADD', GKEYS[1], GARGV[1]) == 0 then return false end
+redis.call('EXPIRE', GKEYS[1], GARGV[2])
+return true
+"""
 
 _CHUNK = 500
 Answer = tuple[str, Any]
@@ -65,7 +74,10 @@ class RedisCalls:
         """Raises FunctionNotFound, InvalidArguments, BrokerDown."""
         self._number += 1
         call = self._lean(self._call(str(self._number), function, arguments, options))
-        return submit(self._client, self._deployment, call)
+        task_id = str(call.id)
+        names = [keys.sent(self._origin.id)]
+        submit_with(self._client, self._deployment, call, _ONCE, names, [task_id, _SENT_SECONDS])
+        return task_id
 
     def gather(self, calls: Iterable[tuple[str, Mapping[str, Any]]], in_flight: int, **options: Any) -> list[Answer]:
         """Invoke many functions and wait for all: (state, result or error) of each, in order.

@@ -89,6 +89,8 @@ def serve(settings: Settings, deployment: Deployment, queue_name: str, name: str
         raise TundishError(f"There is no queue {queue_name}; functions.yaml has {', '.join(settings.project.queues)}.")
     if not settings.broker_url:
         raise TundishError("There is no broker: set CELERY_BROKER_URL, or start one with `tundish up`.")
+    if settings.broker_url.startswith("unix:"):
+        raise TundishError("A worker reaches its broker by redis:// or rediss://, not by a Unix socket.")
     wanted = name or f"{queue_name}@{socket.gethostname()}"
     worker = presence.own_name(connect(settings.broker_url), "worker", wanted)
     prepare_path(settings.root)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -28,9 +27,9 @@ from kombu.transport import virtual
 from kombu.utils.json import dumps, loads
 from redis.exceptions import OutOfMemoryError
 
+from runtime.poller import Poller
 from runtime.receiver import Letter, Receiver, put_back
 
-TRANSPORT = "runtime.channel:Transport"
 MOST = 100
 """Messages that one pop brings at most: remote control and the other queues want their turn, too."""
 
@@ -51,7 +50,14 @@ class QoS(virtual.QoS):  # type: ignore[misc]
             return 0
         if not self.prefetch_count:
             return MOST
-        return max(0, int(self.prefetch_count) - len(self._delivered) - self.channel.waiting)
+        return max(0, int(self.prefetch_count) - self._out())
+
+    def begins(self, more: int) -> bool:
+        """Whether the consumer has a free process for each of so many more."""
+        return self._out() + more <= int(self.prefetch_count) // self.channel.ahead
+
+    def _out(self) -> int:
+        return len(self._delivered) + self.channel.waiting
 
     def can_consume(self) -> bool:
         # The answer to a pop that is on its way is read, whatever became of the prefetch count meanwhile.
@@ -91,7 +97,7 @@ class Channel(stock.Channel):  # type: ignore[misc]
     QoS = QoS
     receiver: Receiver | None = None
     ahead = 1
-    """Messages that the consumer may have for each of its processes; 1: it begins with each at once."""
+    """Messages that the consumer may have for each of its processes."""
     source = ""
     """The list from which the message came that is being delivered."""
 
@@ -116,12 +122,13 @@ class Channel(stock.Channel):  # type: ignore[misc]
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         queues = self._queue_cycle.consume(len(self.active_queues))
-        if not queues:
+        count = min(MOST, self.qos.room())
+        if not queues or not count:
             return
         lists = [self._q_for_pri(queue, step) for step in self.priority_steps for queue in queues]
         self._in_poll = self.client.connection
         self._brpop_sent_at = monotonic()
-        waits, count = timeout or self.brpop_timeout or 0, min(MOST, self.qos.room())
+        waits = timeout or self.brpop_timeout or 0
         self.client.connection.send_command("BLMPOP", waits, len(lists), *lists, "RIGHT", "COUNT", count)
 
     def _brpop_read(self, **options: Any) -> bool:
@@ -148,13 +155,18 @@ class Channel(stock.Channel):  # type: ignore[misc]
         if raws[room:]:
             self.put_back([(source, raw) for raw in raws[room:]])
         letters = [letter for raw in raws[:room] if (letter := _opened(source, queue, raw))]
-        self._letters.extend(self.receiver.take(letters, begun=self.ahead == 1) if self.receiver else letters)
+        if self.receiver:
+            letters = self.receiver.take(letters, begun=self.qos.begins(len(letters)))
+        self._letters.extend(letters)
 
     def deliver(self) -> bool:
         """Hand on what was received. A pool may run one before it returns: then the others wait for their turn."""
         delivered, began = False, monotonic()
         while self._letters and not self.stopping:
             letter = self._letters.popleft()
+            if letter.queue not in self._active_queues:  # cancelled meanwhile
+                self.put_back([(letter.list, dumps(letter.payload))])
+                continue
             self.source = letter.list
             self.connection._deliver(letter.payload, letter.queue)
             delivered = True
@@ -179,7 +191,7 @@ class Channel(stock.Channel):  # type: ignore[misc]
         """Put messages, oldest first, at the head of their lists."""
         if self.receiver:
             self.receiver.put_back(messages)
-        else:
+        elif messages:
             put_back(self._create_client(), messages)
 
     def has_room(self) -> None:
@@ -218,40 +230,6 @@ class Channel(stock.Channel):  # type: ignore[misc]
     def maybe_refresh_binding_expiry(self) -> None:
         with contextlib.suppress(OutOfMemoryError):  # it tries again every second
             super().maybe_refresh_binding_expiry()
-
-
-class Poller(stock.MultiChannelPoller):  # type: ignore[misc]
-    """Kombu's poller with a bell: without an event loop it would sleep on while a pool makes room."""
-
-    _bell: tuple[int, int] | None = None
-
-    def get(self, callback: Any, timeout: float | None = None) -> Any:
-        if self._bell is None:
-            self._bell = os.pipe()
-            os.set_blocking(self._bell[0], False)
-            os.set_blocking(self._bell[1], False)
-            self.poller.register(self._bell[0], self.eventflags)
-        return super().get(callback, timeout)
-
-    def ring(self) -> None:
-        """Called by any thread."""
-        if self._bell is not None:
-            with contextlib.suppress(OSError):  # it rings already, or nobody listens any more
-                os.write(self._bell[1], b"!")
-
-    def handle_event(self, fileno: int, event: int) -> Any:
-        if self._bell is None or fileno != self._bell[0]:
-            return super().handle_event(fileno, event)
-        os.read(fileno, 4096)
-        return None
-
-    def close(self) -> None:
-        super().close()
-        if self._bell is not None:
-            bell, self._bell = self._bell, None
-            self.poller.unregister(bell[0])
-            for end in bell:
-                os.close(end)
 
 
 class Transport(stock.Transport):  # type: ignore[misc]
@@ -297,7 +275,7 @@ def _opened(source: str, queue: str, raw: bytes) -> Letter | None:
         payload = loads(raw.decode())
         if isinstance(payload["headers"], dict) and payload["properties"]["delivery_tag"]:
             return Letter(source, queue, payload)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         pass
     log.error("dropped from the list %r: %.200r is not a message that Celery sends", source, raw)
     return None

@@ -9,6 +9,7 @@ import redis
 
 from runtime import keys, scripts
 from runtime.blobs import Blobs
+from runtime.errors import CallFailed
 
 _SENT = "sent"
 
@@ -35,15 +36,19 @@ class Fan:
 
     def close(self) -> None:
         """All are sent."""
-        self._client.hset(keys.invocation(self._parent), self._field, _SENT)
+        scripts.run(self._client, "fan_sent", (), [self._parent, self.name, _SENT])
 
     def answers(self, blobs: Blobs) -> list[tuple[str, Any]] | None:
         """(state, result or error) of every child, in order; None while some are out."""
-        found: Any = self._client.hgetall(keys.fan(self.name))
-        total = int(found.pop(b"total", 0))
-        if len(found) < total:
+        key = keys.fan(self.name)
+        total: Any = self._client.hget(key, "total")
+        if total is None:
+            raise CallFailed(f"The answers to {self._parent} are gone: they are kept for an hour after its end.")
+        out: Any = self._client.hlen(key)
+        if out <= int(total):
             return None
-        return [_answer(found[str(index).encode()], blobs) for index in range(total)]
+        found: Any = self._client.hgetall(key)
+        return [_answer(found[str(index).encode()], blobs) for index in range(int(total))]
 
     def adopt(self, task_id: str, index: int) -> bool:
         """Let an invocation that exists already answer here; False: unknown, or waited for by another."""

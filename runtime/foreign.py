@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 from kombu.exceptions import KombuError
@@ -59,8 +59,8 @@ def read(payload: Mapping[str, Any]) -> Foreign | None:
         return Foreign(
             id=str(told["id"]),
             function=str(told["task"]),
-            args=tuple(args),
-            kwargs=dict(kwargs),
+            args=tuple(map(_plain, args)),
+            kwargs={str(name): _plain(value) for name, value in kwargs.items()},
             root=told.get("root_id"),
             parent=told.get("parent_id"),
             eta=_moment(told.get("eta")),
@@ -68,7 +68,7 @@ def read(payload: Mapping[str, Any]) -> Foreign | None:
             priority=_priority(payload["properties"].get("priority")),
             raw=text(payload) if told is headers else BUILT,
         )
-    except (KombuError, ValueError, TypeError, KeyError, AttributeError):
+    except (KombuError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 
@@ -79,7 +79,10 @@ def text(payload: Mapping[str, Any]) -> str:
 
 
 def record(deployment: Deployment, found: Foreign, now: float) -> list[Argument]:
-    """The arguments of record.lua; `now` is in seconds since the epoch. Raises FunctionNotFound."""
+    """The arguments of record.lua; `now` is in seconds since the epoch.
+
+    Raises FunctionNotFound, and OverflowError for a number that no record holds.
+    """
     delay = found.delay(now)
     names = list(deployment.find(found.function).schema.get("properties", {}))
     call = Call(
@@ -107,6 +110,18 @@ def _content(payload: Mapping[str, Any]) -> Any:
         accept=prepare_accept_content(ACCEPTED),
     )
     return message.decode()
+
+
+def _plain(value: Any) -> Any:
+    """A value as a record can hold it: what only Celery's serializers know (times, UUIDs, decimals) becomes text, which
+    the function's type hints read again."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, str | bytes | int | float):
+        return value
+    return value.isoformat() if isinstance(value, date | time) else str(value)
 
 
 def _moment(value: str | datetime | None) -> float | None:

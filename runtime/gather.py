@@ -11,12 +11,13 @@ from typing import Any
 import redis
 
 from runtime import keys, scripts
+from runtime.abandon import abandon
 from runtime.attempt import LEASE_MS, Attempt, Written, circuit_policy, finish, repeat
 from runtime.config import Function
 from runtime.deployment import Deployment
 from runtime.errors import BatchFailure, HandlerError, TundishError
 from runtime.failure import describe_error, speaks_against
-from runtime.invocations import limits, read
+from runtime.invocations import decode, limits
 from runtime.requeue import requeue
 from runtime.retry import decide
 from runtime.submit import carrier_message, carrier_policy, new_id, now_ms
@@ -25,6 +26,7 @@ MEMBERS = b"members"
 """The field by which a record is known as that of a gathered call."""
 
 LOST_SECONDS = 10.0
+_AT_ONCE = 500
 log = logging.getLogger("tundish.gather")
 
 
@@ -50,8 +52,7 @@ def pump_all(client: redis.Redis, deployment: Deployment) -> None:
     """Look after every list in which calls wait to be gathered."""
     names: Any = client.smembers(keys.GATHERING)
     for name in names:
-        function, _, priority = name.decode().removeprefix(keys.gather("", 0)[:-2]).rpartition(":")
-        pump(client, deployment, function, int(priority))
+        pump(client, deployment, *_place(name))
 
 
 def begin(client: redis.Redis, deployment: Deployment, carrier: Attempt, worker: str) -> list[Attempt]:
@@ -78,17 +79,34 @@ def scatter(client: redis.Redis, deployment: Deployment, carrier: str, fence: in
 
 
 def reap(client: redis.Redis, deployment: Deployment) -> None:
-    """Members whose gathered call is nowhere go on by themselves."""
-    old: Any = client.zrangebyscore(keys.GATHERED, "-inf", now_ms() - int(LOST_SECONDS * 1000), start=0, num=500)
-    for task_id in old:
-        member = read(client, task_id.decode())
-        carrier = member.carrier if member and member.state == "queued" else None
-        if carrier is None:
-            client.zrem(keys.GATHERED, task_id)
-        elif not client.exists(keys.invocation(carrier)):
-            client.zrem(keys.GATHERED, task_id)
-            requeue(client, deployment, task_id.decode())
+    """Members whose gathered call is nowhere go on by themselves; those of functions that are gone end."""
+    lost: Any = scripts.run(client, "gather_reap", (), [now_ms() - int(LOST_SECONDS * 1000), _AT_ONCE])
+    for task_id in lost:
+        if requeue(client, deployment, task_id.decode()):
             log.warning("%s put back: the call it was gathered into is gone", task_id.decode())
+        else:
+            _abandon(client, deployment, task_id)
+    lists: Any = client.smembers(keys.GATHERING)
+    for name in lists:
+        if _place(name)[0] not in deployment.functions:
+            waiting: Any = client.lrange(name, 0, _AT_ONCE - 1)
+            ended = [task_id for task_id in waiting if _abandon(client, deployment, task_id)]
+            scripts.run(client, "gather_drop", (), [name, *ended])
+
+
+def _abandon(client: redis.Redis, deployment: Deployment, task_id: bytes) -> bool:
+    """End a member of a function that is gone, when it is time; whether it has ended."""
+    fields: Any = client.hgetall(keys.invocation(task_id.decode()))
+    found = decode(task_id.decode(), fields)
+    if found is None or found.terminal:
+        return True
+    return found.function not in deployment.functions and abandon(client, deployment, found, fields)
+
+
+def _place(name: bytes) -> tuple[str, int]:
+    """Function and priority of a list in which calls wait to be gathered."""
+    function, _, priority = name.decode().removeprefix(keys.gather("", 0)[:-2]).rpartition(":")
+    return function, int(priority)
 
 
 def fail(client: redis.Redis, deployment: Deployment, spec: Function, carrier: Attempt, error: Exception) -> None:

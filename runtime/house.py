@@ -30,8 +30,7 @@ class House:
     """Starts everything in order and keeps the list of what runs. `direct` runs in the supervisor's director thread."""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str], supervisor: Supervisor) -> None:
-        # A system in one piece takes calls while its broker restarts, unless the file says otherwise.
-        self.settings, self.environ, self.supervisor = settings, {"TUNDISH_OUTBOX": "auto", **environ}, supervisor
+        self.settings, self.environ, self.supervisor = settings, environ, supervisor
         self.console = supervisor.console
         self.workers: dict[str, Child] = {}
         self.front: dict[str, Child] = {}

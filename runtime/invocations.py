@@ -70,7 +70,8 @@ class Invocation:
     carrier: str | None = None
     """The gathered call that it goes with."""
     waits: str | None = None
-    """Why it is accepted and not queued: delay, paused, concurrency, key, rate, circuit, gather or children."""
+    """Why it is accepted and not queued: delay, paused, concurrency, key, rate, circuit, gather, children, or function
+    (it is not declared now)."""
     stop: str | None = None
     """The reason of a cancellation: asked for while it runs, or carried out."""
     due: float | None = None

@@ -17,6 +17,7 @@
 | tundish:parked | set of gates | claim, submit | while anything is parked | gates with calls that wait at them |
 | tundish:parked:{gate} | zset id → ms created | claim, submit | until admitted | what waits at a gate (runtime/gates.lua) |
 | tundish:holders:{gate} | zset id → ms admitted | claim, admit | until ended | who has a place at a gate |
+| tundish:freed | set of gates | whoever ends a call | until the upkeep looks | keys' and maps' gates with a free place and calls that wait |
 | tundish:paused | hash kind:name → JSON | gateway | until resumed | functions, queues, triggers and schedules that rest |
 | tundish:rate:{function} | string µs | claim, admit | while limited | theoretical arrival time of the rate limit |
 | tundish:circuit:{name} | hash | finish, retry | window + open | open until, who probes |
@@ -24,12 +25,13 @@
 | tundish:idem:{digest} | hash | submit, finish | 24 h | an idempotency key: its body, its invocation, its answer |
 | tundish:callbacks | zset id → ms | finish, callbacks | until delivered | answers that are to be posted to somebody's URL |
 | tundish:fan:{parent}:{number} | hash index → answer | finish | with the parent | what the children of one map answered |
+| tundish:sent:{parent} | set of ids | submit | with the parent | what it has submitted; their records may be forgotten before it ends |
 | tundish:gather:{function}:{priority} | list of ids | submit | until taken | calls that wait for one gathered call |
 | tundish:gather:{function}:{priority}:active | string id | submit, gather | until it ended | the newest such call that is out |
 | tundish:gathering | set of those lists | submit | while any waits | where to look |
 | tundish:gathered | zset id → ms | submit, gather | until begun | members of gathered calls that have not begun |
-| tundish:log:{id} | stream | log, task | with the record | captured output and progress of one invocation, capped |
-| tundish:logs | stream | log | capped | newest output of all invocations |
+| tundish:log:{id} | stream | capture | with the record | captured output and progress of one invocation, capped |
+| tundish:logs | stream | capture | capped | newest output of all invocations |
 | tundish:stop | channel | cancel | – | ids of running invocations that are to stop |
 | tundish:totals | hash function:state → count | finish | for ever, one field a function and state | counters for /metrics |
 | tundish:chain:{function} | list | finish | until taken | parents that wait for one call of `function` |
@@ -71,6 +73,7 @@ SWAP_CHANNEL = PREFIX + "index:swap"
 ALL = PREFIX + "all"
 EXPIRING = PREFIX + "expiring"
 PARKED = PREFIX + "parked"
+FREED = PREFIX + "freed"
 PAUSED = PREFIX + "paused"
 CALLBACKS = PREFIX + "callbacks"
 GATHERING = PREFIX + "gathering"
@@ -194,6 +197,10 @@ def fan(name: str) -> str:
     return f"{PREFIX}fan:{name}"
 
 
+def sent(parent: str) -> str:
+    return f"{PREFIX}sent:{parent}"
+
+
 def gather(function: str, priority: int) -> str:
     return f"{PREFIX}gather:{function}:{priority}"
 
@@ -213,6 +220,7 @@ FOR_SCRIPTS = {
     "expiring": EXPIRING,
     "parked": PARKED,
     "holders": holders(""),
+    "freed": FREED,
     "paused": PAUSED,
     "rate": rate(""),
     "circuit": circuit(""),
@@ -226,6 +234,7 @@ FOR_SCRIPTS = {
     "chains": CHAINS,
     "chain": chain(""),
     "fan": fan(""),
+    "sent": sent(""),
     "gather": PREFIX + "gather:",
     "gathering": GATHERING,
     "gathered": GATHERED,

@@ -4,17 +4,17 @@ over is forgotten."""
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import redis
 
 from runtime import admission, chain, forgetting, gather, keys, message, presence, scripts
+from runtime.abandon import abandon
 from runtime.deployment import Deployment
 from runtime.errors import BrokerDown, BrokerFull
 from runtime.invocations import Invocation, decode, limits, read_many
@@ -30,10 +30,9 @@ LOCK_MS = 5_000
 GRACE_MS = 3_000
 """A message that was just taken is not in any worker's report yet: reports come every two seconds."""
 
-ABANDON_SECONDS = 600.0
-"""How long calls of a function that nobody declares wait for it to come back."""
-
 _BATCH = 500
+_IN_TURN = 10
+"""Gates of keys and maps that are looked at in one step without a reason."""
 _BY_TIME = ("function:", "queue:")
 
 
@@ -44,6 +43,7 @@ class Upkeep:
         self._client, self._deployment = client, deployment
         self._token = uuid.uuid4().hex
         self._suspects: dict[str, float] = {}
+        self._rest: list[str] = []
         self._reaped_at = self._swept_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
@@ -76,27 +76,35 @@ class Upkeep:
             if found is None or found.state not in ("accepted", "retrying", "waiting"):
                 self._client.zrem(keys.DUE, task_id)
             elif not self._requeue(found):  # a function that is gone, perhaps for now
-                self._client.zadd(keys.DUE, {task_id: now_ms() + 5_000}, xx=True)
+                scripts.run(self._client, "later", (), [task_id, now_ms() + 5_000])
         with contextlib.suppress(BrokerFull):  # what follows a call is new work and waits for memory; the rest must not
             chain.pump_all(self._client, self._deployment)
             gather.pump_all(self._client, self._deployment)
         self._expire()
         reap = time.monotonic() - self._reaped_at >= REAP_SECONDS
-        for gate in admission.gates(self._client):
-            # A key's or a map's gate opens with an end, and whoever writes that sees to it; others open by time.
-            if reap or gate.startswith(_BY_TIME):
-                admission.admit_next(self._client, self._deployment, gate)
+        self._admit(reap)
         if reap:
             self._reaped_at = time.monotonic()
             self._reap_running()
             self._reap_queued()
             gather.reap(self._client, self._deployment)
-            for gate in admission.gates(self._client):
-                admission.free_dead_places(self._client, gate)
             forgetting.forget(self._client, self._deployment)
         if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
             self._swept_at = time.monotonic()
             forgetting.sweep(self._client, self._deployment)
+
+    def _admit(self, reap: bool) -> None:
+        """Let in what waits at gates. Those of functions and queues open by time; a key's or a map's opens with an end,
+        which leaves word. The rest are gone through in turn: there may be one for every key."""
+        names = admission.gates(self._client)
+        if not self._rest:
+            self._rest = [gate for gate in names if not gate.startswith(_BY_TIME)]
+        turn, self._rest = self._rest[:_IN_TURN], self._rest[_IN_TURN:]
+        by_time = [gate for gate in names if gate.startswith(_BY_TIME)]
+        for gate in (*by_time, *turn) if reap else turn:
+            admission.free_dead_places(self._client, gate)
+        for gate in (*by_time, *admission.freed(self._client), *turn):
+            admission.admit_next(self._client, self._deployment, gate)
 
     def _expire(self) -> None:
         """End what was not started in time."""
@@ -173,20 +181,9 @@ class Upkeep:
         current = decode(found.id, fields)
         if current is None or current.state != found.state:
             return False
-        if current.state == "running" and gather.MEMBERS in fields:
+        gone = found.function not in self._deployment.functions
+        if gather.MEMBERS in fields and (gone or current.state == "running"):
             return gather.scatter(self._client, self._deployment, found.id, int(fields[b"fence"])) > 0
-        if found.function not in self._deployment.functions:
-            return self._abandon(current, fields)
+        if gone:
+            return abandon(self._client, self._deployment, current, fields)
         return push(self._client, self._deployment, current, fields)
-
-    def _abandon(self, found: Invocation, fields: Mapping[bytes, bytes]) -> bool:
-        """End a call of a function that is gone. Not at once: other hosts may know it already, or still."""
-        if now_ms() / 1000 - found.created < ABANDON_SECONDS:
-            return False
-        text = f"there is no function {found.function} in functions.yaml any more"
-        told = json.dumps({"type": "FunctionNotFound", "message": text, "summary": text})
-        expected = (fields[b"state"], fields[b"fence"], fields[b"queued"])
-        if not scripts.run(self._client, "conclude", (), [found.id, *expected, *self._limits, "dead", "error", told]):
-            return False
-        log.error("%s[%s] dead: %s", found.function, found.id, text)
-        return True

@@ -65,7 +65,7 @@ class Receiver:
         `begun`: each is begun with at once. Then its record says who has it, and the heartbeat marks what is slow.
         """
         now = time.time()
-        strangers = {index: found for index, letter in enumerate(letters) if (found := self._stranger(letter))}
+        strangers = {index: found for index, letter in enumerate(letters) if (found := self._stranger(letter, now))}
         ids = [str(letter.payload["headers"].get("id")) for letter in letters]
         try:
             if not strangers:
@@ -74,8 +74,8 @@ class Receiver:
                 return list(letters)
             with self._client.pipeline(transaction=False) as pipe:
                 pipe.eval(scripts.source("hold"), 1, keys.held(self._worker), TTL_SECONDS, 0, *ids)
-                for found in strangers.values():
-                    pipe.eval(scripts.source("record"), 0, *foreign.record(self._deployment, found, now))
+                for _, record in strangers.values():
+                    pipe.eval(scripts.source("record"), 0, *record)
                 pipe.execute()
         except (redis.ConnectionError, redis.TimeoutError):
             # Ours are in a record, and the next heartbeat marks them. The others exist nowhere but here.
@@ -84,7 +84,7 @@ class Receiver:
         except redis.ResponseError as error:
             log.warning("what was received could not be recorded (%s); it is recorded when it runs", error)
             return list(letters)
-        later = {index for index, found in strangers.items() if found.delay(now)}
+        later = {index for index, (found, _) in strangers.items() if found.delay(now)}
         for index in strangers.keys() - later:
             letters[index].payload["headers"].pop("eta", None)  # it is over; Celery would plan it all the same
         return [letter for index, letter in enumerate(letters) if index not in later]
@@ -98,9 +98,15 @@ class Receiver:
             log.warning("%d messages go back when the broker answers again (%s)", len(back), type(error).__name__)
             self._homeless += back
 
-    def _stranger(self, letter: Letter) -> foreign.Foreign | None:
+    def _stranger(self, letter: Letter, now: float) -> tuple[foreign.Foreign, list[scripts.Argument]] | None:
+        """A call of another program with its record; None for ours, and for what the function itself must refuse."""
         found = foreign.read(letter.payload)
-        return found if found and found.function in self._deployment.functions else None
+        if found is None or found.function not in self._deployment.functions:
+            return None
+        try:
+            return found, foreign.record(self._deployment, found, now)
+        except OverflowError:
+            return None
 
 
 def put_back(client: redis.Redis, messages: Sequence[tuple[str, str | bytes]]) -> None:

@@ -77,8 +77,9 @@ def fields(
 
 
 def is_gathered(call: Call, spec: Function) -> bool:
-    """Whether a call goes with others. Those that wait for their time, or for their turn in a map, go alone."""
-    return spec.gather is not None and not call.delay and not call.fan
+    """Whether a call goes with others. Those that wait for their time, or for their turn in a map, go alone; so does
+    another program's, whose message a worker has already."""
+    return spec.gather is not None and not call.delay and not call.fan and call.trigger != "celery"
 
 
 def _key(spec: Function, arguments: Mapping[str, Any]) -> str | None:

@@ -28,6 +28,7 @@ _PARTS = {
     "submit": ("_gather",),
     "gather_send": ("_gather",),
     "gather_begin": ("_gates",),
+    "aside": ("_gates",),
 }
 _NEW_WORK = frozenset({"submit"})
 _SPENDS_MEMORY = "#!lua\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -104,7 +105,7 @@ def prepare(deployment: Deployment, call: Call, now_ms: int) -> Prepared:
     root = call.root or task_id
     given = record.plain(call.arguments, call.trigger)
     fields, until = record.fields(call, spec, given, priority=priority, root=root, now_ms=now_ms)
-    delay = int(call.delay * 1000)
+    delay = math.ceil(call.delay * 1000)  # never none of what was asked for: the record says that it waits
     gate = f"fan:{call.fan}" if call.fan else ""
     raw: bytes | str = ""
     carrier = new_id() if record.is_gathered(call, spec) else ""

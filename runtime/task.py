@@ -22,7 +22,7 @@ from runtime.config import Function
 from runtime.context import Suspended
 from runtime.deployment import Deployment
 from runtime.encode import encode_result
-from runtime.errors import BatchFailure, InvalidArguments, StoreDenied, StoreDown, TundishError
+from runtime.errors import BatchFailure, ObjectMissing, StoreDenied, StoreDown, TundishError
 from runtime.failure import describe_error, speaks_against
 from runtime.invocation_request import REQUEST
 from runtime.invoker import Invoker, PortsFactory
@@ -117,7 +117,7 @@ class Runner:
             try:
                 items.append(self._invoker.item(spec, member))
                 ready.append(member)
-            except InvalidArguments as error:
+            except TundishError as error:  # its arguments are wrong, or cannot be had
                 written.append(ends.failed(member, error))
         try:
             if ready:
@@ -145,7 +145,7 @@ class Runner:
     def _stored(self, task_id: str, result: bytes) -> dict[str, str | bytes]:
         """The fields that hold a result: itself, or where it is if it is large (and the store is there)."""
         if len(result) > RESULT_LIMIT:
-            with contextlib.suppress(StoreDown, StoreDenied):
+            with contextlib.suppress(StoreDown, StoreDenied, ObjectMissing):
                 self._blobs.put(result_name(task_id), result)
                 return {"result_ref": result_name(task_id)}
         return {"result": result}

@@ -259,7 +259,9 @@ def test_bad_progress_is_refused(bad: Any) -> None:
 def test_a_test_sees_what_is_reported() -> None:
     progress = MemoryProgress()
     context = fake_context(report=progress)
-    context.progress(np.int64(1), np.float32(2.5), "x" * 1000)
+    one: Any = np.int64(1)
+    more: Any = np.float32(2.5)
+    context.progress(one, more, "x" * 1000)
     context.progress(3)
     assert progress.seen == [(1, 2.5, "x" * 500), (3, None, "")]
     assert [type(value) for value in progress.seen[0][:2]] == [int, float]

@@ -18,7 +18,7 @@ from celery.worker.consumer import tasks
 from celery.worker.consumer.consumer import Consumer
 from kombu.transport import redis, virtual
 
-from runtime import channel
+from runtime import channel, poller
 
 PINNED: dict[Callable[..., Any], str] = {
     redis.Channel.__init__: "f189bdebe2436ccd",
@@ -89,7 +89,7 @@ def test_what_the_channel_stands_on_is_as_it_was(method: Callable[..., Any]) -> 
     [
         (channel.QoS, virtual.QoS),
         (channel.Channel, redis.Channel),
-        (channel.Poller, redis.MultiChannelPoller),
+        (poller.Poller, redis.MultiChannelPoller),
         (channel.Transport, redis.Transport),
     ],
 )

@@ -24,7 +24,10 @@ from tests.system import System, clean_environ, until
 def started(system: System, *words: str, stderr: int = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
     """A command that runs beside the test."""
     environ = clean_environ(
-        TUNDISH_FILE=str(system.folder / "functions.yaml"), TUNDISH_HOME=str(system.home), PYTHONUNBUFFERED="1", TERM="xterm"
+        TUNDISH_FILE=str(system.folder / "functions.yaml"),
+        TUNDISH_HOME=str(system.home),
+        PYTHONUNBUFFERED="1",
+        TERM="xterm",
     )
     command = [sys.executable, "-P", "-m", "runtime.cli.main", *words]
     process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=stderr, text=True)

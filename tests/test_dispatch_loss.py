@@ -190,7 +190,7 @@ def test_calls_of_a_function_that_is_gone_end(
     for name in keys.queue_lists("default"):
         redis_client.delete(name)  # its worker does not know the function and drops the message
     after = small(tmp_path, broker_url, "functions: {two: {handler: code.py:one}}\n")
-    monkeypatch.setattr("runtime.reaper.ABANDON_SECONDS", 0.0)
+    monkeypatch.setattr("runtime.abandon.ABANDON_SECONDS", 0.0)
     with upkeep(redis_client, after):
         found = ended(redis_client, task_id)
     assert found.state == "dead"

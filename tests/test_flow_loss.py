@@ -144,3 +144,31 @@ def test_ids_of_records_that_lapsed_leave_the_lists(redis_client: redis.Redis, d
     assert forgetting.sweep(redis_client, deployed) == 2
     assert redis_client.zrange(keys.ALL, 0, -1) == [kept.encode()]
     assert redis_client.zrange(keys.by_function("add"), 0, -1) == [kept.encode()]
+
+
+def test_a_key_that_lapsed_before_its_call_ended_is_not_brought_back(
+    redis_client: redis.Redis, deployed: Deployment
+) -> None:
+    key = Idempotency("d" * 64, "body")
+    first = accept(redis_client, deployed, Call("add", {"a": 1}, idempotency=key, delay=60))
+    assert redis_client.pttl(keys.idem("d" * 64)) > 86_400_000  # it counts from the end of the delay
+    redis_client.delete(keys.idem("d" * 64))
+    assert cancel(redis_client, deployed, first.id) == "cancelled"
+    assert not redis_client.exists(keys.idem("d" * 64))
+    second = accept(redis_client, deployed, Call("add", {"a": 1}, idempotency=key))
+    assert not second.replayed
+
+
+def test_an_answer_that_is_still_to_be_posted_is_not_forgotten(broker_url: str, redis_client: redis.Redis) -> None:
+    from runtime import forgetting
+    from runtime.config import Retention
+
+    made = deployment(FILE, broker_url)
+    project = made.settings.project.model_copy(update={"retention": Retention(succeeded=0, failed=0, count=1)})
+    made = Deployment(made.settings.model_copy(update={"project": project}), made.functions)
+    tasks = [submit(redis_client, made, Call("add", callback=url)) for url in ("https://example.org/", None)]
+    assert [cancel(redis_client, made, task) for task in tasks] == ["cancelled"] * 2
+    forgetting.forget(redis_client, made)
+    assert [redis_client.exists(keys.invocation(task)) for task in tasks] == [1, 0]
+    assert redis_client.zrange(keys.CALLBACKS, 0, -1) == [tasks[0].encode()]
+    assert redis_client.zcard(keys.ALL) == 0

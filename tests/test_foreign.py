@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -148,6 +149,24 @@ def test_messages_are_read_as_celery_sends_them(
         assert found is not None
         assert (found.function, found.args, found.kwargs, found.eta) == ("add", (1,), {}, None)
         assert found.priority == 9 - options.get("priority", 0)
+
+
+def test_values_that_only_celery_knows_are_kept_as_text(
+    broker_url: str, redis_client: redis.Redis, other: Celery
+) -> None:
+    moment, name = datetime(2026, 11, 21, 12, tzinfo=UTC), uuid.uuid4()
+    other.send_task("add", kwargs={"a": [moment, {"name": name}]}, queue="nobody")
+    found = foreign.read(json.loads(waiting(redis_client, "nobody")[0]))
+    assert found is not None
+    assert found.kwargs == {"a": ["2026-11-21T12:00:00+00:00", {"name": str(name)}]}
+
+
+def test_a_number_that_no_record_holds_fails_alone(broker_url: str, redis_client: redis.Redis, other: Celery) -> None:
+    with worker(FILE, broker_url, "one"):
+        answer = other.send_task("add", args=[2**80], queue="one")
+        with pytest.raises(Exception, match=r"(?i)integer|int too|64"):
+            answer.get(timeout=30)
+        assert other.send_task("add", args=[1], queue="one").get(timeout=30) == 2
 
 
 def test_the_first_protocol_is_read(other: Celery, redis_client: redis.Redis) -> None:

@@ -99,6 +99,17 @@ def test_wrong_items_are_refused_one_by_one(workers: None, client: redis.Redis, 
     assert found[1].attempts == 1
 
 
+def test_arguments_that_cannot_be_had_are_the_trouble_of_one(
+    workers: None, client: redis.Redis, deployed: Deployment, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "calls")
+    first, good = send(client, deployed, "score", *({"number": n, "path": path, "seconds": 0.5} for n in range(2)))
+    bad = submit(client, deployed, Call("score", {}, arguments_ref="arguments/nowhere"))
+    assert [result(client, task)["number"] for task in (first, good)] == [0, 1]
+    assert known(client, good).attempts == 1
+    assert ended(client, bad).state == "dead"
+
+
 def test_too_few_results_and_the_time_limit_fail_every_member(
     workers: None, client: redis.Redis, deployed: Deployment
 ) -> None:

@@ -18,7 +18,7 @@ _COMMANDS = {
     "triggers": ("part", "Run the bucket triggers alone."),
     "env": ("env", "Print the connections as `export` lines for other clients."),
     "functions": ("functions", "Show what is deployed."),
-    "invoke": ("functions", "Call a function."),
+    "invoke": ("invoke", "Call a function."),
     "logs": ("logs", "Show what functions put out."),
     "tasks": ("tasks", "List calls, or show one with everything that came of it."),
     "cancel": ("tasks", "Cancel calls that wait or run."),

@@ -44,6 +44,8 @@ def up(
     from runtime.console import Console
     from runtime.state_folder import places
 
+    # A system in one piece takes calls while its broker restarts, unless the file says otherwise.
+    environ = {"TUNDISH_OUTBOX": "auto", **environ}
     file, home = places(file, home, environ)
     console = Console(sys.stdout, environ)
 

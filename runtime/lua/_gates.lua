@@ -77,11 +77,19 @@ local SUPERSEDED = '{"type":"Superseded","message":"a newer call with the same c
   .. '"summary":"a newer call with the same concurrency key took its place"}'
 
 -- With `policy: latest` only the newest waits for a key. False: this one is not the newest.
-local function only_newest(id, created, gate, arguments, at)
-  for _, other in ipairs(redis.call('ZRANGE', K.parked .. ':' .. gate, 0, -1, 'WITHSCORES')) do
-    if other ~= id and redis.call('EXISTS', K.record .. other) == 1 then
-      local score = tonumber(redis.call('ZSCORE', K.parked .. ':' .. gate, other) or 0)
-      local loser = score <= created and other or id
+local function only_newest(id, gate, arguments, at)
+  local function created(one) return tonumber(redis.call('HGET', K.record .. one, 'created')) end
+  local own = created(id)
+  for _, holder in ipairs(redis.call('ZRANGE', K.holders .. gate, 0, -1)) do
+    if (created(holder) or 0) > own then -- this one had the place before, and comes to it again
+      close(id, 'cancelled', arguments, at, {'error', SUPERSEDED})
+      return false
+    end
+  end
+  for _, other in ipairs(redis.call('ZRANGE', K.parked .. ':' .. gate, 0, -1)) do
+    local theirs = other ~= id and created(other)
+    if theirs then
+      local loser = theirs <= own and other or id
       close(loser, 'cancelled', arguments, at, {'error', SUPERSEDED})
       if loser == id then return false end
     end
@@ -90,7 +98,7 @@ local function only_newest(id, created, gate, arguments, at)
 end
 
 local FIELDS = {'state', 'function', 'queue', 'priority', 'created', 'key', 'fan', 'in_flight', 'gate', 'admitted',
-  'stop', 'expires', 'deadline', 'attempts', 'lease', 'yields'}
+  'stop', 'expires', 'deadline', 'started', 'lease', 'yields'}
 
 local function look(id)
   local values, r = redis.call('HMGET', K.record .. id, unpack(FIELDS)), {}
@@ -103,8 +111,13 @@ end
 local function too_late(r)
   local now = now_ms()
   if r.deadline and tonumber(r.deadline) < now then return true end
-  return r.expires and tonumber(r.expires) < now and tonumber(r.attempts) == 0
+  return r.expires and tonumber(r.expires) < now and not r.started
 end
+
+-- Whether it is one of a map whose parent has ended: nobody needs it any more.
+local function orphaned(r) return r.in_flight and over(parent_of(r.fan)) end
+
+local ORPHANED = 'its parent has ended'
 
 local TOO_LATE = '{"type":"Expired","message":"it was not started in the time it was given",'
   .. '"summary":"it was not started in the time it was given"}'

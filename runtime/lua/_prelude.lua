@@ -21,7 +21,11 @@ local function leave_gates(id, gates)
   local open = {}
   for _, gate in ipairs(split(gates)) do
     redis.call('ZREM', K.holders .. gate, id)
-    if redis.call('EXISTS', K.parked .. ':' .. gate) == 1 then open[#open + 1] = gate end
+    if redis.call('EXISTS', K.parked .. ':' .. gate) == 1 then
+      open[#open + 1] = gate
+      -- Whoever takes the answer may die, or not care; a function's gate is looked at all the time.
+      if string.sub(gate, 1, 9) ~= 'function:' then redis.call('SADD', K.freed, gate) end
+    end
   end
   return open
 end
@@ -32,20 +36,33 @@ local function unpark(id, gate)
   if redis.call('EXISTS', K.parked .. ':' .. gate) == 0 then redis.call('SREM', K.parked, gate) end
 end
 
+-- Whether an invocation has ended, or was forgotten.
+local function over(id)
+  local r = redis.call('HMGET', K.record .. id, 'state', 'ended')
+  return not r[1] or r[2] ~= false
+end
+
+-- The parent in the name of a fan, PARENT:NUMBER.
+local function parent_of(fan) return string.match(fan, '^(.*):') end
+
 -- Remove a terminal record and all that hangs on it.
 local function forget(id, state)
   local known = redis.call('HMGET', K.record .. id, 'function', 'root', 'state')
   redis.call('ZREM', K.ended .. state, id)
   if known[3] and known[3] ~= state then return end -- it was put back to work
-  redis.call('UNLINK', K.record .. id, K.log .. id)
+  if redis.call('ZSCORE', K.callbacks, id) then -- its answer is still to be posted: off the lists, but kept a while
+    redis.call('PEXPIRE', K.record .. id, 2 * HOUR)
+    redis.call('UNLINK', K.log .. id)
+  else
+    redis.call('UNLINK', K.record .. id, K.log .. id)
+  end
   redis.call('ZREM', K.all, id)
-  redis.call('ZREM', K.callbacks, id)
   if known[1] then redis.call('ZREM', K.by .. known[1], id) end
   if known[2] then redis.call('ZREM', K.tree .. known[2], id) end
 end
 
 local COPIED = {'function', 'state', 'queue', 'priority', 'tenant', 'trigger', 'attempts', 'created', 'started',
-  'ended', 'root', 'result', 'result_ref', 'error'}
+  'ended', 'root', 'result', 'result_ref', 'error', 'stop'}
 
 -- Write a terminal state and everything that follows from it, in one step.
 -- `limits` begins at `at` in `arguments`: life of successes, life of others, cap per state, life of idempotency keys.
@@ -77,7 +94,8 @@ local function close(id, state, arguments, at, fields)
     end
   end
   redis.call('HINCRBY', K.totals, r[1] .. ':' .. state, 1)
-  if r[5] then
+  -- Not into an entry that lapsed meanwhile: its key may belong to another call by now.
+  if r[5] and redis.call('HGET', K.idem .. r[5], 'id') == id then
     local kept = {}
     for i, value in ipairs(redis.call('HMGET', key, unpack(COPIED))) do
       if value then
@@ -90,17 +108,21 @@ local function close(id, state, arguments, at, fields)
   end
   if r[6] then redis.call('ZADD', K.callbacks, now, id) end
   for _, fan in ipairs(split(r[12])) do redis.call('PEXPIRE', K.fan .. fan, HOUR) end
+  redis.call('PEXPIRE', K.sent .. id, HOUR)
   local answer = {''}
   if r[7] then
     local told = redis.call('HMGET', key, 'result', 'result_ref', 'error')
     local kind = state == 'succeeded' and (told[2] and 'ref' or 'result') or state
     local value = state == 'succeeded' and (told[2] or told[1]) or told[3]
-    local fan, parent = K.fan .. r[7], string.match(r[7], '^(.*):')
-    redis.call('HSETNX', fan, r[8], kind .. '\n' .. (value or ''))
-    if redis.call('HLEN', fan) - 1 >= tonumber(redis.call('HGET', fan, 'total') or 0)
-      and redis.call('HGET', K.record .. parent, 'state') == 'waiting' then
-      redis.call('ZADD', K.due, now, parent)
-      answer[1] = parent
+    local fan, parent = K.fan .. r[7], parent_of(r[7])
+    local total = redis.call('HGET', fan, 'total')
+    if total then -- else its parent is long over
+      redis.call('HSETNX', fan, r[8], kind .. '\n' .. (value or ''))
+      if redis.call('HLEN', fan) - 1 >= tonumber(total)
+        and redis.call('HGET', K.record .. parent, 'state') == 'waiting' then
+        redis.call('ZADD', K.due, now, parent)
+        answer[1] = parent
+      end
     end
   end
   for _, gate in ipairs(leave_gates(id, r[9])) do answer[#answer + 1] = gate end

@@ -11,9 +11,15 @@ if too_late(r) then
   close(id, 'expired', ARGV, 3, {'error', TOO_LATE})
   return 2
 end
+if orphaned(r) then
+  close(id, 'cancelled', ARGV, 3, {'stop', ORPHANED})
+  return 2
+end
 r.queue = ARGV[11]
-local gate, why = closed_gate(id, r, ARGV[7] ~= '' and cjson.decode(ARGV[7]) or {}, false)
+local policy = ARGV[7] ~= '' and cjson.decode(ARGV[7]) or {}
+local gate, why = closed_gate(id, r, policy, false)
 if gate then
+  if why == 'key' and policy.key == 'latest' and not only_newest(id, gate, ARGV, 3) then return 2 end
   if gate == r.gate then
     redis.call('HSET', K.record .. id, 'waits', why)
     return 0

@@ -16,11 +16,15 @@ if too_late(r) then
   close(id, 'expired', ARGV, 4, {'error', TOO_LATE})
   return {'ended'}
 end
+if orphaned(r) then
+  close(id, 'cancelled', ARGV, 4, {'stop', ORPHANED})
+  return {'ended'}
+end
 if not r.admitted then
   local policy = ARGV[8] ~= '' and cjson.decode(ARGV[8]) or {}
   local gate, why = closed_gate(id, r, policy, true)
   if gate then
-    if why == 'key' and policy.key == 'latest' and not only_newest(id, tonumber(r.created), gate, ARGV, 4) then
+    if why == 'key' and policy.key == 'latest' and not only_newest(id, gate, ARGV, 4) then
       return {'ended'}
     end
     park(id, r, gate, why)
@@ -34,7 +38,7 @@ redis.call('HSET', key, 'state', 'running', 'worker', ARGV[2], 'lease', now + AR
 if r.yields then redis.call('HDEL', key, 'yields') end
 if r.admitted then redis.call('HDEL', key, 'admitted') end
 redis.call('ZREM', waiting_list(r.queue, r.priority), id)
-if r.expires then redis.call('ZREM', K.expiring, id) end
+if r.expires and not r.deadline then redis.call('ZREM', K.expiring, id) end
 redis.call('ZADD', K.running, now + ARGV[3], id)
 local answer = redis.call('HGETALL', key)
 table.insert(answer, 1, 'run')

@@ -11,7 +11,7 @@ for _, id in ipairs(split(redis.call('HGET', K.record .. ARGV[1], 'members'))) d
       redis.call('HINCRBY', key, 'attempts', 1)
       redis.call('HINCRBY', key, 'fence', 1)
       redis.call('HSET', key, 'state', 'running', 'worker', ARGV[2], 'lease', now + ARGV[3], 'started', now)
-      if r.expires then redis.call('ZREM', K.expiring, id) end
+      if r.expires and not r.deadline then redis.call('ZREM', K.expiring, id) end
       local answer = redis.call('HGETALL', key)
       table.insert(answer, 1, id)
       begun[#begun + 1] = answer

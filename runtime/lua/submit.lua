@@ -9,7 +9,7 @@ if ARGV[12] ~= '' then
   local first = redis.call('HMGET', K.idem .. ARGV[12], 'id', 'body')
   if first[1] then return {first[2] == ARGV[13] and 'known' or 'differs', first[1]} end
   redis.call('HSET', K.idem .. ARGV[12], 'id', id, 'body', ARGV[13])
-  redis.call('PEXPIRE', K.idem .. ARGV[12], ARGV[14])
+  redis.call('PEXPIRE', K.idem .. ARGV[12], ARGV[14] + ARGV[9])
 end
 local fields, created, delay = {}, tonumber(ARGV[5]), tonumber(ARGV[9])
 for i = 16, #ARGV do fields[#fields + 1] = ARGV[i] end
