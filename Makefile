@@ -1,6 +1,7 @@
 # make up     the whole system, with docs/ indexed, until Ctrl-C
 # make demo   the same, ending by itself after the answers
 # make test   every test, against a real broker and a real store
+#             (J=3 side by side, each with a broker and a store of its own; most of their time they wait)
 # make bench  what docs/performance.md reports (B=NAME picks one of bench/)
 # make chaos  10,000 calls while every process is killed in turn (N=1000 for fewer); fails when a promise is broken
 #
@@ -12,6 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PORT ?=
 B ?= system
+J ?= 3
 N ?= 10000
 TORCH_INDEX ?=
 TORCH = torch==2.13.0
@@ -32,7 +34,7 @@ demo: install
 	@$(BIN)/tundish up --port 0 --demo
 
 test: install
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(J) --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .

@@ -60,7 +60,12 @@ def test_the_shortest_delay_is_waited_for(redis_client: redis.Redis, deployed: D
     """What is left of a delay when an outbox is delivered, say."""
     task = submit(redis_client, deployed, Call("add", {"a": 1}, delay=0.0002))
     upkeep = Upkeep(redis_client, deployed)
-    until(lambda: upkeep.step() or known(redis_client, task).state == "queued", 5)
+
+    def came() -> bool:
+        upkeep.step()
+        return known(redis_client, task).state == "queued"
+
+    until(came, 5)
 
 
 def test_a_retry_does_not_wait_past_its_deadline(redis_client: redis.Redis, deployed: Deployment) -> None:
