@@ -11,7 +11,7 @@ import pydantic
 from pydantic import TypeAdapter
 
 from runtime.errors import HandlerError
-from runtime.signature import CONTEXT, Signature
+from runtime.signature import CONTEXT, Signature, inspected
 
 ITEM = "item"
 """The argument of a call whose item is no object: `{"item": 3}`."""
@@ -26,12 +26,7 @@ class GatheredSignature(Signature):
 
     def __init__(self, handler: Callable[..., Any]) -> None:
         """Raises HandlerError where the handler does not take exactly one list."""
-        label = getattr(handler, "__name__", type(handler).__name__)
-        try:
-            parameters = inspect.signature(handler).parameters
-            hints = typing.get_type_hints(handler, include_extras=True)
-        except (NameError, TypeError, ValueError) as error:
-            raise HandlerError(f"the type hints of {label} cannot be read: {error}") from error
+        label, parameters, hints = inspected(handler)
         required = [
             name for name, one in parameters.items() if name != CONTEXT and one.default is inspect.Parameter.empty
         ]

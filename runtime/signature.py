@@ -23,12 +23,7 @@ class Signature:
 
     def __init__(self, handler: Callable[..., Any]) -> None:
         """Raises HandlerError where a parameter cannot be given by name or has no meaning in JSON."""
-        label = getattr(handler, "__name__", type(handler).__name__)
-        try:
-            parameters = inspect.signature(handler).parameters
-            hints = typing.get_type_hints(handler, include_extras=True)
-        except (NameError, TypeError, ValueError) as error:
-            raise HandlerError(f"the type hints of {label} cannot be read: {error}") from error
+        label, parameters, hints = inspected(handler)
         self.takes_context = CONTEXT in parameters
         self.open = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         fields: dict[str, Any] = {}
@@ -98,6 +93,15 @@ class Signature:
         except pydantic.ValidationError as error:
             details = error.errors(include_url=False, include_context=False)
             raise InvalidArguments([FieldError(_field(d["loc"]), _words(d)) for d in details]) from None
+
+
+def inspected(handler: Callable[..., Any]) -> tuple[str, Mapping[str, inspect.Parameter], dict[str, Any]]:
+    """Name, parameters and type hints of a handler. Raises HandlerError where they cannot be read."""
+    label = getattr(handler, "__name__", type(handler).__name__)
+    try:
+        return label, inspect.signature(handler).parameters, typing.get_type_hints(handler, include_extras=True)
+    except (NameError, TypeError, ValueError) as error:
+        raise HandlerError(f"the type hints of {label} cannot be read: {error}") from error
 
 
 def _field(location: tuple[int | str, ...]) -> str:

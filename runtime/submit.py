@@ -210,8 +210,8 @@ def submit_with(
     Raises BrokerDown, FunctionNotFound.
     """
     prepared = prepare(deployment, call, now_ms())
-    gathered = scripts.body("_gather")
-    text = _GUARDED.format(gathered=gathered, guard=guard, submit=scripts.body("submit"))
+    parts = "\n".join(scripts.body(part) for part in ("_record", "_gather"))
+    text = _GUARDED.format(parts=parts, guard=guard, submit=scripts.body("submit"))
     text = scripts.around(text, new_work=True)
     arguments = [len(guard_arguments), *guard_arguments, *prepared.arguments]
     with translated():
@@ -221,7 +221,7 @@ def submit_with(
 
 # The guard's arguments come before those of a submission; each part sees only its own.
 _GUARDED = """
-{gathered}
+{parts}
 local GKEYS, GARGV, OWN = KEYS, {{}}, {{}}
 local count = tonumber(ARGV[1])
 for i = 1, count do GARGV[i] = ARGV[i + 1] end

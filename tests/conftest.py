@@ -15,8 +15,10 @@ import redis
 
 from runtime import broker, services
 from runtime.config import StoreSettings
+from runtime.deployment import Deployment
 from runtime.free_ports import Ports
 from tests.system import System, running_system
+from tests.workers import deployment
 
 
 @contextlib.contextmanager
@@ -83,6 +85,21 @@ def redis_client(broker_url: str) -> Iterator[redis.Redis]:
     client.flushall()
     yield client
     client.close()
+
+
+@pytest.fixture(scope="module")
+def client(broker_url: str) -> Iterator[redis.Redis]:
+    """A client for all tests of a module, of a database that was emptied before the first of them."""
+    made = broker.connect(broker_url)
+    made.flushall()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def deployed(request: pytest.FixtureRequest, broker_url: str) -> Deployment:
+    """What is deployed by the functions.yaml that the module names as FILE."""
+    return deployment(request.module.FILE, broker_url)
 
 
 @pytest.fixture(scope="session")

@@ -27,14 +27,9 @@ from runtime.lines import ALL_CAP, BYTES_LIMIT, ENTRIES_CAP, LINE_LIMIT, LINES_L
 from runtime.output import Output
 from runtime.submit import Call, submit
 from runtime.testing import MemoryProgress, fake_context
-from tests.workers import SAMPLES, deployment, ended, until, upkeep, worker
+from tests.workers import SAMPLES, ended, until, upkeep, worker
 
 FILE = SAMPLES / "output" / "functions.yaml"
-
-
-@pytest.fixture(scope="module")
-def deployed(broker_url: str) -> Deployment:
-    return deployment(FILE, broker_url)
 
 
 @pytest.fixture

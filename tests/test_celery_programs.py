@@ -18,7 +18,6 @@ from celery.exceptions import TimeoutError as CeleryTimeout
 
 from runtime import keys
 from runtime.app import create_app
-from runtime.broker import connect
 from runtime.cancel import cancel
 from runtime.deployment import Deployment
 from runtime.errors import TundishError
@@ -26,22 +25,9 @@ from runtime.invocations import Invocation, read
 from runtime.requeue import requeue
 from runtime.result_backend import exception_of
 from runtime.submit import Call, submit
-from tests.workers import SAMPLES, deployment, ended, environment, until, upkeep, worker
+from tests.workers import SAMPLES, ended, environment, until, upkeep, worker
 
 FILE = SAMPLES / "stopping" / "functions.yaml"
-
-
-@pytest.fixture(scope="module")
-def deployed(broker_url: str) -> Deployment:
-    return deployment(FILE, broker_url)
-
-
-@pytest.fixture(scope="module")
-def client(broker_url: str) -> Iterator[redis.Redis]:
-    made = connect(broker_url)
-    made.flushall()
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

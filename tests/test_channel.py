@@ -23,11 +23,6 @@ from tests.conftest import running
 from tests.workers import deployment, ended, kill, queued, until, upkeep, worker
 
 
-@pytest.fixture(scope="module")
-def deployed(broker_url: str) -> Deployment:
-    return deployment(FILE, broker_url)
-
-
 @pytest.mark.parametrize("function", ["note", "note_solo"])
 def test_what_a_killed_worker_had_received_runs_elsewhere_once(
     broker_url: str, redis_client: redis.Redis, deployed: Deployment, tmp_path: Path, function: str

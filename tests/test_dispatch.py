@@ -18,24 +18,9 @@ from runtime.errors import FunctionNotFound, InvalidArguments
 from runtime.invocations import Invocation, read
 from runtime.submit import Call, submit
 from runtime.validate import validate
-from tests.workers import SAMPLES, deployment, ended, environment, until, upkeep, worker
+from tests.workers import SAMPLES, ended, environment, until, upkeep, worker
 
 FILE = SAMPLES / "basic" / "functions.yaml"
-
-
-@pytest.fixture(scope="module")
-def deployed(broker_url: str) -> Deployment:
-    return deployment(FILE, broker_url)
-
-
-@pytest.fixture(scope="module")
-def client(broker_url: str) -> Iterator[redis.Redis]:
-    from runtime.broker import connect
-
-    made = connect(broker_url)
-    made.flushall()
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

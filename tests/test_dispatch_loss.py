@@ -19,11 +19,6 @@ from tests.workers import SAMPLES, deployment, ended, kill, queued, until, upkee
 FILE = SAMPLES / "basic" / "functions.yaml"
 
 
-@pytest.fixture(scope="module")
-def deployed(broker_url: str) -> Deployment:
-    return deployment(FILE, broker_url)
-
-
 def test_a_killed_worker_loses_nothing(
     broker_url: str, redis_client: redis.Redis, deployed: Deployment, tmp_path: Path
 ) -> None:

@@ -12,7 +12,6 @@ import pytest
 import redis
 
 from runtime import admission, keys
-from runtime.broker import connect
 from runtime.cancel import cancel
 from runtime.config import StoreSettings
 from runtime.deployment import Deployment
@@ -20,22 +19,9 @@ from runtime.invocations import Invocation
 from runtime.pause import pause, paused, resume
 from runtime.requeue import requeue
 from runtime.submit import Call, submit
-from tests.workers import SAMPLES, deployment, descendants, ended, known, until, upkeep, worker
+from tests.workers import SAMPLES, descendants, ended, known, until, upkeep, worker
 
 FILE = SAMPLES / "flow" / "functions.yaml"
-
-
-@pytest.fixture(scope="module")
-def deployed(broker_url: str) -> Deployment:
-    return deployment(FILE, broker_url)
-
-
-@pytest.fixture(scope="module")
-def client(broker_url: str) -> Iterator[redis.Redis]:
-    made = connect(broker_url)
-    made.flushall()
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

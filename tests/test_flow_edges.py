@@ -17,14 +17,10 @@ from runtime.reaper import Upkeep
 from runtime.requeue import requeue
 from runtime.retry import Decision
 from runtime.submit import Call, Idempotency, accept, submit
-from tests.stepping import FILE, KEPT, begun, done, function_of, parted, watched, without
-from tests.workers import deployment, known, until
+from tests.stepping import KEPT, begun, done, function_of, parted, watched, without
+from tests.workers import SAMPLES, known, until
 
-
-@pytest.fixture(scope="module")
-def deployed(broker_url: str) -> Deployment:
-    return deployment(FILE, broker_url)
-
+FILE = SAMPLES / "flow" / "functions.yaml"
 
 # Time
 

@@ -20,11 +20,6 @@ from tests.workers import SAMPLES, deployment, ended, kill, known, queued, until
 FILE = SAMPLES / "flow" / "functions.yaml"
 
 
-@pytest.fixture(scope="module")
-def deployed(broker_url: str) -> Deployment:
-    return deployment(FILE, broker_url)
-
-
 def lines(path: Path, begin: str) -> list[str]:
     return [line for line in path.read_text().splitlines() if line.startswith(begin)] if path.exists() else []
 

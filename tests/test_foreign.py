@@ -18,12 +18,7 @@ from runtime import foreign, keys
 from runtime.deployment import Deployment
 from runtime.invocations import Invocation, read
 from tests.channeling import FILE, held, lines, waiting
-from tests.workers import deployment, ended, kill, until, upkeep, worker
-
-
-@pytest.fixture(scope="module")
-def deployed(broker_url: str) -> Deployment:
-    return deployment(FILE, broker_url)
+from tests.workers import ended, kill, until, upkeep, worker
 
 
 @pytest.fixture

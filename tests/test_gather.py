@@ -11,29 +11,15 @@ import pytest
 import redis
 
 from runtime import keys
-from runtime.broker import connect
 from runtime.cancel import cancel
 from runtime.deployment import Deployment
 from runtime.errors import HandlerError, InvalidArguments
 from runtime.gathered_signature import GatheredSignature
 from runtime.submit import Call, submit
 from runtime.validate import validate
-from tests.workers import SAMPLES, deployment, ended, kill, known, until, upkeep, worker
+from tests.workers import SAMPLES, ended, kill, known, until, upkeep, worker
 
 FILE = SAMPLES / "flow" / "functions.yaml"
-
-
-@pytest.fixture(scope="module")
-def deployed(broker_url: str) -> Deployment:
-    return deployment(FILE, broker_url)
-
-
-@pytest.fixture(scope="module")
-def client(broker_url: str) -> Iterator[redis.Redis]:
-    made = connect(broker_url)
-    made.flushall()
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,10 @@ from runtime.cancel import cancel
 from runtime.deployment import Deployment
 from runtime.reaper import Upkeep
 from runtime.submit import Call, prepare, submit
-from tests.stepping import FILE, begun, without
-from tests.workers import deployment, known, queued
+from tests.stepping import begun, without
+from tests.workers import SAMPLES, known, queued
 
-
-@pytest.fixture(scope="module")
-def deployed(broker_url: str) -> Deployment:
-    return deployment(FILE, broker_url)
+FILE = SAMPLES / "flow" / "functions.yaml"
 
 
 def carried(client: redis.Redis, deployed: Deployment, count: int) -> tuple[str, list[str]]:

@@ -19,13 +19,10 @@ from runtime.reaper import Upkeep
 from runtime.requeue import requeue
 from runtime.retry import Decision
 from runtime.submit import Call, submit
-from tests.stepping import FILE, KEPT, begun, done, parted, sent
-from tests.workers import deployment, known
+from tests.stepping import KEPT, begun, done, parted, sent
+from tests.workers import SAMPLES, known
 
-
-@pytest.fixture(scope="module")
-def deployed(broker_url: str) -> Deployment:
-    return deployment(FILE, broker_url)
+FILE = SAMPLES / "flow" / "functions.yaml"
 
 
 def test_an_answer_that_comes_after_its_parent_leaves_nothing(redis_client: redis.Redis, deployed: Deployment) -> None:

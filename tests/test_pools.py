@@ -14,14 +14,9 @@ import redis
 from runtime.app import create_app
 from runtime.deployment import Deployment
 from runtime.submit import Call, submit
-from tests.workers import SAMPLES, deployment, ended, environment, upkeep, worker
+from tests.workers import SAMPLES, ended, environment, upkeep, worker
 
 FILE = SAMPLES / "pools" / "functions.yaml"
-
-
-@pytest.fixture(scope="module")
-def deployed(broker_url: str) -> Deployment:
-    return deployment(FILE, broker_url)
 
 
 def places(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 
-import pytest
 import redis
 
 from runtime.attempt import claim
@@ -15,14 +14,9 @@ from runtime.deployment import Deployment
 from runtime.keeper import Keeper
 from runtime.stop_flag import StopFlag
 from runtime.submit import Call, submit
-from tests.workers import SAMPLES, deployment, ended, until
+from tests.workers import SAMPLES, ended, until
 
 FILE = SAMPLES / "stopping" / "functions.yaml"
-
-
-@pytest.fixture(scope="module")
-def deployed(broker_url: str) -> Deployment:
-    return deployment(FILE, broker_url)
 
 
 def test_the_parent_does_not_wait_for_a_broker_that_is_away(redis_client: redis.Redis, deployed: Deployment) -> None:

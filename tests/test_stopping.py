@@ -13,28 +13,14 @@ import redis
 
 from runtime import keys
 from runtime.attempt import claim, finish
-from runtime.broker import connect
 from runtime.cancel import cancel
 from runtime.deployment import Deployment
 from runtime.invocations import read
 from runtime.stopping import step_after
 from runtime.submit import Call, submit
-from tests.workers import SAMPLES, deployment, ended, until, upkeep, worker
+from tests.workers import SAMPLES, ended, until, upkeep, worker
 
 FILE = SAMPLES / "stopping" / "functions.yaml"
-
-
-@pytest.fixture(scope="module")
-def deployed(broker_url: str) -> Deployment:
-    return deployment(FILE, broker_url)
-
-
-@pytest.fixture(scope="module")
-def client(broker_url: str) -> Iterator[redis.Redis]:
-    made = connect(broker_url)
-    made.flushall()
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,14 @@
+-- Write a new record and put it on the lists; `a` is the arguments of submit.lua. Answers when it was created.
+local function write_record(a)
+  local id, created, fields = a[1], tonumber(a[5]), {}
+  for i = 16, #a do fields[#fields + 1] = a[i] end
+  redis.call('HSET', K.record .. id, unpack(fields))
+  redis.call('ZADD', K.all, created, id)
+  redis.call('ZADD', K.by .. a[2], created, id)
+  if a[6] ~= id then
+    redis.call('ZADD', K.tree .. a[6], created, id)
+    redis.call('PEXPIRE', K.tree .. a[6], 8 * DAY)
+  end
+  if a[11] ~= '' then redis.call('ZADD', K.expiring, a[11], id) end
+  return created
+end
