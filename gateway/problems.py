@@ -94,7 +94,8 @@ async def _known(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.TundishError)  # noqa: S101
     status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
     headers = {"Retry-After": str(RETRY_SECONDS)} if isinstance(error, _PASSING) else None
-    members: dict[str, Any] = {"call_id": call_id(request.scope)}
+    # Nothing came of a call whose key was used before: its id leads nowhere.
+    members: dict[str, Any] = {} if isinstance(error, errors.KeyReused) else {"call_id": call_id(request.scope)}
     if isinstance(error, errors.InvalidArguments):
         members["errors"] = field_errors(error.errors)
     if status >= 500:

@@ -22,6 +22,7 @@ def create_app(settings: Settings, *, lean: bool = False, blobs: Blobs | None = 
     With `blobs` the app can fetch results that are too large for a record.
     """
     app = Celery("tundish", broker=settings.broker_url, backend=_backend(settings), set_as_current=False)
+    app.backend_cls = _backend(settings)  # else Celery takes CELERY_RESULT_BACKEND as it is, which `tundish env` sets
     app.tundish_records, app.tundish_blobs = settings.broker_url, blobs
     project = settings.project
     first = next(iter(project.queues), "default")

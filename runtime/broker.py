@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import redis
 import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -31,11 +32,16 @@ def connect(url: str) -> redis.Redis:
 
 
 def connect_async(url: str, *, timeout: float | None = TIMEOUT_SECONDS) -> redis.asyncio.Redis:
-    """The same for asyncio. `timeout=None` is for connections that listen."""
+    """The same for asyncio. `timeout=None` is for connections that listen.
+
+    A connection that lay idle while the broker was started again costs nobody an answer; a broker that hangs is not
+    asked twice.
+    """
     return redis.asyncio.Redis.from_url(
         url,
         socket_timeout=timeout,
         socket_connect_timeout=TIMEOUT_SECONDS,
+        retry=AsyncRetry(NoBackoff(), 1, (redis.ConnectionError,)),
         health_check_interval=30,
     )
 

@@ -50,10 +50,15 @@ _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 def nearest(word: str, choices: Iterable[str]) -> str:
     """`, did you mean X?`, or what there is to choose from."""
     choices = list(choices)
-    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word, choices, n=5, cutoff=0.6)
     if close:
-        return f", did you mean {close[0]}?"
+        return f", did you mean {max(close, key=lambda choice: _likeness(choice, word))}?"
     return f"; there is {', '.join(sorted(choices))}" if choices else ""
+
+
+def _likeness(choice: str, word: str) -> tuple[float, bool]:
+    """Of those that are as close, the one that begins alike."""
+    return difflib.SequenceMatcher(None, choice, word).ratio(), choice[:1] == word[:1]
 
 
 def parse_handler(handler: str) -> tuple[str | None, str | None, str]:

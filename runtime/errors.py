@@ -141,6 +141,13 @@ class BatchFailure(TundishError):
         self.errors, self.results = dict(errors), list(results)
         super().__init__(f"{len(self.errors)} items failed: {sorted(self.errors)}")
 
+    def error_of(self, position: int) -> BaseException | None:
+        """What an item failed with; None where it did not."""
+        if position not in self.errors:
+            return None
+        error = self.errors[position]
+        return error if isinstance(error, BaseException) else TundishError(str(error))
+
 
 class TimeLimitExceeded(TundishError, TimeoutError):
     """The function ran longer than its timeout and was stopped."""

@@ -15,7 +15,7 @@ from runtime.abandon import abandon
 from runtime.attempt import LEASE_MS, Attempt, Written, circuit_policy, finish, repeat
 from runtime.config import Function
 from runtime.deployment import Deployment
-from runtime.errors import BatchFailure, HandlerError, TundishError
+from runtime.errors import BatchFailure, HandlerError
 from runtime.failure import describe_error, speaks_against
 from runtime.invocations import decode, limits
 from runtime.requeue import requeue
@@ -145,13 +145,8 @@ class Ends:
         results = failure.results + [None] * (len(attempts) - len(failure.results))
         written = []
         for position, attempt in enumerate(attempts):
-            if position not in failure.errors:
-                written.append(self.result(attempt, results[position]))
-                continue
-            error = failure.errors[position]
-            written.append(
-                self.failed(attempt, error if isinstance(error, BaseException) else TundishError(str(error)))
-            )
+            error = failure.error_of(position)
+            written.append(self.result(attempt, results[position]) if error is None else self.failed(attempt, error))
         return written
 
     def result(self, attempt: Attempt, value: Any) -> Written:

@@ -31,6 +31,7 @@ class House:
 
     def __init__(self, settings: Settings, environ: Mapping[str, str], supervisor: Supervisor) -> None:
         self.settings, self.environ, self.supervisor = settings, environ, supervisor
+        self.began = time.time()
         self.console = supervisor.console
         self.workers: dict[str, Child] = {}
         self.front: dict[str, Child] = {}

@@ -96,7 +96,7 @@ class Invocation:
     @property
     def seconds(self) -> float | None:
         """How long the last attempt ran."""
-        return None if self.ended is None or self.started is None else max(0.0, self.ended - self.started)
+        return None if self.ended is None or self.started is None else max(0.0, round(self.ended - self.started, 3))
 
 
 def decode(task_id: str, fields: Mapping[bytes, bytes]) -> Invocation | None:
@@ -133,7 +133,7 @@ def decode(task_id: str, fields: Mapping[bytes, bytes]) -> Invocation | None:
         parent=text("parent") or None,
         arguments=msgpack.unpackb(fields.get(b"arguments", b"\x80"), raw=False, strict_map_key=False),
         result_json=fields.get(b"result"),
-        error=told("error"),
+        error=None if fields.get(b"state") == b"succeeded" else told("error"),  # that of an attempt before
         result_ref=text("result_ref") or None,
         arguments_ref=text("arguments_ref") or None,
         carrier=text("carrier") or None,

@@ -21,7 +21,7 @@ from runtime.config import Function
 from runtime.context import Context, Parent, Ports
 from runtime.deployment import Deployment
 from runtime.environment import variables
-from runtime.errors import HandlerError
+from runtime.errors import BatchFailure, HandlerError
 from runtime.gathered_signature import ITEM, GatheredSignature
 from runtime.loader import load_handler
 from runtime.output import Output
@@ -64,7 +64,10 @@ class Invoker:
         """Run one invocation. Raises whatever the function raises, InvalidArguments and HandlerError."""
         handler, signature = self.handler(spec)
         if isinstance(signature, GatheredSignature):  # it goes alone: a retry, say
-            (result,) = self.call_gathered(spec, attempt, [self.item(spec, attempt)])
+            try:
+                (result,) = self.call_gathered(spec, attempt, [self.item(spec, attempt)])
+            except BatchFailure as failure:
+                raise failure.error_of(0) or failure from None
             return result
         arguments = signature.validate(self._given(attempt))
         with self._capture.attempt(attempt.id, spec.name, attempt.number) as output:

@@ -15,7 +15,7 @@
 | tundish:tree:{root} | zset id → ms created | submit | as failures are kept | descendants of one root (without it) |
 | tundish:expiring | zset id → ms | submit | while not started | calls that may not be started after a moment |
 | tundish:parked | set of gates | claim, submit | while anything is parked | gates with calls that wait at them |
-| tundish:parked:{gate} | zset id → ms created | claim, submit | until admitted | what waits at a gate (runtime/gates.lua) |
+| tundish:parked:{gate} | zset id → µs accepted | claim, submit | until admitted | what waits at a gate (runtime/gates.lua) |
 | tundish:holders:{gate} | zset id → ms admitted | claim, admit | until ended | who has a place at a gate |
 | tundish:freed | set of gates | whoever ends a call | until the upkeep looks | keys' and maps' gates with a free place and calls that wait |
 | tundish:paused | hash kind:name → JSON | gateway | until resumed | functions, queues, triggers and schedules that rest |

@@ -73,6 +73,8 @@ class Reloader:
         from watchfiles import watch
 
         stop = threading.Event()
+        if early := self._saved_since(self._house.began):
+            self.apply(early)
         threading.Thread(target=self._stop_with_supervisor, args=(stop,), daemon=True).start()
         while not stop.is_set():
             # Folder by folder: watching recursively would take in .venv with its thousands of folders.
@@ -126,6 +128,16 @@ class Reloader:
             self._pending.clear()
         if fresh := sorted(queues.difference(failed)):
             say(f"The new code runs on: {', '.join(fresh)}")
+
+    def _saved_since(self, moment: float) -> set[Path]:
+        """Files of the project that were saved while the system started, when nobody watched yet."""
+        found = {path for folder in folders(self._root, self._home) for path in folder.glob("*.py")} | {self._file}
+        saved = set()
+        for path in found:
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime > moment:
+                    saved.add(path.resolve())
+        return saved
 
     def _settings(self) -> Settings:
         """What functions.yaml says now, with the connections as they are. Raises ConfigError."""

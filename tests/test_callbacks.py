@@ -153,6 +153,15 @@ def test_a_failure_is_told_without_its_traceback(redis_client: redis.Redis, depl
     assert body["error"] == {"type": "ValueError", "message": "no"}
 
 
+def test_a_success_tells_no_error_of_an_attempt_before(redis_client: redis.Redis, deployed: Deployment) -> None:
+    error = json.dumps({"type": "ValueError", "message": "not yet", "summary": "not yet"})
+    with receiving() as receiver, sending(redis_client, deployed):
+        task_id = call(redis_client, deployed, receiver.url(), {"result": "1", "error": error}, "succeeded")
+        reaches(deployed, task_id, "delivered")
+    body = json.loads(receiver.posts[0].body)
+    assert (body["state"], body["result"], body["error"]) == ("succeeded", 1, None)
+
+
 def test_a_result_in_the_store_is_named_not_posted(redis_client: redis.Redis, deployed: Deployment) -> None:
     with receiving() as receiver, sending(redis_client, deployed):
         task_id = call(redis_client, deployed, receiver.url(), {"result_ref": "results/x"})

@@ -179,7 +179,8 @@ def test_the_entry_module_is_the_default_app(
     """For programs that pass no app about, Flower among them."""
     task_id = submit(client, deployed, Call("add", {"a": 6}))
     code = f"import runtime.celery_app; from celery.result import AsyncResult; print(AsyncResult('{task_id}').get())"
-    environ = environment(broker_url, {"TUNDISH_FILE": str(FILE)})
+    # As after `eval "$(tundish env)"`: Celery would take this for the backend as it is.
+    environ = environment(broker_url, {"TUNDISH_FILE": str(FILE), "CELERY_RESULT_BACKEND": broker_url})
     argv = [sys.executable, "-P", "-c", code]
     done = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.strip() == "7.0", done.stderr

@@ -35,6 +35,12 @@ def test_a_system_that_does_not_answer_is_named(tmp_path: Path) -> None:
     assert "http://127.0.0.1:9" in result.stderr
 
 
+def test_an_address_that_is_no_url_is_named(tmp_path: Path) -> None:
+    result = run(tmp_path, "tasks", TUNDISH_URL="localhost:8000")
+    assert result.exit_code == 3
+    assert result.stderr == "tundish: TUNDISH_URL is 'localhost:8000'; write it like http://127.0.0.1:8000.\n"
+
+
 @pytest.mark.parametrize("data", ["[1]", "{", "@nowhere.json"])
 def test_arguments_that_are_no_json_object_are_wrong_usage(tmp_path: Path, data: str) -> None:
     result = run(tmp_path, "invoke", "x", "-d", data, TUNDISH_URL="http://127.0.0.1:9")

@@ -51,11 +51,13 @@ def test_dead_letters(system: System) -> None:
     (repeated,) = json.loads(again.stdout)["tasks"]
     assert repeated["origin_id"] == task_id
     until(lambda: state(system, repeated["task_id"]) == "dead", "the end of the repetition")
+    (third,) = system.tundish("retry", task_id).stdout.splitlines()
+    until(lambda: state(system, third) == "dead", "the end of another repetition")
 
     asked = system.tundish("dead", "purge", "--error", "for the letters", stdin="n\n")
     assert asked.returncode == 1
     assert "these dead letters" in asked.stderr
-    assert system.tundish("dead", "purge", "--error", "for the letters", "--yes").stdout == "2 purged\n"
+    assert system.tundish("dead", "purge", "--error", "for the letters", "--yes").stdout == "3 purged\n"
     assert system.tundish("dead", "show", task_id).returncode == 1
     assert system.tundish("dead", "redrive", "nobody").returncode == 1
     assert system.tundish("dead", "purge", task_id, "--function", "fail", "--yes").returncode == 2
@@ -73,6 +75,7 @@ def test_pause_wait_cancel_and_resume(system: System) -> None:
         assert done.returncode == 1
         assert "There is no task nobody" in done.stderr
         assert state(system, first) == "cancelled"
+        assert "reason: no need" in system.tundish("tasks", first).stdout
         assert system.tundish("purge", "work", stdin="n\n").returncode == 1
         until(lambda: state(system, second) == "accepted", "the gate")
         assert "1 calls cancelled" in system.tundish("purge", "work", "--yes").stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import redis
 
 from runtime import keys
 from runtime.app import create_app
+from runtime.broker import connect_async
 from runtime.deployment import Deployment
 from runtime.errors import FunctionNotFound, InvalidArguments
 from runtime.invocations import Invocation, read
@@ -194,6 +196,19 @@ def test_one_id_is_one_invocation(light: None, client: redis.Redis, deployed: De
     submit(client, deployed, Call("nap", {"seconds": 0, "path": str(path)}, id="the-same"))
     ended(client, submit(client, deployed, Call("add", {"a": 1})))
     assert len(path.read_text().splitlines()) == 1
+
+
+def test_an_idle_connection_that_the_broker_has_closed_costs_nobody_an_answer(
+    client: redis.Redis, broker_url: str
+) -> None:
+    async def ask_twice() -> None:
+        asked = connect_async(broker_url)
+        await asked.ping()
+        client.client_kill_filter(_id=str(await asked.client_id()))
+        assert await asked.ping()
+        await asked.aclose()
+
+    asyncio.run(ask_twice())
 
 
 def test_an_unknown_function_names_the_nearest(client: redis.Redis, deployed: Deployment) -> None:

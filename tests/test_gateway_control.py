@@ -44,6 +44,7 @@ def test_what_waits_is_cancelled(web: TestClient, redis_client: redis.Redis, sen
     assert (answer.status_code, answer.json()) == (200, {"task_id": sent, "status": "REVOKED", "state": "cancelled"})
     told = web.get(f"/api/v1/tasks/task/{sent}").json()
     assert (told["status"], told["ready"], told["successful"]) == ("REVOKED", True, False)
+    assert (told["stopping"], told["reason"]) == (False, "not needed")
     assert claim(redis_client, sent, "hand") == "ended"
     found = read(redis_client, sent)
     assert found and found.stop == "not needed"

@@ -77,6 +77,15 @@ def test_only_the_failed_ones_are_retried(
     assert sorted(runs) == [0, 1, 2, 2, 3, 4, 4, 5]
 
 
+def test_an_item_that_fails_alone_fails_with_its_own_error(
+    workers: None, client: redis.Redis, deployed: Deployment, tmp_path: Path
+) -> None:
+    (task,) = send(client, deployed, "score", {"number": -1, "path": str(tmp_path / "calls")})
+    done = ended(client, task)
+    assert (done.state, done.attempts) == ("dead", 2)
+    assert (done.error or {})["summary"] == "ValueError: order -1"
+
+
 def test_wrong_items_are_refused_one_by_one(workers: None, client: redis.Redis, deployed: Deployment) -> None:
     tasks = send(client, deployed, "lengths", {"item": "four"}, {"item": 5}, {"item": "three"})
     found = [ended(client, task) for task in tasks]

@@ -128,6 +128,8 @@ def find(environ: Mapping[str, str]) -> Client:
     from runtime.state_folder import places
 
     if url := environ.get("TUNDISH_URL"):
+        if not url.startswith(("http://", "https://")):
+            raise Unreachable(f"TUNDISH_URL is {url!r}; write it like http://127.0.0.1:8000.")
         return Client(url, environ.get("TUNDISH_API_KEY", ""))
     _, home = places(None, None, environ)
     try:

@@ -107,5 +107,5 @@ def _note(told: Mapping[str, Any]) -> str:
     """What there is to say of a state that is no end; nothing of those that are as expected."""
     if told["state"] == "retrying":
         pause = max(0.0, (told["due"] or 0.0) - time.time())
-        return f"attempt {told['attempt']} failed: {told['error']}; again in {pause:.0f} s"
+        return f"attempt {told['attempt']} failed: {told['error']}; again in {pause:.1f} s"
     return f"it waits: {told['waits']}" if told["state"] == "accepted" and told.get("waits") else ""

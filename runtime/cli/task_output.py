@@ -26,7 +26,7 @@ def row(task: Mapping[str, Any]) -> tuple[str, ...]:
         "" if seconds is None else f"{seconds:.3f}",
         str(task["attempts"]),
         task["queue"],
-        snippet(task["error"] or _progress(task) or "", 80),
+        snippet(task["error"] or task.get("reason") or _progress(task) or "", 80),
     )
 
 
@@ -47,6 +47,8 @@ def detail(task: Mapping[str, Any]) -> Iterator[str]:
         yield f"  arguments: {json.dumps(task['arguments'], ensure_ascii=False)}"
     if task.get("successful"):
         yield f"  result: {snippet(json.dumps(task['result'], ensure_ascii=False), 2000)}"
+    if task.get("reason"):
+        yield f"  reason: {task['reason']}"
     if task.get("error"):
         yield f"  error: {task['error']}"
     if task.get("traceback"):
@@ -70,7 +72,7 @@ def _children(tasks: Iterable[Mapping[str, Any]], parent: str) -> list[Mapping[s
 
 
 def _state(task: Mapping[str, Any]) -> str:
-    if task.get("stopping") and not task["ready"]:
+    if task.get("stopping"):
         return f"{task['state']} (being stopped)"
     return f"{task['state']} ({task['waits']})" if task.get("waits") else str(task["state"])
 

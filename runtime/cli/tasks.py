@@ -54,7 +54,7 @@ def tasks(environ: Mapping[str, str], /, task_id: str | None, limit: int, as_jso
 def cancel(environ: Mapping[str, str], ids: tuple[str, ...], reason: str, as_json: bool) -> None:
     """Cancel calls: those that wait end at once, those that run are stopped."""
     told, client = {"reason": reason} if reason else {}, _client(environ)
-    _each(ids, as_json, lambda one: client.post(_path(one, "revoke"), told), lambda done: done["state"])
+    _each(ids, as_json, lambda one: client.post(_path(one, "revoke"), told), "{state} {task_id}")
 
 
 @click.command()
@@ -64,7 +64,7 @@ def cancel(environ: Mapping[str, str], ids: tuple[str, ...], reason: str, as_jso
 def retry(environ: Mapping[str, str], ids: tuple[str, ...], as_json: bool) -> None:
     """Call again, with the same arguments, what has ended. Prints the id of each new call."""
     client = _client(environ)
-    _each(ids, as_json, lambda one: client.post(_path(one, "retry"), {}), lambda done: f"{done['task_id']} repeats")
+    _each(ids, as_json, lambda one: client.post(_path(one, "retry"), {}), "{task_id}")
 
 
 @click.command()
@@ -114,9 +114,7 @@ def _path(task_id: str, verb: str) -> str:
     return f"/api/v1/tasks/task/{quote(task_id, safe='')}/{verb}"
 
 
-def _each(
-    ids: tuple[str, ...], as_json: bool, act: Callable[[str], Any], words: Callable[[Mapping[str, Any]], str]
-) -> None:
+def _each(ids: tuple[str, ...], as_json: bool, act: Callable[[str], Any], words: str) -> None:
     """Do the same for every id; those that are refused are told, and the others are done all the same."""
     from runtime.cli.client import Refused
     from runtime.cli.output import print_json
@@ -131,7 +129,7 @@ def _each(
         else:
             done.append(answer)
             if not as_json:
-                click.echo(f"{words(answer)} {task_id}")
+                click.echo(words.format_map(answer))
     if as_json:
         print_json({"tasks": done, "refused": refused})
     if refused:

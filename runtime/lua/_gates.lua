@@ -8,19 +8,19 @@ local function works(id)
 end
 
 -- Whether there is a place at a gate. `fair`: not before those who wait there already and are older.
-local function place(gate, limit, id, created, fair)
+local function place(gate, limit, id, turn, fair)
   local key = K.holders .. gate
   if redis.call('ZSCORE', key, id) then return true end
   if fair then
     local first = redis.call('ZRANGE', K.parked .. ':' .. gate, 0, 0, 'WITHSCORES')
-    if first[1] and first[1] ~= id and tonumber(first[2]) < created then return false end
+    if first[1] and first[1] ~= id and tonumber(first[2]) < turn then return false end
   end
   return redis.call('ZCARD', key) < limit
 end
 
 -- The first closed gate and why it is closed; nil when all are open, and then the places are taken.
 local function closed_gate(id, r, policy, fair)
-  local now, created = now_ms(), tonumber(r.created)
+  local now, turn = now_ms(), r.turn
   local own, taken = 'function:' .. r['function'], {}
   local paused = redis.call('HMGET', K.paused, own, 'queue:' .. r.queue)
   if paused[1] then return own, 'paused' end
@@ -35,22 +35,21 @@ local function closed_gate(id, r, policy, fair)
     end
   end
   if policy.concurrency then
-    if not place(own, policy.concurrency, id, created, fair) then return own, 'concurrency' end
+    if not place(own, policy.concurrency, id, turn, fair) then return own, 'concurrency' end
     taken[#taken + 1] = own
   end
   if policy.key and r.key then
     local gate = 'key:' .. r['function'] .. ':' .. r.key
-    if not place(gate, 1, id, created, fair) then return gate, 'key' end
+    if not place(gate, 1, id, turn, fair) then return gate, 'key' end
     taken[#taken + 1] = gate
   end
   if r.in_flight then
     local gate = 'fan:' .. r.fan
-    if not place(gate, tonumber(r.in_flight), id, created, false) then return gate, 'children' end
+    if not place(gate, tonumber(r.in_flight), id, turn, false) then return gate, 'children' end
     taken[#taken + 1] = gate
   end
   if policy.rate then
-    local clock = redis.call('TIME')
-    local us = clock[1] * 1000000 + clock[2]
+    local us = now_us()
     local arrival = math.max(us, tonumber(redis.call('GET', K.rate .. r['function']) or 0))
     if fair and redis.call('EXISTS', K.parked .. ':' .. own) == 1 then return own, 'rate' end
     -- The generic cell rate algorithm (ITU-T I.371): `interval` apart, but `burst` may come together.
@@ -69,7 +68,7 @@ local function park(id, r, gate, why)
   redis.call('ZREM', waiting_list(r.queue, r.priority), id)
   if r.gate and r.gate ~= gate then unpark(id, r.gate) end
   redis.call('HSET', K.record .. id, 'state', 'accepted', 'waits', why, 'gate', gate)
-  redis.call('ZADD', K.parked .. ':' .. gate, r.created, id)
+  redis.call('ZADD', K.parked .. ':' .. gate, string.format('%.0f', r.turn), id)
   redis.call('SADD', K.parked, gate)
 end
 
@@ -78,16 +77,16 @@ local SUPERSEDED = '{"type":"Superseded","message":"a newer call with the same c
 
 -- With `policy: latest` only the newest waits for a key. False: this one is not the newest.
 local function only_newest(id, gate, arguments, at)
-  local function created(one) return tonumber(redis.call('HGET', K.record .. one, 'created')) end
-  local own = created(id)
+  local function turn(one) return tonumber(redis.call('HGET', K.record .. one, 'turn')) end
+  local own = turn(id)
   for _, holder in ipairs(redis.call('ZRANGE', K.holders .. gate, 0, -1)) do
-    if (created(holder) or 0) > own then -- this one had the place before, and comes to it again
+    if (turn(holder) or 0) > own then -- this one had the place before, and comes to it again
       close(id, 'cancelled', arguments, at, {'error', SUPERSEDED})
       return false
     end
   end
   for _, other in ipairs(redis.call('ZRANGE', K.parked .. ':' .. gate, 0, -1)) do
-    local theirs = other ~= id and created(other)
+    local theirs = other ~= id and turn(other)
     if theirs then
       local loser = theirs <= own and other or id
       close(loser, 'cancelled', arguments, at, {'error', SUPERSEDED})
@@ -97,13 +96,13 @@ local function only_newest(id, gate, arguments, at)
   return true
 end
 
-local FIELDS = {'state', 'function', 'queue', 'priority', 'created', 'key', 'fan', 'in_flight', 'gate', 'admitted',
+local FIELDS = {'state', 'function', 'queue', 'priority', 'turn', 'key', 'fan', 'in_flight', 'gate', 'admitted',
   'stop', 'expires', 'deadline', 'started', 'lease', 'yields'}
 
 local function look(id)
   local values, r = redis.call('HMGET', K.record .. id, unpack(FIELDS)), {}
   for i, name in ipairs(FIELDS) do if values[i] then r[name] = values[i] end end
-  if r.yields then r.created = now_ms() end
+  r.turn = not r.yields and tonumber(r.turn) or now_us() -- one that was lost goes behind those who wait
   return r
 end
 

@@ -2,6 +2,8 @@
 local function write_record(a)
   local id, created, fields = a[1], tonumber(a[5]), {}
   for i = 16, #a do fields[#fields + 1] = a[i] end
+  fields[#fields + 1] = 'turn'
+  fields[#fields + 1] = string.format('%.0f', now_us())
   redis.call('HSET', K.record .. id, unpack(fields))
   redis.call('ZADD', K.all, created, id)
   redis.call('ZADD', K.by .. a[2], created, id)

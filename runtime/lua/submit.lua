@@ -13,7 +13,7 @@ if ARGV[12] ~= '' then
 end
 local created, delay = write_record(ARGV), tonumber(ARGV[9])
 if ARGV[10] ~= '' then
-  redis.call('ZADD', K.parked .. ':' .. ARGV[10], created, id)
+  redis.call('ZADD', K.parked .. ':' .. ARGV[10], redis.call('HGET', K.record .. id, 'turn'), id)
   redis.call('SADD', K.parked, ARGV[10])
 elseif delay > 0 then
   redis.call('ZADD', K.due, created + delay, id)

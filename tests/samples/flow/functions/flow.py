@@ -92,14 +92,14 @@ class Order:
 
 
 def score(orders: list[Order], *, context: Context) -> list[dict[str, Any]]:
-    """Fails the bad ones, the first time each."""
+    """Fails the bad ones, the first time each, and those below zero always."""
     note(orders[0].path, "call " + " ".join(str(order.number) for order in orders))
     time.sleep(max(order.seconds for order in orders))
     results: list[Any] = [{"number": order.number, "of": len(orders)} for order in orders]
     failed = {
         at: ValueError(f"order {order.number}")
         for at, order in enumerate(orders)
-        if order.bad and context.trigger == "gather"
+        if order.number < 0 or (order.bad and context.trigger == "gather")
     }
     if failed:
         raise BatchFailure(failed, results)
