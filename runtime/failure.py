@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import traceback
+from pathlib import Path
 from typing import Any
 
 from runtime.errors import BadInput, InvalidArguments
 
+_HERE = Path(__file__).parent
 _SOFT_LIMIT = "SoftTimeLimitExceeded"  # Celery's, which is not imported here
 
 
@@ -19,11 +21,19 @@ def describe_error(error: BaseException) -> dict[str, Any]:
         "type": type(error).__name__,
         "message": message,
         "summary": f"{type(error).__name__}: {message}"[:500],
-        "traceback": "".join(traceback.format_exception(error))[-20_000:],
+        "traceback": _traceback(error)[-20_000:],
     }
     if isinstance(error, InvalidArguments):
         told["fields"] = [{"field": field.field, "message": field.message} for field in error.errors]
     return told
+
+
+def _traceback(error: BaseException) -> str:
+    """From the first line that is not ours: how a handler is called is no news to whoever wrote it."""
+    found = error.__traceback__
+    while found and Path(found.tb_frame.f_code.co_filename).parent == _HERE:
+        found = found.tb_next
+    return "".join(traceback.format_exception(type(error), error, found or error.__traceback__))
 
 
 def speaks_against(error: BaseException) -> bool:

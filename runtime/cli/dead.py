@@ -48,7 +48,12 @@ def list_(environ: Mapping[str, str], /, limit: int, as_json: bool, **filters: s
     from runtime.cli.tasks import listed
 
     found = listed(find(environ), _PATH, _given(filters), limit)
-    print_json({"tasks": found}) if as_json else print_table(COLUMNS, map(row, found))
+    if as_json:
+        print_json({"tasks": found})
+    elif found:
+        print_table(COLUMNS, map(row, found))
+    else:
+        click.echo("There are no such dead letters." if _given(filters) else "There are no dead letters.")
 
 
 @dead.command()

@@ -33,7 +33,12 @@ def tasks(environ: Mapping[str, str], /, task_id: str | None, limit: int, as_jso
     given = {name: value for name, value in filters.items() if value is not None}
     if task_id is None:
         found = listed(client, "/api/v1/tasks", given, limit)
-        print_json({"tasks": found}) if as_json else print_table(COLUMNS, map(row, found))
+        if as_json:
+            print_json({"tasks": found})
+        elif found:
+            print_table(COLUMNS, map(row, found))
+        else:
+            click.echo("There are no such calls." if given else "Nothing has been called yet.")
         return
     if given:
         raise click.UsageError("Name one task, or filters for a list, not both.")
