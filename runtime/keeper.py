@@ -79,6 +79,9 @@ class Keeper:
         record: Any = self._client.hgetall(keys.invocation(task_id))
         if record.get(b"state") != b"running" or record.get(b"worker") != self._worker.encode():
             return
+        seconds, rest = self._client.time()
+        if seconds + rest / 1e6 - int(record[b"started"]) / 1000 < limit - 1.0:
+            return  # a newer attempt, begun here after an outage that outlived the lease of the one that is killed
         attempt = Attempt(task_id, int(record[b"fence"]), int(record[b"attempts"]), record)
         spec, retention = self._deployment.find(name).spec, self._deployment.settings.project.retention
         message = f"{name} ran longer than its timeout of {limit:g} s and was stopped"

@@ -14,7 +14,7 @@ from runtime.deployment import Deployment
 from runtime.keeper import Keeper
 from runtime.stop_flag import StopFlag
 from runtime.submit import Call, submit
-from tests.workers import SAMPLES, ended, until
+from tests.workers import SAMPLES, ended, known, until
 
 FILE = SAMPLES / "stopping" / "functions.yaml"
 
@@ -35,6 +35,17 @@ def test_the_parent_does_not_wait_for_a_broker_that_is_away(redis_client: redis.
     keeper.stop()
     assert found.error is not None
     assert (found.state, found.error["type"]) == ("dead", "TimeLimitExceeded")
+
+
+def test_the_limit_of_an_older_attempt_ends_no_newer_one(redis_client: redis.Redis, deployed: Deployment) -> None:
+    """An outage outlived the lease; the call was put back and begun again, on the same worker."""
+    task_id = submit(redis_client, deployed, Call("hang"))
+    assert not isinstance(claim(redis_client, task_id, "one@test"), str)
+    keeper = Keeper(connect(deployed.settings.broker_url), deployed, "one@test")
+    keeper.start()
+    keeper.timed_out("hang", task_id, 60.0)
+    keeper.stop()  # what was left to write is written
+    assert known(redis_client, task_id).state == "running"
 
 
 def test_a_flag_looks_at_the_record_now_and_then(redis_client: redis.Redis, deployed: Deployment) -> None:
