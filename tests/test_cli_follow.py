@@ -101,6 +101,17 @@ def test_ctrl_c_leaves_the_call_alone_and_says_how_to_end_it(system: System, tmp
     assert "succeeded" in system.tundish("logs", task_id, "-f").stderr
 
 
+def test_ctrl_c_of_a_plain_call_says_where_to_find_it(system: System, tmp_path: Path) -> None:
+    flag = tmp_path / "go"
+    with started(system, "invoke", "talk", "-d", json.dumps({"steps": 1, "flag": str(flag)})) as process:
+        until(lambda: "talk" in system.tundish("tasks", "--state", "running", "--json").stdout, "the call")
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        assert "tundish tasks --function talk" in process.stderr.read()
+        assert process.wait(20) == 130
+    flag.touch()
+
+
 def test_whoever_follows_notices_no_restart_of_the_gateway(system: System, tmp_path: Path) -> None:
     flag, before = tmp_path / "go", system.pid("gateway")
     with started(system, "invoke", "talk", "-d", json.dumps({"steps": 3, "flag": str(flag)}), "--follow") as process:

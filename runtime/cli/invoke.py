@@ -40,12 +40,17 @@ def invoke(environ: Mapping[str, str], name: str, data: str, asynchronous: bool,
     if follows:
         _follow(client, call({}).json()["task_id"], as_json=as_json)
         return
-    if sys.stderr.isatty() and not asynchronous:
-        from runtime.cli.following import wait_with_bar
+    try:
+        if sys.stderr.isatty() and not asynchronous:
+            from runtime.cli.following import wait_with_bar
 
-        answer = wait_with_bar(client, name, call)
-    else:
-        answer = call({})
+            answer = wait_with_bar(client, name, call)
+        else:
+            answer = call({})
+    except KeyboardInterrupt:
+        click.echo(f"The call goes on, if it was taken. To find it: tundish tasks --function {name}", err=True)
+        click.echo("To end it: tundish cancel ID", err=True)
+        sys.exit(130)
     result = answer.json()
     if answer.status == 202:
         print_json(result) if as_json else click.echo(result["task_id"])
