@@ -95,7 +95,7 @@ def trace_of(given: Sequence[str]) -> str | None:
 
 def _priority(text: str) -> int:
     if not re.fullmatch("[0-9]", text):
-        raise ValueError(f"is {text[:20]!r}; it goes from 0 to 9, and 9 runs first")
+        raise ValueError(f"is {text[:20]!r}; priorities are 0–9, and 9 runs first")
     return int(text)
 
 

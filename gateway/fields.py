@@ -50,7 +50,7 @@ def moment(value: Any) -> float:
 def _priority(value: Any) -> Any:
     """0–9; the message says so for what lies outside."""
     if isinstance(value, int) and not isinstance(value, bool) and not 0 <= value <= 9:
-        raise ValueError(f"{value} is no priority; it goes from 0 to 9, and 9 runs first")
+        raise ValueError(f"{value} is no priority; priorities are 0–9, and 9 runs first")
     return value
 
 

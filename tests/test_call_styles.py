@@ -79,7 +79,7 @@ def test_bad_headers_run_nothing(web: TestClient, redis_client: redis.Redis) -> 
     answer = web.post("/async-function/add", json={"a": 1}, headers={"X-Priority": "10", "X-Delay": "later"})
     told = problem(answer, 400)
     assert [error["field"] for error in told["errors"]] == ["X-Priority", "X-Delay"]
-    assert "0 to 9" in told["detail"]
+    assert "0–9" in told["detail"]
     assert not queued(redis_client)
 
 

@@ -85,8 +85,8 @@ def test_an_unknown_type_is_400_and_names_the_nearest(web: TestClient, redis_cli
 @pytest.mark.parametrize(
     ("body", "field", "words"),
     [
-        ({"task_type": "add", "task_data": {"a": 2}, "priority": 10}, "priority", "from 0 to 9"),
-        ({"task_type": "add", "task_data": {"a": 2}, "priority": -1}, "priority", "from 0 to 9"),
+        ({"task_type": "add", "task_data": {"a": 2}, "priority": 10}, "priority", "0–9"),
+        ({"task_type": "add", "task_data": {"a": 2}, "priority": -1}, "priority", "0–9"),
         ({"task_type": "add", "task_data": {"a": 2}, "priority": "high"}, "priority", "integer"),
         ({"task_type": "add", "task_data": {"a": 2}, "priority": True}, "priority", "integer"),
         ({"task_type": "add", "task_data": {"a": 2}, "prioritty": 3}, "prioritty", "did you mean priority?"),
@@ -157,7 +157,7 @@ def test_a_batch_is_checked_whole_before_anything_is_accepted(web: TestClient, r
         "tasks[5].task_type",
     ]
     assert "did you mean add?" in errors["tasks[1].task_type"]
-    assert "from 0 to 9" in errors["tasks[3].priority"]
+    assert "0–9" in errors["tasks[3].priority"]
     assert redis_client.zcard(keys.ALL) == 0
 
 
