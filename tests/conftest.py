@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 import redis
+from starlette.testclient import TestClient
 
 from runtime import broker, services
-from runtime.config import StoreSettings
+from runtime.config import Settings, StoreSettings
 from runtime.deployment import Deployment
 from runtime.free_ports import Ports
+from tests import gatewaying
 from tests.system import System, running_system
 from tests.workers import deployment
 
@@ -100,6 +102,19 @@ def client(broker_url: str) -> Iterator[redis.Redis]:
 def deployed(request: pytest.FixtureRequest, broker_url: str) -> Deployment:
     """What is deployed by the functions.yaml that the module names as FILE."""
     return deployment(request.module.FILE, broker_url)
+
+
+@pytest.fixture
+def made(broker_url: str, redis_client: redis.Redis, tmp_path: Path) -> Settings:
+    """The settings of tests/gatewaying.py, without a store."""
+    return gatewaying.settings(broker_url, StoreSettings(), tmp_path)
+
+
+@pytest.fixture
+def web(made: Settings) -> Iterator[TestClient]:
+    """A gateway with these settings."""
+    with gatewaying.serving(made) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

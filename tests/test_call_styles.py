@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,17 +24,6 @@ from tests.workers import deployment, ended, queued, until, upkeep, worker
 
 CALLBACK = {"X-Callback-Url": "https://example.com/hook"}
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-
-
-@pytest.fixture
-def made(broker_url: str, redis_client: redis.Redis, tmp_path: Path) -> Settings:
-    return settings(broker_url, StoreSettings(), tmp_path)
-
-
-@pytest.fixture
-def web(made: Settings) -> Iterator[TestClient]:
-    with serving(made) as client:
-        yield client
 
 
 def recorded(client: redis.Redis, task_id: str) -> Invocation:

@@ -4,33 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 from starlette.testclient import TestClient
 
-from runtime.config import Settings, StoreSettings
+from runtime.config import Settings
 from runtime.invocations import Invocation, read
-from tests.gatewaying import Hand, add, problem, serving, settings
+from tests.gatewaying import Hand, add, problem
 from tests.workers import queued
 
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 EVENT = {"specversion": "1.0", "id": "7", "source": "/shop/orders", "type": "order.placed"}
-
-
-@pytest.fixture
-def made(broker_url: str, redis_client: redis.Redis, tmp_path: Path) -> Settings:
-    return settings(broker_url, StoreSettings(), tmp_path)
-
-
-@pytest.fixture
-def web(made: Settings) -> Iterator[TestClient]:
-    with serving(made) as client:
-        yield client
 
 
 def structured(web: TestClient, path: str = "/async-function/cut", **members: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +18,11 @@ from runtime.invocations import Invocation, read
 from runtime.requeue import requeue
 from runtime.store import MinioStore
 from runtime.submit import Call, submit
-from tests.gatewaying import Hand, add, deployment, problem, serving, settings
+from tests.gatewaying import Hand, add, deployment, problem
 from tests.triggering import House, until
 from tests.workers import queued
 
 DEAD = "/api/v1/tasks/dead"
-
-
-@pytest.fixture
-def made(broker_url: str, redis_client: redis.Redis, tmp_path: Path) -> Settings:
-    return settings(broker_url, StoreSettings(), tmp_path)
-
-
-@pytest.fixture
-def web(made: Settings) -> Iterator[TestClient]:
-    with serving(made) as client:
-        yield client
 
 
 def record(client: redis.Redis, task_id: str) -> Invocation:

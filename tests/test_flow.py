@@ -85,11 +85,16 @@ def test_a_delayed_call_waits_in_redis_and_not_in_a_worker(send: Any, client: re
 # Gates
 
 
-def test_concurrency_holds_over_all_workers(send: Any, client: redis.Redis, tmp_path: Path) -> None:
+def test_concurrency_holds_over_all_workers(send: Any, client: redis.Redis, broker_url: str, tmp_path: Path) -> None:
     path = tmp_path / "marks"
-    tasks = [send("narrow", {"path": str(path), "text": str(n), "seconds": 0.2}) for n in range(8)]
-    until(lambda: any(known(client, task).waits == "concurrency" for task in tasks))
-    assert {ended(client, task).state for task in tasks} == {"succeeded"}
+    with worker(FILE, broker_url, "many", name="many@other"):
+        tasks = [send("narrow", {"path": str(path), "text": str(n), "seconds": 0.2}) for n in range(8)]
+        until(lambda: any(known(client, task).waits == "concurrency" for task in tasks))
+        found = [ended(client, task) for task in tasks]
+        # Both workers take of the queue: six calls that nothing limits need more than the three places of one.
+        free = [send("mark", {"path": str(tmp_path / "free"), "text": str(n), "seconds": 0.5}) for n in range(6)]
+        assert {ended(client, task).worker for task in free} == {"many@test", "many@other"}
+    assert {one.state for one in found} == {"succeeded"}
     assert most_at_once(path) == 2
     assert client.zcard(keys.holders("function:narrow")) == 0
     assert not admission.gates(client)
@@ -232,6 +237,29 @@ def test_children_inherit(send: Any, client: redis.Redis) -> None:
     (child,) = descendants(client, task)
     found = known(client, child)
     assert (found.priority, found.deadline) == (8, done.deadline)
+
+
+def test_children_are_told_otherwise(send: Any, client: redis.Redis) -> None:
+    soon = time.time() + 5e9
+    options = {"priority": 2, "tenant": "other", "deadline": soon, "delay": 0.2}
+    task = send("heirs", {"options": options}, tenant="acme", priority=8, deadline=time.time() + 60)
+    _, result = finished(client, task)
+    assert result == {"tenant": "other", "trace": "", "root": task, "late": False}  # its own timeout comes first
+    (child,) = descendants(client, task)
+    found = known(client, child)
+    assert found.priority == 2
+    assert found.deadline == pytest.approx(soon, abs=1)
+
+
+def test_a_function_can_follow_a_failure(send: Any, client: redis.Redis, tmp_path: Path) -> None:
+    path = tmp_path / "tries"
+    task = send("breaks", {"path": str(path)})
+    assert ended(client, task).state == "dead"
+    assert lines(path, "try") == ["try", "try"]
+    (follower,) = until(lambda: descendants(client, task))
+    done, result = finished(client, follower)
+    assert (done.function, done.parent, done.state) == ("told", task, "succeeded")
+    assert result == [[task, "breaks", "ValueError", "it broke"]]
 
 
 def test_a_redriven_parent_begins_anew(send: Any, client: redis.Redis, deployed: Deployment, tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import msgpack
 import pytest
@@ -13,21 +11,10 @@ from starlette.testclient import TestClient
 
 from runtime import keys, pause
 from runtime.attempt import claim
-from runtime.config import CronTrigger, Settings, StoreSettings
+from runtime.config import CronTrigger, Settings
 from runtime.invocations import read
 from runtime.submit import Call, submit
-from tests.gatewaying import Hand, add, deployment, failing, problem, serving, settings
-
-
-@pytest.fixture
-def made(broker_url: str, redis_client: redis.Redis, tmp_path: Path) -> Settings:
-    return settings(broker_url, StoreSettings(), tmp_path)
-
-
-@pytest.fixture
-def web(made: Settings) -> Iterator[TestClient]:
-    with serving(made) as client:
-        yield client
+from tests.gatewaying import Hand, add, deployment, failing, problem, serving
 
 
 @pytest.fixture

@@ -5,30 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
 import pytest
-import redis
 from starlette.testclient import TestClient
 
 from gateway.openapi import build
 from gateway.routes import TABLE
-from runtime.config import Settings, StoreSettings
+from runtime.config import Settings
 from runtime.deployment import Deployed, Deployment
-from tests.gatewaying import deployment, problem, serving, settings
-
-
-@pytest.fixture
-def made(broker_url: str, redis_client: redis.Redis, tmp_path: Path) -> Settings:
-    return settings(broker_url, StoreSettings(), tmp_path)
-
-
-@pytest.fixture
-def web(made: Settings) -> Iterator[TestClient]:
-    with serving(made) as client:
-        yield client
+from tests.gatewaying import deployment, problem, serving
 
 
 def test_functions(web: TestClient) -> None:

@@ -23,17 +23,6 @@ from tests.gatewaying import Hand, add, failing, problem, serving, settings
 from tests.workers import queued
 
 
-@pytest.fixture
-def made(broker_url: str, redis_client: redis.Redis, tmp_path: Path) -> Settings:
-    return settings(broker_url, StoreSettings(), tmp_path)
-
-
-@pytest.fixture
-def web(made: Settings) -> Iterator[TestClient]:
-    with serving(made) as client:
-        yield client
-
-
 def test_waits_for_the_result_and_passes_its_bytes_on(
     web: TestClient, redis_client: redis.Redis, made: Settings
 ) -> None:

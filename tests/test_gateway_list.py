@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,17 +12,6 @@ from runtime.config import Settings, StoreSettings
 from tests.gatewaying import Hand, failing, problem, serving, settings
 
 TASKS = "/api/v1/tasks"
-
-
-@pytest.fixture
-def made(broker_url: str, redis_client: redis.Redis, tmp_path: Path) -> Settings:
-    return settings(broker_url, StoreSettings(), tmp_path)
-
-
-@pytest.fixture
-def web(made: Settings) -> Iterator[TestClient]:
-    with serving(made) as client:
-        yield client
 
 
 def test_page_by_page(web: TestClient) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,22 +10,11 @@ from starlette.testclient import TestClient
 
 from gateway import tasks_submit
 from runtime import keys
-from runtime.config import Settings, StoreSettings
+from runtime.config import Settings
 from runtime.invocations import Invocation, read
-from tests.gatewaying import Hand, add, problem, serving, settings
+from tests.gatewaying import Hand, add, problem
 
 SUBMIT, BATCH = "/api/v1/tasks/submit", "/api/v1/tasks/batch"
-
-
-@pytest.fixture
-def made(broker_url: str, redis_client: redis.Redis, tmp_path: Path) -> Settings:
-    return settings(broker_url, StoreSettings(), tmp_path)
-
-
-@pytest.fixture
-def web(made: Settings) -> Iterator[TestClient]:
-    with serving(made) as client:
-        yield client
 
 
 def record(client: redis.Redis, task_id: str) -> Invocation:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import redis
 from starlette.testclient import TestClient
 
@@ -15,17 +13,6 @@ from runtime.config import Settings, StoreSettings
 from runtime.invocations import read
 from runtime.store import MinioStore
 from tests.gatewaying import Hand, add, failing, problem, serving, settings
-
-
-@pytest.fixture
-def made(broker_url: str, redis_client: redis.Redis, tmp_path: Path) -> Settings:
-    return settings(broker_url, StoreSettings(), tmp_path)
-
-
-@pytest.fixture
-def web(made: Settings) -> Iterator[TestClient]:
-    with serving(made) as client:
-        yield client
 
 
 def ended(web: TestClient, client: redis.Redis, made: Settings, answer: Any) -> str:

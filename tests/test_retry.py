@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 
 from runtime.chain import due
 from runtime.config import Chain, Retries
+from runtime.config_load import load_settings
 from runtime.errors import BadInput, InvalidArguments, Retry
 from runtime.retry import Decision, decide
 
@@ -18,6 +20,15 @@ POLICY = Retries(max=3, backoff=60, max_backoff=200, jitter=0)
 def test_back_off_doubles_up_to_its_limit(attempts: int, delay: float) -> None:
     found = decide(POLICY, attempts, ValueError(), allowed=True, dice=random.Random(1))
     assert found == Decision("retrying", delay)
+
+
+def test_embed_batch_is_shipped_with_one_two_and_four_minutes() -> None:
+    shipped = load_settings({}, file=Path(__file__).parent.parent / "functions.yaml").project.functions["embed_batch"]
+    dice = random.Random(1)
+    for attempt, seconds in enumerate((60.0, 120.0, 240.0), 1):
+        delays = [decide(shipped.retries, attempt, OSError(), allowed=True, dice=dice).delay for _ in range(200)]
+        assert 0.9 * seconds <= min(delays) < seconds < max(delays) <= 1.1 * seconds
+    assert decide(shipped.retries, 4, OSError(), allowed=True, dice=dice) == Decision("dead")
 
 
 def test_spent_retries_are_dead_and_hopeless_ones_failed() -> None:

@@ -66,8 +66,18 @@ def wish(path: str, *, context: Context) -> int:
     return first + second
 
 
-def heirs(*, context: Context) -> Any:
-    return context.call("heir")
+def heirs(options: dict[str, Any] | None = None, *, context: Context) -> Any:
+    return context.call("heir", options=options)
+
+
+def breaks(path: str) -> None:
+    note(path, "try")
+    raise ValueError("it broke")
+
+
+def told(path: str = "", *, context: Context) -> list[list[str]]:
+    """What it was told of the calls that failed."""
+    return [[parent.id, parent.function, parent.result["type"], parent.result["message"]] for parent in context.parents]
 
 
 def heir(*, context: Context) -> dict[str, Any]:
