@@ -115,11 +115,15 @@ def test_what_waits_occupies_no_worker(send: Any, client: redis.Redis, tmp_path:
 
 def test_one_at_a_time_for_each_key_in_order(send: Any, client: redis.Redis, tmp_path: Path) -> None:
     path = tmp_path / "marks"
-    users = ["ann", "bob", "ann", "bob", "ann"]
-    tasks = [
-        send("keyed", {"path": str(path), "user": user, "text": f"{user}{n}", "seconds": 0.15})
-        for n, user in enumerate(users)
-    ]
+
+    def call(user: str, number: int) -> str:
+        return str(send("keyed", {"path": str(path), "user": user, "text": f"{user}{number}", "seconds": 0.8}))
+
+    tasks = [call("ann", 0), call("bob", 1)]
+    until(lambda: len(lines(path, "begin")) == 2)
+    for number, user in enumerate(["ann", "bob", "ann"], 2):  # each is seen to wait before the next one comes
+        tasks.append(call(user, number))
+        until(lambda: known(client, tasks[-1]).waits == "key")
     assert {ended(client, task).state for task in tasks} == {"succeeded"}
     order = [line.split()[1] for line in lines(path, "begin")]
     assert [name for name in order if name.startswith("ann")] == ["ann0", "ann2", "ann4"]
