@@ -86,18 +86,51 @@ class Batch(Model):
     window: Duration = 0.1
 
 
+class EventSource(Model):
+    """Who wakes a bucket trigger. `url` and `key` are those of MinIO's Redis target: the server and the list."""
+
+    kind: Literal["auto", "minio_webhook", "minio_listen", "minio_redis", "seaweedfs", "poll"] = "auto"
+    url: Annotated[str, Field(repr=False)] = ""
+    """Empty: the broker."""
+    key: str = "minio:events"
+
+
+def _kind(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+class Guard(Model):
+    """What keeps a bucket trigger from running away."""
+
+    max_hops: Annotated[int, Field(ge=1, le=1000)] = 8
+    """Functions in a row that may write objects which call functions; what comes after is a loop."""
+    key_runs_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 30
+    """Calls for one and the same key; more of them wait."""
+    objects_per_minute: Annotated[int, Field(ge=1)] | None = None
+    bytes_per_minute: Annotated[Size, Field(ge=1)] | None = None
+
+
 class BucketTrigger(Model):
     """Objects that come and go in a bucket. The function is called with `objects` (and `index`, where given)."""
 
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
     index: Name | None = None
+    source: Annotated[EventSource, BeforeValidator(_kind, json_schema_input_type=EventSource | str)] = EventSource()
+    start: Literal["beginning", "now"] = "beginning"
+    """Whether a new trigger hands out what is in the bucket already."""
     events: Annotated[tuple[Literal["created", "removed"], ...], BeforeValidator(_listed)] = ("created", "removed")
     prefix: str = ""
     suffix: Words = ()
+    glob: Words = ()
+    min_size: Size | None = None
+    max_size: Size | None = None
+    content_type: Words = ()
     batch: Batch = Batch()
     in_flight: Annotated[int, Field(ge=1, le=1000)] = 4
-    rescan: Duration = 60.0
-    """The longest time between two full listings; a listing never takes more than 5 % of the time."""
+    guard: Guard = Guard()
+    rescan: Duration | None = None
+    """The longest time between two full listings (60 s; 5 s where nothing wakes the trigger); a listing never takes
+    more than 5 % of the time."""
     arguments: dict[str, Any] = Field(default_factory=dict, alias="with")
 
 
@@ -147,6 +180,8 @@ class Function(Model):
     http: bool = False
     crons: tuple[CronTrigger, ...] = ()
     buckets: tuple[BucketTrigger, ...] = ()
+    writes: tuple[str, ...] = ()
+    """Where it writes objects, as BUCKET or BUCKET/PREFIX."""
     on_success: Chain | None = None
     on_failure: Literal["dead_letter"] | Name = "dead_letter"
     env: dict[str, str] = Field(default_factory=dict)

@@ -85,6 +85,7 @@ class Resolver:
             http=any(isinstance(trigger, HttpItem) for trigger in item.triggers),
             crons=tuple(trigger for trigger in item.triggers if isinstance(trigger, CronTrigger)),
             buckets=tuple(trigger for trigger in item.triggers if isinstance(trigger, BucketTrigger)),
+            writes=item.writes,
             on_success=item.on_success,
             on_failure=item.on_failure,
             env={key: str(value) for key, value in item.env.items()},

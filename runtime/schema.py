@@ -15,7 +15,9 @@ from runtime.config import (
     Circuit,
     ConcurrencyKey,
     CronTrigger,
+    EventSource,
     Gather,
+    Guard,
     HttpTrigger,
     IndexSpec,
     Limits,
@@ -27,6 +29,7 @@ from runtime.config import (
     Retention,
     Retries,
     Route,
+    Words,
 )
 from runtime.units import Duration, RateLimit
 
@@ -82,6 +85,7 @@ class FunctionItem(Model):
     retries: Retries | None = None
     role: Literal["invoke", "admin"] = "invoke"
     triggers: list[Trigger] = Field(default_factory=list)
+    writes: Words = ()
     on_success: ChainItem | None = None
     on_failure: Literal["dead_letter"] | Name = "dead_letter"
     env: dict[str, str | int | float | bool] = Field(default_factory=dict)
@@ -134,6 +138,8 @@ _PLACES: tuple[tuple[tuple[str, ...], type[Model]], ...] = (
     (("functions", "*", "circuit"), Circuit),
     (("functions", "*", "triggers", "*", "http"), HttpTrigger),
     (("functions", "*", "triggers", "*", "batch"), Batch),
+    (("functions", "*", "triggers", "*", "guard"), Guard),
+    (("functions", "*", "triggers", "*", "source"), EventSource),
     (("indexes", "*"), IndexSpec),
     (("limits",), Limits),
     (("retention",), Retention),

@@ -41,7 +41,7 @@ class Lister:
         self._client, self._store, self._ledger, self._watch = client, store, ledger, watch
         self._compare, self._look = compare, look
         self._stream = Stream(client, "")
-        self._poll = Poll(watch.trigger.rescan)
+        self._poll = Poll(60.0 if watch.trigger.rescan is None else watch.trigger.rescan)
         self._steps: Generator[None, None, None] | None = None
         self._lock, self._token = keys.lock(f"listing:{watch.name}"), uuid.uuid4().hex
         self._next = 0.0
