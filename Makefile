@@ -3,7 +3,8 @@
 # make test   every test, against a real broker and a real store
 #             (J=3 side by side, each with a broker and a store of its own; most of their time they wait)
 # make bench  what docs/performance.md reports (B=NAME picks one of bench/)
-# make chaos  10,000 calls while every process is killed in turn (N=1000 for fewer); fails when a promise is broken
+# make chaos  10,000 calls, then 10,000 changes of objects, while every process is killed in turn (N=1000 for fewer);
+#             fails when a promise is broken
 #
 # PORT=8001          another port for `make up`
 # TORCH_INDEX=URL    take PyTorch from an index of CPU builds (PyPI's for Linux brings gigabytes of CUDA)
@@ -52,6 +53,7 @@ bench: install
 
 chaos: install
 	$(BIN)/python -m tests.chaos -n $(N)
+	$(BIN)/python -m tests.chaos.buckets -n $(N)
 
 # The state folder .tundish stays: it holds your documents. Remove it by hand if you mean to.
 clean:

@@ -11,9 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import urllib3
 
@@ -28,18 +29,21 @@ class System:
     home: Path
     seconds_to_ready: float
     environ: dict[str, str]
+    pid: int
 
 
 @contextlib.contextmanager
-def system(file: Path = ROOT / "functions.yaml") -> Iterator[System]:
-    """Start the whole system, wait until it says ready, stop it at the end."""
+def system(file: Path = ROOT / "functions.yaml", environ: Mapping[str, str] | None = None) -> Iterator[System]:
+    """Start the whole system, wait until it says ready, stop it at the end. `environ` is added to this process's."""
     http = urllib3.PoolManager(retries=False, timeout=5.0)
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         command = [sys.executable, "-P", "-m", "runtime.cli.main", "up", "-f", str(file), "--home", str(home)]
         started = time.perf_counter()
         with (home / "up.log").open("wb") as log:
-            process = subprocess.Popen([*command, "--port", "0", "--no-reload"], stdout=log, stderr=log)
+            process = subprocess.Popen(
+                [*command, "--port", "0", "--no-reload"], stdout=log, stderr=log, env={**os.environ, **(environ or {})}
+            )
         try:
             url = ""
             while True:
@@ -52,7 +56,7 @@ def system(file: Path = ROOT / "functions.yaml") -> Iterator[System]:
                         break
                 time.sleep(0.02)
             ready = time.perf_counter() - started
-            yield System(url, home, ready, {**os.environ, **run["environ"]})
+            yield System(url, home, ready, {**os.environ, **run["environ"]}, process.pid)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(timeout=60)
@@ -75,3 +79,36 @@ def report(
         theirs = statistics.median(peer)
         line |= {"peer": round(theirs, 5), "peer_name": peer_name, "ratio": round(ours / theirs, 3)}
     print(json.dumps(line), flush=True)
+
+
+def percentiles(metric: str, values: Sequence[float], peer: Sequence[float] = (), peer_name: str = "") -> None:
+    """Two lines: p50 and p99, of ours and of the peer, in seconds."""
+    for name, share in (("p50", 0.5), ("p99", 0.99)):
+        ours = _share(values, share)
+        line: dict[str, Any] = {"metric": f"{metric}_{name}", "ours": round(ours, 5), "unit": "s", "n": len(values)}
+        if peer:
+            theirs = _share(peer, share)
+            line |= {"peer": round(theirs, 5), "peer_name": peer_name, "ratio": round(ours / theirs, 3)}
+        print(json.dumps(line), flush=True)
+
+
+def _share(values: Sequence[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of all processes that descend from one and still live. On a busy machine it says more than a clock."""
+    children: dict[int, list[int]] = {}
+    ticks: dict[int, int] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            children.setdefault(int(fields[1]), []).append(int(folder.name))
+            ticks[int(folder.name)] = int(fields[11]) + int(fields[12])
+    total, left = 0, [pid]
+    while left:
+        born = children.get(left.pop(), [])
+        total += sum(ticks[child] for child in born)
+        left += born
+    return total / os.sysconf("SC_CLK_TCK")

@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import urllib3
 
@@ -27,11 +28,15 @@ CALLS = 300
 _WAIT_SECONDS = 60.0
 
 _PEER = """
+import time
 from celery import Celery
 app = Celery("peer", broker={url!r}, backend={url!r})
 @app.task(name="peer.noop")
 def noop():
     return None
+@app.task(name="peer.clock")
+def clock():
+    return time.time()
 """
 
 
@@ -54,8 +59,8 @@ def drops(found: System, http: urllib3.PoolManager) -> Iterator[float]:
 
 
 @contextlib.contextmanager
-def plain_celery(found: System) -> Iterator[object]:
-    """A worker of plain Celery with two children on database 1 of the same broker; gives its task."""
+def plain_celery(found: System) -> Iterator[Any]:
+    """A worker of plain Celery with two children on database 1 of the same broker; gives its tasks, noop and clock."""
     broker = found.environ["CELERY_BROKER_URL"].rsplit("/", 1)[0] + "/1"
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "peer_app.py").write_text(_PEER.format(url=broker))
@@ -67,7 +72,7 @@ def plain_celery(found: System) -> Iterator[object]:
             import peer_app  # type: ignore[import-not-found]
 
             peer_app.noop.delay().get(timeout=60)
-            yield peer_app.noop
+            yield peer_app
         finally:
             sys.path.remove(folder)
             process.send_signal(signal.SIGTERM)
@@ -78,7 +83,7 @@ def calls(found: System, http: urllib3.PoolManager) -> tuple[list[float], list[f
     """Seconds of `POST /function/noop` and of plain Celery's `delay().get()`, in turn."""
     ours: list[float] = []
     theirs: list[float] = []
-    with plain_celery(found) as noop:
+    with plain_celery(found) as peer:
         for _ in range(CALLS):
             started = time.perf_counter()
             answer = http.request(
@@ -88,7 +93,7 @@ def calls(found: System, http: urllib3.PoolManager) -> tuple[list[float], list[f
             if answer.status != 200:
                 raise SystemExit(f"noop answered {answer.status}: {answer.data!r}")
             started = time.perf_counter()
-            noop.delay().get(timeout=60)  # type: ignore[attr-defined]
+            peer.noop.delay().get(timeout=60)
             theirs.append(time.perf_counter() - started)
     return ours, theirs
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,8 @@ from ._text import Text, read_text
 if TYPE_CHECKING:
     from runtime.context import Vectors
 
-SLICE = 256
-"""Chunks that are embedded at once."""
+SLICE = 64
+"""Chunks that are embedded at once, of however many members: passes over single small documents cost twice the time."""
 
 # The share of the time limit that is kept for writing the batch.
 _RESERVE = 0.25
@@ -33,7 +33,7 @@ class Work:
     rows: list[Row]
     vectors: Vectors
     done: list[Member]
-    deferred: list[Member] = field(default_factory=list)
+    deferred: list[Member]
 
 
 class OutOfTime(Exception):
@@ -45,27 +45,28 @@ def embed(members: Sequence[Member], context: Context) -> Work:
 
     At least one member is done: a document that no invocation has the time for is a failure.
     """
-    import numpy as np
-
     time = context.time_left()
     reserve = (time or 0.0) * _RESERVE
+    passes = _Passes(context.models, lambda: _check_time(context, reserve))
     rows: list[Row] = []
-    parts: list[Vectors] = []
     done: list[Member] = []
+    deferred: list[Member] = []
     for place, member in enumerate(members):
+        known = len(passes)
         try:
             _check_time(context, reserve)
             chunks = _rows(member, context)
-            vectors = _vectors(chunks, context, reserve)
+            passes.add([row.text for row in chunks if row.op == "put"])
         except OutOfTime:
+            passes.keep(known)
             if done:
-                return Work(rows, _joined(parts, context.models), done, list(members[place:]))
-            chunks, vectors = [_failed(member, context, _TOO_LONG.format(name=member.name), passing=True)], []
+                deferred = list(members[place:])
+                break
+            chunks = [_failed(member, context, _TOO_LONG.format(name=member.name), passing=True)]
         member.data, member.text = b"", None  # only its rows are needed now
         rows += chunks
-        parts += [np.asarray(part) for part in vectors]
         done.append(member)
-    return Work(rows, _joined(parts, context.models), done)
+    return Work(rows, passes.vectors(), done, deferred)
 
 
 _TOO_LONG = "{name} is too long to be embedded within the function's time limit. Split it, or raise its `timeout`."
@@ -138,17 +139,40 @@ def _failed(member: Member, context: Context, reason: str, *, passing: bool = Fa
     return row
 
 
-def _vectors(rows: Sequence[Row], context: Context, reserve: float) -> list[Vectors]:
-    texts = [row.text for row in rows if row.op == "put"]
-    parts = []
-    for first in range(0, len(texts), SLICE):
-        if first:
-            _check_time(context, reserve)
-        parts.append(context.models.embed(texts[first : first + SLICE]))
-    return parts
+class _Passes:
+    """Texts in, vectors out in the same order, with full passes of the model; `check` may end it between two."""
 
+    def __init__(self, models: Models, check: Callable[[], None]) -> None:
+        self._models, self._check = models, check
+        self._waiting: list[str] = []
+        self._parts: list[Vectors] = []
 
-def _joined(parts: Sequence[Vectors], models: Models) -> Vectors:
-    import numpy as np
+    def __len__(self) -> int:
+        return sum(map(len, self._parts)) + len(self._waiting)
 
-    return np.concatenate(parts) if parts else np.zeros((0, models.dimensions), np.float32)
+    def add(self, texts: Sequence[str]) -> None:
+        """Raises what `check` raises; what came before these texts is embedded by then, or waits."""
+        self._waiting += texts
+        for number in range(len(self._waiting) // SLICE):
+            if number:
+                self._check()
+            self._embed()
+
+    def keep(self, count: int) -> None:
+        """Forget all but the first `count` texts."""
+        self._waiting = self._waiting[: max(0, count - (len(self) - len(self._waiting)))]
+        self._parts = [self._joined()[:count]]
+
+    def vectors(self) -> Vectors:
+        if self._waiting:
+            self._embed()
+        return self._joined()
+
+    def _embed(self) -> None:
+        part, self._waiting = self._waiting[:SLICE], self._waiting[SLICE:]
+        self._parts.append(self._models.embed(part))
+
+    def _joined(self) -> Vectors:
+        import numpy as np
+
+        return np.concatenate([np.zeros((0, self._models.dimensions), np.float32), *self._parts])

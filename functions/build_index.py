@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from runtime.context import BuildReport, Context
 
-from ._indexes import of_parents
+from ._indexes import batches_of_parents, of_parents
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def build_index(index: str = "default", *, context: Context) -> BuildResult:
     names = of_parents(context, index)
     reports = []
     for name in names:
-        report = context.index.build(name)
+        report = context.index.build(name, batches_of_parents(context, name))
         for warning in report.warnings:
             context.log.warning("%s", warning)
         context.log.info(

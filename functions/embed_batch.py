@@ -96,8 +96,14 @@ def embed_batch(
     reused = _read(index, name, context) is not None
     if not reused:
         context.index.set_text_versions(index, {m.id: (m.etag, seqs[m.place]) for m in members})
-        context.index.write_batch(index, name, rows, vectors, context.models.name)
+        name = _write(index, name, rows, vectors, context)
     return _result(index, name, rows, context, reused=reused)
+
+
+def _write(index: str, name: str, rows: list[Row], vectors: Vectors, context: Context) -> str:
+    """Commit; returns the name that the batch has got, which is another one where its own is in use."""
+    path = context.index.write_batch(index, name, rows, vectors, context.models.name)
+    return path.rstrip("/").rpartition("/")[2]
 
 
 def _read(index: str, name: str, context: Context) -> tuple[list[Row], Vectors] | None:
@@ -127,7 +133,7 @@ def _new(index: str, name: str, members: Sequence[Member], context: Context) -> 
     # First the newest version, then the commit: after a crash between the two the batch is written once more, while
     # the other way round an older content could pass for the newest.
     context.index.set_text_versions(index, {member.id: (member.etag, member.seq) for member in work.done})
-    context.index.write_batch(index, name, work.rows, work.vectors, context.models.name)
+    name = _write(index, name, work.rows, work.vectors, context)
     return _result(index, name, work.rows, context, deferred=work.deferred, submitted=_submit(index, work, context))
 
 

@@ -1,4 +1,4 @@
-"""`/admin/…`: index versions, a rebuild, and the confirmation of a sudden loss."""
+"""`/admin/…`: index versions and a rebuild."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from starlette.responses import Response
 from gateway import invoke, state
 from gateway.indexes import DEFAULT
 from gateway.problems import refuse
-from runtime import holds
 from runtime.context import IndexVersion
 
 if TYPE_CHECKING:
@@ -53,16 +52,6 @@ async def rebuild(request: Request) -> Response:
     if REBUILD not in gateway.deployment.functions:
         refuse(404, f"There is no function {REBUILD} in functions.yaml, which is what a rebuild calls.")
     return await invoke.accept(request, gateway, gateway.deployment.find(REBUILD))
-
-
-async def confirm(request: Request) -> Response:
-    """Say that a sudden loss of most of a bucket is meant; the next listing carries it out."""
-    gateway, bucket = state.of(request), request.path_params["bucket"]
-    if bucket not in gateway.project.buckets():
-        named = ", ".join(gateway.project.buckets()) or "none"
-        refuse(404, f"No trigger watches the bucket {bucket}; watched buckets: {named}.")
-    held = await gateway.in_thread(holds.confirm, gateway.sync_redis, gateway.project, bucket)
-    return _json({"bucket": bucket, "confirmed": held})
 
 
 async def _known(gateway: state.Gateway, index: str) -> None:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from gateway import body, state
 from gateway.problems import refuse
-from runtime import keys
+from runtime import event_letters, keys
 
 SOURCES = ("seaweedfs", "minio")
 LIMIT = 2**20
@@ -24,9 +24,10 @@ async def receive(request: Request) -> Response:
     _check(request, gateway.settings.event_token)
     try:
         raw = await body.read_up_to(request, LIMIT)
-    except body.Oversized:
-        raw = b""  # no notification is this large; the listing finds what it was about
-    if raw:
+    except body.Oversized:  # no notification is this large; the listing finds what it was about
+        await event_letters.keep_async(gateway.redis, source, b"", f"It has more than {LIMIT} bytes.")
+        raw = b""
+    if raw and not (source == "seaweedfs" and _is_own(gateway, raw)):
         await hint(gateway, source, raw)
     return Response(status_code=204)
 
@@ -35,6 +36,12 @@ async def hint(gateway: state.Gateway, source: str, raw: bytes) -> None:
     """Put a hint into the stream that the bucket triggers read."""
     fields = {"source": source, "body": raw, "at": int(time.time())}
     await gateway.redis.xadd(keys.EVENTS, fields, maxlen=keys.EVENTS_CAP, approximate=True)  # type: ignore[arg-type]
+
+
+def _is_own(gateway: state.Gateway, raw: bytes) -> bool:
+    """Whether SeaweedFS tells of our own bucket. It is written ten times for one document, and mostly unwatched."""
+    own = gateway.settings.store.bucket
+    return f'"key":"/buckets/{own}/'.encode() in raw and own not in gateway.project.buckets()
 
 
 def _check(request: Request, token: str) -> None:

@@ -40,9 +40,10 @@ class Incoming(io.RawIOBase):
                 too_large(self._limit)
             parts.append(part)
             held += len(part)
-        data = b"".join(parts)
-        self._rest = data[size:]
-        return data[:size]
+        # Cut before the pieces are joined: a part is large, and one copy of it less is in memory.
+        kept = len(parts[-1]) - max(0, held - size)
+        self._rest, parts[-1] = parts[-1][kept:], parts[-1][:kept]
+        return b"".join(parts)
 
 
 def too_large(limit: int) -> None:

@@ -134,8 +134,9 @@ class Indexes:
             index, generation = str(told["index"]), int(told["generation"])
         except (ValueError, KeyError, TypeError):
             return
-        self._announced[index] = max(generation, self._announced.get(index, 0))
-        self._wake.set()
+        if generation > self._announced.get(index, 0):  # a repetition is for those who missed the first
+            self._announced[index] = generation
+            self._wake.set()
 
     def _open(self) -> IndexReader:
         from runtime.index.reader import IndexReader

@@ -13,9 +13,10 @@ from starlette.responses import Response
 from gateway import body, state
 from gateway.fields import Given, parse
 from gateway.problems import refuse
-from runtime import documents, pause, schedules
+from runtime import pause, schedules
 from runtime.config import Project
 from runtime.config_check import nearest
+from runtime.watch import find, watches
 
 Kind = Literal["function", "queue", "trigger", "schedule"]
 
@@ -60,8 +61,8 @@ def resolve(project: Project, kind: str, name: str) -> list[str]:
         return _known(kind, name, project.queues)
     if kind == "schedule":
         return [schedule.name for schedule in schedules.find(project, name)]
-    mine = [watch.name for watch in documents.watches(project) if watch.function.name == name]
-    return mine or [watch.name for watch in documents.find(project, name)]
+    mine = [watch.name for watch in watches(project) if watch.function.name == name]
+    return mine or [watch.name for watch in find(project, name)]
 
 
 def listed(resting: pause.Paused) -> list[dict[str, Any]]:

@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from runtime import documents, pause, schedules
+from runtime import pause, schedules
 from runtime.config import Project
+from runtime.watch import watches
 
 
 def mark(told: Sequence[dict[str, Any]], project: Project, paused: pause.Paused) -> Sequence[dict[str, Any]]:
@@ -16,7 +17,7 @@ def mark(told: Sequence[dict[str, Any]], project: Project, paused: pause.Paused)
     named: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for schedule in schedules.schedules(project):
         named[schedule.function].append(_word("schedule", schedule.names, paused))
-    for watch in documents.watches(project):
+    for watch in watches(project):
         named[watch.function.name].append(_word("trigger", watch.names, paused))
     for function in told:
         function["paused"] = paused.get(("function", function["name"]))

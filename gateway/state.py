@@ -15,6 +15,7 @@ from starlette.requests import Request
 
 from gateway.courier import Courier
 from gateway.indexes import Indexes
+from gateway.ledger_counts import LedgerCounts
 from gateway.metrics import Requests
 from gateway.replies import Replies
 from gateway.schemas import Schemas
@@ -55,6 +56,7 @@ class Gateway:
         self._sync_redis: redis.Redis | None = None
         self._threads = anyio.CapacityLimiter(STORE_THREADS)
         self.indexes = Indexes(self)
+        self.ledgers = LedgerCounts()
         self.buckets: set[str] = set()
         """Buckets that were seen to exist."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from typing import Any
 from urllib.parse import quote
 
 import redis
@@ -17,7 +16,7 @@ from gateway import events, state, streamed
 from gateway.incoming import Incoming, too_large
 from gateway.keypath import bucket_and_key
 from gateway.problems import refuse
-from runtime import documents
+from runtime.watch import watches
 
 # What somebody uploaded must not run as a page of this gateway's own origin.
 _SANDBOX = {"Content-Security-Policy": "sandbox; default-src 'none'", "Content-Disposition": "attachment"}
@@ -79,37 +78,6 @@ async def delete(request: Request) -> Response:
     return Response(status_code=204)
 
 
-async def document(request: Request) -> Response:
-    """What became of an object (pending, processing, completed, failed, removed, unwatched); 404 for an unknown one."""
-    gateway = state.of(request)
-    bucket, key = bucket_and_key(request)
-    found = await documents.document_status_async(gateway.redis, gateway.project, bucket, key)
-    if found is None or found["status"] == "unwatched":
-        # The ledger does not know it: it has not been seen yet, nobody watches it, or it is not there (404).
-        info = await gateway.in_thread(gateway.store.head, bucket, key)
-        found = {"bucket": bucket, "key": key, "status": "pending", "triggers": [], **(found or {})}
-        found |= {"etag": info.etag, "size": info.size}
-    searchable = await _searchable(gateway, found)
-    if searchable is not None:
-        found["searchable"] = searchable
-    return Response(to_json(found), headers={"Cache-Control": "no-store"}, media_type="application/json")
-
-
-async def _searchable(gateway: state.Gateway, found: dict[str, Any]) -> bool | None:
-    """Whether the version that answers now holds the document as it was processed; None where no index is meant."""
-    told = [trigger for trigger in found["triggers"] if trigger["index"]]
-    if not told:
-        return None
-    if found["status"] != "completed":
-        return False
-    reader = await gateway.indexes.reader()
-    for trigger in told:
-        held = await gateway.in_thread(reader.document, trigger["index"], found["bucket"], found["key"])
-        if held is None or not (held[0] >= trigger["seq"] or held[1] == trigger["etag"]):
-            return False
-    return True
-
-
 def _writable(gateway: state.Gateway, bucket: str) -> None:
     if bucket == gateway.settings.store.bucket:
         refuse(403, f"The bucket {bucket} holds Tundish's own objects and is not written through the gateway.")
@@ -142,7 +110,7 @@ async def _hint(gateway: state.Gateway, bucket: str, key: str, event: str) -> No
 def _watching(gateway: state.Gateway, bucket: str, key: str, event: str) -> list[str]:
     found = [
         watch.function.name
-        for watch in documents.watches(gateway.project)
+        for watch in watches(gateway.project)
         if watch.trigger.bucket == bucket and event in watch.trigger.events and watch.wants(key)
     ]
     return list(dict.fromkeys(found))

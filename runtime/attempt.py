@@ -40,6 +40,10 @@ class Attempt:
         """How many earlier attempts ended with their worker."""
         return int(self.record.get(b"lost", 0))
 
+    @property
+    def hops(self) -> int:
+        return int(self.record.get(b"hops", 0))
+
     def flag(self, name: str) -> bool:
         return name.encode() in self.record
 
@@ -180,7 +184,7 @@ def _write(client: redis.Redis, script: str, arguments: list[scripts.Argument], 
 
 def _follow(spec: Function, attempt: Attempt, state: str, fields: Mapping[str, str | bytes]) -> tuple[str, bytes]:
     """Which function comes next, and what it is told of this invocation."""
-    if attempt.flag("no_chain"):
+    if attempt.flag("no_chain") or (attempt.flag("split") and state != "succeeded"):
         return "", b""
     if state == "succeeded" and spec.on_success:
         follower, result = spec.on_success.function, fields.get("result", b"null")
@@ -194,6 +198,7 @@ def _follow(spec: Function, attempt: Attempt, state: str, fields: Mapping[str, s
         "root": attempt.text("root"),
         "tenant": attempt.text("tenant"),
         "trace": attempt.text("trace") or None,
+        "hops": attempt.hops,
         "state": state,
         "result": result,
         "result_ref": fields.get("result_ref"),

@@ -50,14 +50,16 @@ Answer = tuple[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The attempt that calls, and what its children inherit."""
+    """The attempt that calls, and what its children (and the objects that it writes) inherit."""
 
     id: str
     root: str
+    function: str = ""
     tenant: str = "default"
     priority: int | None = None
     deadline: float | None = None
     trace: str | None = None
+    hops: int = 0
     round: int = 0
     """How often the invocation was begun anew after its end: each time it has new children."""
 
@@ -150,6 +152,7 @@ class RedisCalls:
             priority=origin.priority,
             deadline=origin.deadline,
             trace=origin.trace,
+            hops=origin.hops,
         )
         return replace(call, **options)
 

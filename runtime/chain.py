@@ -87,6 +87,7 @@ def pump(client: redis.Redis, deployment: Deployment, function: str) -> str | No
         parents=[{key: parent.get(key) for key in _TOLD} for parent in parents],
         trace=parents[0].get("trace"),
         tenant=parents[0]["tenant"],
+        hops=max(parent.get("hops", 0) for parent in parents),
         chained=True,
     )
     guard_keys = [keys.chain(function), keys.chain_active(function), keys.CHAINS]

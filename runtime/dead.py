@@ -42,6 +42,8 @@ def redrive(client: redis.Redis, deployment: Deployment, blobs: Blobs, letters: 
         reason = _unfit(record)
         if record is None or reason:
             done.skipped[task_id] = reason or "it is not recorded"
+        elif record.split:
+            done.skipped[task_id] = "its objects were tried again in smaller batches; see `tundish buckets failed`"
         elif record.function not in deployment.functions:
             done.skipped[task_id] = f"there is no function {record.function} any more"
         elif _redrive(client, deployment, blobs, record):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,14 @@ class Deployed:
 
     def takes(self, name: str) -> bool:
         return self.open or name in self.accepts
+
+    def objects_parameter(self, given: Collection[str] = ()) -> str | None:
+        """Under which name a bucket trigger hands out its objects: `objects`, or one of those that code for AWS
+        Lambda has, unless `with` (`given`) has a value for it. None: the function takes none of them.
+        """
+        if self.takes("objects"):
+            return "objects"
+        return next((name for name in ("Records", "event") if name in self.accepts and name not in given), None)
 
 
 @dataclass(frozen=True, slots=True)

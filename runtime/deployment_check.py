@@ -1,26 +1,32 @@
-"""What only the described functions can tell: handlers that do not load, arguments that do not fit."""
+"""What only the described functions can tell: handlers that do not load, arguments that do not fit, loops."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from runtime.deployment import Deployed, Deployment
 from runtime.errors import InvalidArguments, Problem
+from runtime.loops import loops
 from runtime.validate import validate
 from runtime.yaml_lines import Path_, show
+
+_PLACE = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/(?!/).*)?", re.DOTALL)
 
 
 def check_deployment(deployment: Deployment, sources: Mapping[Path_, str]) -> list[Problem]:
     """Every problem between functions.yaml and the functions; `sources` gives the lines (config_load.Loaded)."""
-    problems = []
-    for name, deployed in deployment.functions.items():
-        for path, message in _problems(name, deployed):
-            source = next((sources[path[:end]] for end in range(len(path), 0, -1) if path[:end] in sources), "")
-            file, _, line = source.partition(":")
-            number = int(line.split(" ")[0]) if line else None
-            problems.append(Problem(show(path), message, number, file or None))
-    return problems
+    settings = deployment.settings
+    found = [told for name, deployed in deployment.functions.items() for told in _problems(name, deployed)]
+    return [_problem(path, message, sources) for path, message in [*found, *loops(settings.project, settings.root)]]
+
+
+def _problem(path: Path_, message: str, sources: Mapping[Path_, str]) -> Problem:
+    source = next((sources[path[:end]] for end in range(len(path), 0, -1) if path[:end] in sources), "")
+    file, _, line = source.partition(":")
+    number = int(line.split(" ")[0]) if line else None
+    return Problem(show(path), message, number, file or None)
 
 
 def _problems(name: str, deployed: Deployed) -> Iterator[tuple[Path_, str]]:
@@ -29,16 +35,22 @@ def _problems(name: str, deployed: Deployed) -> Iterator[tuple[Path_, str]]:
     if deployed.error:
         yield (*path, "handler"), deployed.error
         return
-    for place, given in _calls(path, deployed):
+    for called, given in _calls(path, deployed):
         try:
             validate(deployed, given)
         except InvalidArguments as error:
             for field in error.errors:
-                yield place, f"{spec.handler.rpartition(':')[2]} cannot be called so: {field.field}: {field.message}"
+                yield called, f"{spec.handler.rpartition(':')[2]} cannot be called so: {field.field}: {field.message}"
+    for place in spec.writes:
+        if not _PLACE.fullmatch(place):
+            yield (*path, "writes"), f"{place!r} names no place; write BUCKET or BUCKET/PREFIX, like pictures/small/"
     for trigger in spec.buckets:
-        if not deployed.takes("objects"):
-            message = "a function with a bucket trigger takes a parameter objects: list[ObjectEvent]"
-            yield (*path, "triggers"), f"{message}; {spec.handler} has {', '.join(sorted(deployed.accepts)) or 'none'}"
+        if deployed.objects_parameter(trigger.arguments) is None:
+            message = (
+                "a function with a bucket trigger takes a parameter objects: list[ObjectEvent] (or, as on AWS Lambda, "
+                f"event or Records); {spec.handler} has {', '.join(sorted(deployed.accepts)) or 'none'}"
+            )
+            yield (*path, "triggers"), message
         if trigger.index and not deployed.takes("index"):
             yield (*path, "triggers"), f"index: {trigger.index} is given, but {spec.handler} has no parameter index"
 
@@ -48,6 +60,10 @@ def _calls(path: Path_, deployed: Deployed) -> Iterator[tuple[Path_, dict[str, A
     for cron in deployed.spec.crons:
         yield (*path, "triggers"), dict(cron.arguments)
     for bucket in deployed.spec.buckets:
-        known = {"objects": [], **({"index": bucket.index} if bucket.index else {})}
-        accepted = {key: value for key, value in known.items() if deployed.takes(key)}
-        yield (*path, "triggers"), {**accepted, **bucket.arguments}
+        arguments = dict(bucket.arguments)
+        name = deployed.objects_parameter(arguments)
+        if name is not None:
+            arguments[name] = {"Records": []} if name == "event" else []
+        if bucket.index and deployed.takes("index"):
+            arguments["index"] = bucket.index
+        yield (*path, "triggers"), arguments

@@ -13,9 +13,9 @@ from typing import Any
 import redis
 import redis.asyncio
 
-from runtime import documents
 from runtime.broker import translated
 from runtime.config import Project
+from runtime.watch import watches
 
 
 def read(client: redis.Redis, project: Project, bucket: str | None = None) -> list[dict[str, Any]]:
@@ -37,14 +37,14 @@ def confirm(client: redis.Redis, project: Project, bucket: str) -> list[dict[str
     held = read(client, project, bucket)
     with translated():
         for hold in held:
-            name = next(watch.hold for watch in documents.watches(project) if watch.name == hold["trigger"])
+            name = next(watch.hold for watch in watches(project) if watch.name == hold["trigger"])
             # XX: a hold that was lifted meanwhile (the objects are back) must not come to life again.
             client.set(name, json.dumps(hold | {"confirmed": True}), xx=True)
     return held
 
 
 def _names(project: Project, bucket: str | None) -> list[str]:
-    return [watch.hold for watch in documents.watches(project) if bucket in (None, watch.trigger.bucket)]
+    return [watch.hold for watch in watches(project) if bucket in (None, watch.trigger.bucket)]
 
 
 def _decoded(values: Sequence[Any]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,12 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class ObjectEvent:
-    """An object that came, changed or went. `seq` orders the changes of one key; etags have no order."""
+    """An object that came, changed or went: what a bucket trigger hands out. See docs/bucket-functions.md.
+
+    `created` is also an object that was overwritten. What is `removed` has neither etag nor size (bytes). `etag` is of
+    the content that was seen: what is read may be newer already. `seq` orders the changes of one key; etags have no
+    order.
+    """
 
     bucket: str
     key: str
@@ -47,9 +52,12 @@ class Parent:
     result: Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: a listing makes millions of them, and a frozen one takes four times as long
 class ObjectInfo:
-    """What a listing or a HEAD says of an object. `modified` is seconds since the epoch."""
+    """What a listing or a HEAD says of an object. `modified` is seconds since the epoch.
+
+    `content_type` and `metadata` are known after a HEAD only.
+    """
 
     bucket: str
     key: str
@@ -90,8 +98,31 @@ class Store(Protocol):
         content_type: str = "application/octet-stream",
         create_only: bool = False,
         if_match: str | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> str:
-        """Write an object and return its etag. `create_only` and `if_match` make the PUT conditional."""
+        """Write an object and return its etag. `create_only` and `if_match` make the PUT conditional.
+
+        `metadata`: lower-case names, printable ASCII, 2 KiB in all (else BadInput); `head` returns it.
+        """
+        ...
+
+    def put_stream(
+        self,
+        bucket: str,
+        key: str,
+        data: BinaryIO,
+        length: int | None = None,
+        content_type: str = "",
+        metadata: Mapping[str, str] | None = None,
+    ) -> str:
+        """Write an object of any size from a readable, without holding it in memory; returns its etag.
+
+        `length` (bytes), where it is known, saves a small object the upload in parts.
+        """
+        ...
+
+    def download(self, bucket: str, key: str, file: BinaryIO) -> None:
+        """Write an object's bytes to a file, without holding them in memory."""
         ...
 
     def list(self, bucket: str, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
@@ -173,8 +204,11 @@ class Index(Protocol):
         """Note the newest versions, (etag, seq) by id; an entry with a higher seq stays."""
         ...
 
-    def build(self, index: str) -> BuildReport:
-        """Publish a version that holds every committed batch, if there is anything new."""
+    def build(self, index: str, batches: Sequence[str] = ()) -> BuildReport:
+        """Publish a version that holds every committed batch, if there is anything new.
+
+        Who knows which `batches` are new names them: these are published without looking through all.
+        """
         ...
 
     def announce(self, index: str, generation: int | None = None) -> tuple[IndexVersion | None, int]:

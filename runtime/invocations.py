@@ -84,6 +84,8 @@ class Invocation:
     progress: dict[str, Any] | None = None
     lost: int = 0
     """Attempts that ended with their worker."""
+    split: bool = False
+    """A batch of objects that is tried in smaller ones when it fails; its failure is no dead letter."""
 
     @property
     def terminal(self) -> bool:
@@ -148,6 +150,7 @@ def decode(task_id: str, fields: Mapping[bytes, bytes]) -> Invocation | None:
         event=told("event"),
         progress=told("progress"),
         lost=int(fields.get(b"lost", 0)),
+        split=b"split" in fields,
     )
 
 

@@ -108,10 +108,12 @@ class Invoker:
         origin = Origin(
             attempt.id,
             root,
+            spec.name,
             tenant,
             int(attempt.text("priority") or spec.priority),
             deadline,
             trace or None,
+            attempt.hops,
             int(attempt.text("round") or 0),
         )
         return Context(

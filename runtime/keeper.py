@@ -89,8 +89,9 @@ class Keeper:
             gather.fail(self._client, self._deployment, spec, attempt, TimeLimitExceeded(message))
             return
         told = {"type": "TimeLimitExceeded", "message": message, "summary": message}
-        allowed = not attempt.flag("no_retry")
-        decision = decide(spec.retries, attempt.number, TimeoutError(message), allowed=allowed, dice=self._dice)
+        allowed, split = not attempt.flag("no_retry"), attempt.flag("split")
+        error = TimeoutError(message)
+        decision = decide(spec.retries, attempt.number, error, allowed=allowed, dice=self._dice, split=split)
         if decision.state == "retrying":
             repeat(self._client, spec, attempt, decision, told, retention)
         else:

@@ -46,10 +46,18 @@
 | tundish:held:{worker} | set of ids | keeper | 10 s, renewed | what a worker has received |
 | tundish:lock:{name} | string | beat | 10 s, renewed | one reaper and mover at a time |
 | tundish:events | stream | gateway | capped | raw bucket notifications, hints only |
+| tundish:events:dead | stream | gateway, triggers | capped | notifications that nobody could use (runtime/event_letters.py) |
+| tundish:source:{bucket} | hash | triggers | 60 s, renewed | what wakes the triggers of a bucket (runtime/source_state.py) |
 | tundish:ledger:{trigger}:{bucket} | hash key → msgpack | triggers, redrive | as long as the object | what was done (runtime/documents.py) |
 | tundish:flight:{trigger}:{bucket} | hash invocation → msgpack keys | triggers, redrive | until it ended | batches that are out |
 | tundish:hold:{trigger}:{bucket} | string JSON | triggers, CLI | until confirmed | a sudden loss that waits for confirmation |
+| tundish:budget:{trigger}:{bucket} | hash | triggers | 2 minutes | what was handed out in this minute |
+| tundish:lost:{trigger}:{bucket} | string JSON | triggers | 7 days | a ledger that was lost, and made anew |
 | tundish:listing:{trigger}:{bucket} | string JSON | triggers | for ever, one a trigger | end and cost of the newest full listing |
+| tundish:replay:{id} | hash | gateway | 7 days after its end | what a replay was asked for (runtime/replays.py) |
+| tundish:replay:{id}:{trigger} | hash | gateway, triggers | 7 days after its end | how far a replay got with one trigger |
+| tundish:replay:{id}:{trigger}:open | set of keys | triggers | until it ended | what it has handed out and is not settled |
+| tundish:replays:{trigger} | set of ids | gateway, triggers | until they ended | replays of one trigger that are under way |
 | tundish:index:{index}:seq | string | index | for ever | the last sequence number given out |
 | tundish:index:{index}:texts | hash document → etag:seq | index | for ever, one field a document | newest version of every document that was embedded |
 | tundish:index:{index}:build | string | index | 60 s | who builds now |
@@ -68,6 +76,7 @@ ENDED_CHANNEL = PREFIX + "ended"
 TOTALS = PREFIX + "totals"
 CHAINS = PREFIX + "chains"
 EVENTS = PREFIX + "events"
+EVENTS_DEAD = PREFIX + "events:dead"
 SWAP_CHANNEL = PREFIX + "index:swap"
 
 ALL = PREFIX + "all"
@@ -137,6 +146,10 @@ def lock(name: str) -> str:
     return f"{PREFIX}lock:{name}"
 
 
+def source(bucket: str) -> str:
+    return f"{PREFIX}source:{bucket}"
+
+
 def ledger(trigger: str, bucket: str) -> str:
     return f"{PREFIX}ledger:{trigger}:{bucket}"
 
@@ -149,8 +162,32 @@ def hold(trigger: str, bucket: str) -> str:
     return f"{PREFIX}hold:{trigger}:{bucket}"
 
 
+def budget(trigger: str, bucket: str) -> str:
+    return f"{PREFIX}budget:{trigger}:{bucket}"
+
+
+def lost(trigger: str, bucket: str) -> str:
+    return f"{PREFIX}lost:{trigger}:{bucket}"
+
+
 def listing(trigger: str, bucket: str) -> str:
     return f"{PREFIX}listing:{trigger}:{bucket}"
+
+
+def replay(replay_id: str) -> str:
+    return f"{PREFIX}replay:{replay_id}"
+
+
+def replay_job(replay_id: str, trigger: str) -> str:
+    return f"{PREFIX}replay:{replay_id}:{trigger}"
+
+
+def replay_open(replay_id: str, trigger: str) -> str:
+    return f"{PREFIX}replay:{replay_id}:{trigger}:open"
+
+
+def replays(trigger: str) -> str:
+    return f"{PREFIX}replays:{trigger}"
 
 
 def index_seq(index: str) -> str:
@@ -207,39 +244,6 @@ def gather(function: str, priority: int) -> str:
 
 def log(task_id: str) -> str:
     return f"{PREFIX}log:{task_id}"
-
-
-FOR_SCRIPTS = {
-    "record": invocation(""),
-    "queued": QUEUED,
-    "running": RUNNING,
-    "due": DUE,
-    "all": ALL,
-    "by": by_function(""),
-    "tree": tree(""),
-    "expiring": EXPIRING,
-    "parked": PARKED,
-    "holders": holders(""),
-    "freed": FREED,
-    "paused": PAUSED,
-    "rate": rate(""),
-    "circuit": circuit(""),
-    "idem": idem(""),
-    "callbacks": CALLBACKS,
-    "log": log(""),
-    "ended": ended(""),
-    "ended_channel": ENDED_CHANNEL,
-    "stop_channel": STOP_CHANNEL,
-    "totals": TOTALS,
-    "chains": CHAINS,
-    "chain": chain(""),
-    "fan": fan(""),
-    "sent": sent(""),
-    "gather": PREFIX + "gather:",
-    "gathering": GATHERING,
-    "gathered": GATHERED,
-}
-"""Names, and beginnings of names, as the Lua scripts know them: `K.record .. id`."""
 
 
 # Celery's side of the broker: kombu spreads one queue over a list per priority step.

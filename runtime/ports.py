@@ -48,12 +48,15 @@ class _Shared:
 class RealPorts:
     """The ports of one attempt."""
 
-    def __init__(self, shared: _Shared, calls: Calls) -> None:
-        self._shared, self.calls = shared, calls
+    def __init__(self, shared: _Shared, origin: Origin) -> None:
+        self._shared, self._origin = shared, origin
+        self.calls: Calls = RedisCalls(shared.client, shared.deployment, origin, shared.blobs)
 
-    @property
+    @cached_property
     def store(self) -> Store:
-        return self._shared.store
+        from runtime.stamped_store import StampedStore
+
+        return StampedStore(self._shared.store, self._origin.function, self._origin.hops + 1)
 
     @property
     def index(self) -> Index:
@@ -75,5 +78,4 @@ class PortsMaker:
         return self._shared.blobs
 
     def __call__(self, origin: Origin) -> Ports:
-        shared = self._shared
-        return RealPorts(shared, RedisCalls(shared.client, shared.deployment, origin, shared.blobs))
+        return RealPorts(self._shared, origin)

@@ -69,9 +69,10 @@ def fields(
         held |= {"state": "accepted", "waits": "gather"}
     elif call.delay:
         held |= {"state": "accepted", "waits": "delay"}
-    for name, unusual in (("no_retry", not call.retry), ("no_chain", not call.chain), ("chained", call.chained)):
-        if unusual:
-            held[name] = 1
+    flags = {"no_retry": not call.retry, "no_chain": not call.chain, "chained": call.chained, "split": call.split}
+    held |= {name: 1 for name, unusual in flags.items() if unusual}
+    if call.hops:
+        held["hops"] = call.hops
     moments = [moment for moment in (times["expires"], times["deadline"]) if moment is not None]
     return held, min(moments, default=None)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -16,7 +15,9 @@ import redis
 from runtime import scripts
 from runtime.broker import translated
 from runtime.config import Project
-from runtime.documents import Entry, Watch, watches
+from runtime.entry import read
+from runtime.s3_records import keys_in
+from runtime.watch import Watch, watches
 
 # KEYS: ledger, flight.  ARGV: id, packed keys, then key, entry that was read, new entry, …
 # Entries that moved meanwhile are left alone: the triggers settle only what is pending under the invocation.
@@ -42,7 +43,7 @@ def reopen(client: redis.Redis, project: Project, function: str, task_id: str, a
         return sum(
             _reopen(client, watch, task_id, names)
             for watch in watches(project)
-            if watch.function.name == function and (names := _names(arguments, watch.trigger.bucket))
+            if watch.function.name == function and (names := keys_in(arguments, watch.trigger.bucket))
         )
 
 
@@ -50,21 +51,10 @@ def _reopen(client: redis.Redis, watch: Watch, task_id: str, names: Sequence[str
     raw: Any = client.hmget(watch.ledger, list(names))
     swaps: list[scripts.Argument] = []
     for key, before in zip(names, raw, strict=True):
-        entry = Entry.decode(before) if before else None
+        entry = read(before)
         if entry and entry.state == "dead" and entry.invocation == task_id:
-            swaps += [key, before, replace(entry, state="pending", reason="", at=time.time()).encode()]
+            swaps += [key, before, entry.moved(time.time(), state="pending", reason="").encode()]
     if not swaps:
         return 0
     packed = msgpack.packb(list(names))
     return int(scripts.run_text(client, _REOPEN, [watch.ledger, watch.flight], [task_id, packed, *swaps]))
-
-
-def _names(arguments: Mapping[str, Any], bucket: str) -> list[str]:
-    """The keys that a bucket trigger put into the arguments of its call."""
-    objects = arguments.get("objects")
-    listed = objects if isinstance(objects, list) else []
-    return [
-        item["key"]
-        for item in listed
-        if isinstance(item, dict) and isinstance(item.get("key"), str) and item.get("bucket") == bucket
-    ]

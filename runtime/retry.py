@@ -6,10 +6,20 @@ import random
 from dataclasses import dataclass
 
 from runtime.config import Retries
-from runtime.errors import BadInput, CallFailed, FunctionNotFound, InvalidArguments, Retry
+from runtime.errors import (
+    BadInput,
+    BrokerDown,
+    CallFailed,
+    FunctionNotFound,
+    InvalidArguments,
+    Retry,
+    StoreDenied,
+    StoreDown,
+)
 
 # A handler that does not load may be mended by the next attempt.
 _NEVER = (InvalidArguments, BadInput, FunctionNotFound)
+_NOBODYS = (Retry, BrokerDown, StoreDown, StoreDenied)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +30,18 @@ class Decision:
     delay: float = 0.0
 
 
-def decide(policy: Retries, attempts: int, error: BaseException, *, allowed: bool, dice: random.Random) -> Decision:
+def decide(
+    policy: Retries, attempts: int, error: BaseException, *, allowed: bool, dice: random.Random, split: bool = False
+) -> Decision:
     """`attempts` counts the one that just failed. `allowed` is False where the caller asked to be told at once.
 
+    A batch that is `split` when it fails is repeated as it is only for what no object of it can be guilty of.
     Back-off doubles from `backoff` up to `max_backoff`, each delay spread by ± `jitter`.
     """
-    if not allowed or not _retryable(policy, error):
+    if not allowed or not _retryable(policy, error) or (split and not isinstance(error, _NOBODYS)):
         return Decision("failed")
     if attempts > policy.max or isinstance(error, CallFailed):  # its children had their own retries
-        return Decision("dead")
+        return Decision("failed" if split else "dead")
     delay = min(policy.max_backoff, policy.backoff * 2 ** min(attempts - 1, 60))
     if isinstance(error, Retry) and error.after is not None:
         return Decision("retrying", max(0.0, error.after))

@@ -17,7 +17,7 @@ import redis
 import redis.asyncio
 from redis.exceptions import NoScriptError
 
-from runtime import keys
+from runtime.script_keys import FOR_SCRIPTS
 
 Argument = str | bytes | int | float
 
@@ -51,7 +51,7 @@ def body(name: str) -> str:
 
 def around(text: str, *, new_work: bool) -> str:
     """A script made of `text` with the shared steps before it; `new_work` is refused at the memory limit."""
-    names = ", ".join(f"{name} = '{value}'" for name, value in keys.FOR_SCRIPTS.items())
+    names = ", ".join(f"{name} = '{value}'" for name, value in FOR_SCRIPTS.items())
     return f"{_SPENDS_MEMORY if new_work else _MUST_RUN}local K = {{{names}}}\n{body('_prelude')}\n{text}"
 
 

@@ -1,8 +1,8 @@
 """The S3 store: a thin port over the minio client.
 
 Requests with headers that minio-py cannot send (`If-None-Match`, `If-Match`) and listings go through the
-client's `_execute`, which signs any header it is given. That is an internal: the version is pinned, and
-tests/test_store.py fails when it changes.
+client's `_execute`, which signs any header it is given, and uploads in parts through its methods for these. They
+are internals: the version is pinned, and tests/test_store.py fails when it changes.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
+from runtime import store_client
 from runtime.config import StoreSettings
 from runtime.context import ObjectInfo, StoredObject
-from runtime.errors import BadInput, ObjectMissing, StoreDown
+from runtime.errors import BadInput
 from runtime.store_errors import translated
-from runtime.store_listing import PAGE, pages
+from runtime.store_listing import PAGE, Pages
+from runtime.store_names import check_key, check_metadata, check_new_key
+from runtime.store_upload import Uploader
 
-CONNECT_SECONDS = 3.0
-READ_SECONDS = 30.0
-# A part of a large upload; S3 allows 10,000 of them.
-PART_BYTES = 16 * 2**20
+_METADATA = "x-amz-meta-"
 
 
 class MinioStore:
@@ -35,7 +35,7 @@ class MinioStore:
         """Read an object whole; with `limit` (bytes), a larger one raises BadInput and is not read."""
         from urllib3.exceptions import HTTPError
 
-        _check_key(key)
+        check_key(key)
         with translated(self._settings.endpoint, bucket, key):
             try:
                 return self._read(bucket, key, limit)
@@ -43,7 +43,7 @@ class MinioStore:
                 return self._read(bucket, key, limit)
 
     def head(self, bucket: str, key: str) -> ObjectInfo:
-        _check_key(key)
+        check_key(key)
         with translated(self._settings.endpoint, bucket, key):
             headers = self._execute("HEAD", bucket, key).headers
             return _info(bucket, key, headers)
@@ -57,14 +57,15 @@ class MinioStore:
         content_type: str = "application/octet-stream",
         create_only: bool = False,
         if_match: str | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> str:
         """Write an object and return its etag.
 
         A conditional PUT whose answer got lost is sent again and may then fail on its own first copy: who
         gets PreconditionFailed and cares reads what is there.
         """
-        _check_new_key(key)
-        headers = {"Content-Type": content_type}
+        check_new_key(key)
+        headers = {"Content-Type": content_type, **_headers(metadata)}
         if create_only:
             headers["If-None-Match"] = "*"
         if if_match is not None:
@@ -75,27 +76,30 @@ class MinioStore:
             return _etag(response.headers)
 
     def put_stream(
-        self, bucket: str, key: str, data: BinaryIO, length: int | None = None, content_type: str = ""
+        self,
+        bucket: str,
+        key: str,
+        data: BinaryIO,
+        length: int | None = None,
+        content_type: str = "",
+        metadata: Mapping[str, str] | None = None,
     ) -> str:
         """Write an object of any size from a readable, in parts where it is large; returns its etag."""
-        _check_new_key(key)
-        with translated(self._settings.endpoint, bucket, key):
-            result = self._client.put_object(
-                bucket,
-                key,
-                data,
-                -1 if length is None else length,
-                content_type=content_type or "application/octet-stream",
-                part_size=PART_BYTES if length is None or length > PART_BYTES else 0,
-            )
-            return str(result.etag).strip('"')
+        check_new_key(key)
+        headers = {"Content-Type": content_type or "application/octet-stream", **_headers(metadata)}
+
+        def call(name: str, *arguments: Any) -> Any:
+            with translated(self._settings.endpoint, bucket, key):
+                return getattr(self._client, name)(*arguments)
+
+        return Uploader(call, bucket, key, headers).send(data, length)
 
     def stream(self, bucket: str, key: str) -> Any:
         """An open urllib3 response with the object's body; read it with `decode_content=False`, then close it.
 
         Its headers hold ETag, Content-Length and Content-Type.
         """
-        _check_key(key)
+        check_key(key)
         with translated(self._settings.endpoint, bucket, key):
             return self._execute("GET", bucket, key, preload_content=False)
 
@@ -120,11 +124,11 @@ class MinioStore:
                 data: bytes = self._execute("GET", bucket, query_params=dict(query)).data
                 return data
 
-        return pages(fetch, bucket, parameters)
+        return iter(Pages(fetch, bucket, parameters))
 
     def delete(self, bucket: str, key: str) -> None:
         """Remove an object; removing what is not there is no error."""
-        _check_key(key)
+        check_key(key)
         with translated(self._settings.endpoint, bucket, key):
             self._execute("DELETE", bucket, key)
 
@@ -144,6 +148,14 @@ class MinioStore:
             except S3Error as error:
                 if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                     raise
+
+    def server_time(self, bucket: str) -> float:
+        """The clock of the store, in whole seconds since the epoch: what `ObjectInfo.modified` is told by."""
+        return _seconds(self._head_bucket(bucket).get("Date", ""))
+
+    def server_name(self, bucket: str) -> str:
+        """What the server calls itself (`MinIO`, `SeaweedFS …`, `AmazonS3`), or an empty string."""
+        return str(self._head_bucket(bucket).get("Server", ""))
 
     def ping(self) -> None:
         """One signed request. Raises StoreDown or StoreDenied."""
@@ -166,6 +178,11 @@ class MinioStore:
             if not response.closed:
                 response.close()
 
+    def _head_bucket(self, bucket: str) -> Mapping[str, str]:
+        with translated(self._settings.endpoint, bucket):
+            headers: Mapping[str, str] = self._execute("HEAD", bucket).headers
+            return headers
+
     def _execute(self, method: str, bucket: str, key: str | None = None, **options: Any) -> Any:
         return self._client._execute(method, bucket, key, **options)
 
@@ -174,54 +191,38 @@ class MinioStore:
         """The client of this process: a connection that a fork shares with its parent would mix up answers."""
         pid = os.getpid()
         if self._made is None or self._made[0] != pid:
-            self._made = (pid, _client(self._settings))
+            self._made = (pid, store_client.client(self._settings))
         return self._made[1]
 
 
-def _client(settings: StoreSettings) -> Any:
-    import urllib3
-    from minio import Minio
-
-    # Connecting is tried for about a second; a request that was sent and not answered only once more.
-    retries = urllib3.Retry(
-        total=4,
-        connect=3,
-        read=1,
-        backoff_factor=0.1,
-        status_forcelist=(500, 502, 503, 504),
-        raise_on_status=False,
-        respect_retry_after_header=False,
-    )
-    pool = urllib3.PoolManager(
-        timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS), maxsize=32, retries=retries
-    )
-    try:
-        return Minio(
-            settings.endpoint,
-            settings.access_key,
-            settings.secret_key,
-            secure=settings.secure,
-            region=settings.region,
-            http_client=pool,
-        )
-    except ValueError as error:
-        raise StoreDown(f"MINIO_ENDPOINT {settings.endpoint!r} is not host:port ({error}).") from error
+def _headers(metadata: Mapping[str, str] | None) -> dict[str, str]:
+    if not metadata:
+        return {}
+    check_metadata(metadata)
+    return {_METADATA + name: value for name, value in metadata.items()}
 
 
 def _info(bucket: str, key: str, headers: Mapping[str, str]) -> ObjectInfo:
-    from email.utils import parsedate_to_datetime
-
-    prefix = "x-amz-meta-"
-    modified = headers.get("Last-Modified", "")
     return ObjectInfo(
         bucket,
         key,
         _etag(headers),
         int(headers.get("Content-Length") or 0),
-        parsedate_to_datetime(modified).timestamp() if modified else 0.0,
+        _seconds(headers.get("Last-Modified", "")),
         headers.get("Content-Type", ""),
-        {name[len(prefix) :].lower(): value for name, value in headers.items() if name.lower().startswith(prefix)},
+        {
+            name[len(_METADATA) :].lower(): value
+            for name, value in headers.items()
+            if name.lower().startswith(_METADATA)
+        },
     )
+
+
+def _seconds(date: str) -> float:
+    """A date as headers write it, or 0 where there is none."""
+    from email.utils import parsedate_to_datetime
+
+    return parsedate_to_datetime(date).timestamp() if date else 0.0
 
 
 def _etag(headers: Mapping[str, str]) -> str:
@@ -230,26 +231,3 @@ def _etag(headers: Mapping[str, str]) -> str:
 
 def _too_large(bucket: str, key: str, size: int, limit: int) -> BadInput:
     return BadInput(f"Object {key!r} in bucket {bucket!r} has at least {size} bytes; the limit is {limit}.")
-
-
-def _check_key(key: str) -> None:
-    """HTTP clients and proxies resolve `.` and `..` in a path, so such an object cannot be reached."""
-    if not key or any(part in (".", "..") for part in key.split("/")):
-        raise ObjectMissing(f"There can be no object {key!r}: a key is not empty and has no '.' or '..' segment.")
-
-
-def _check_new_key(key: str) -> None:
-    """Refuse what a store may silently keep under another name (SeaweedFS: `a//b`, `/a` and `a\\b`)."""
-    parts = key.split("/")
-    inner = parts[:-1] if len(parts) > 1 else parts  # a closing slash is a folder marker
-    if "" in inner or "\\" in key or any(part in (".", "..") for part in parts):
-        raise BadInput(
-            f"{key!r} cannot be the name of an object: it must not be empty, begin with '/', hold '//', a backslash, "
-            "or a '.' or '..' segment. Rename it."
-        )
-    try:
-        size = len(key.encode())
-    except UnicodeEncodeError as error:
-        raise BadInput(f"{key!r} cannot be the name of an object: it is not valid Unicode.") from error
-    if size > 1024:
-        raise BadInput(f"The name {key[:80]!r}… has {size} bytes; a store takes 1,024.")

@@ -1,60 +1,76 @@
-"""Listing a bucket page by page. minio's own iterator builds an object per row with slow parsers; a page of
-a thousand keys is parsed here in a few milliseconds."""
+"""Listing a bucket page by page, as fast as the server gives pages.
+
+A server needs several times as long for a page as we do to read it. So the next page is asked for as soon as its
+token is seen in the text of this one, and comes while this one is parsed and worked on. minio's own iterator asks
+for one after the other, and spends four times as long on a page as the server does.
+"""
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
+import re
+import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
-from urllib.parse import unquote_plus
+from concurrent.futures import Future, ThreadPoolExecutor
+from html import unescape
 
 from runtime.context import ObjectInfo
 from runtime.errors import StoreDown
+from runtime.store_page import parse
 
 PAGE = 1000
 """Keys a page: the most that S3 gives."""
+FRESH_SECONDS = 2.0
+"""A page that came ahead and had to wait longer than this is asked for again: a listing should tell what is."""
+
+_TOKEN = re.compile(rb"<NextContinuationToken>([^<]+)<")
 
 
-def pages(
-    fetch: Callable[[Mapping[str, str]], bytes], bucket: str, parameters: Mapping[str, str]
-) -> Iterator[ObjectInfo]:
-    """Every object that `fetch` (one ListObjectsV2 request, parameters → XML) has to tell of."""
-    token = ""
-    while True:
-        found, following = parse(bucket, fetch({**parameters, **({"continuation-token": token} if token else {})}))
-        yield from found
-        if not following:
-            return
-        if following == token:
-            raise StoreDown(f"The store lists bucket {bucket!r} in circles: it gave the same page twice.")
-        token = following
+class Pages:
+    """The pages of one listing; `fetch` makes one ListObjectsV2 request (parameters → XML), in a thread as well.
 
+    At most two pages are in memory.
+    """
 
-def parse(bucket: str, page: bytes) -> tuple[list[ObjectInfo], str]:
-    """The objects of one page and the token of the next, or an empty string. Keys come query-escaped."""
-    try:
-        root = ET.fromstring(page)  # noqa: S314  # expat ≥ 2.6 bounds entity expansion; the store is ours
-    except ET.ParseError as error:
-        raise StoreDown(f"The store's listing of bucket {bucket!r} is not XML: {error}.") from error
-    space = root.tag[: root.tag.find("}") + 1]
-    key_tag, etag_tag, size_tag, time_tag = (space + name for name in ("Key", "ETag", "Size", "LastModified"))
-    decode = unquote_plus if root.findtext(space + "EncodingType") == "url" else str
-    objects = []
-    for entry in root.iterfind(space + "Contents"):
-        # Servers differ in the order of these fields; a dictionary of the few children is the fastest way.
-        fields = {child.tag: child.text or "" for child in entry}
-        objects.append(
-            ObjectInfo(
-                bucket,
-                decode(fields[key_tag]),
-                fields.get(etag_tag, "").strip('"'),
-                int(fields.get(size_tag) or 0),
-                _seconds(fields.get(time_tag, "")),
-            )
-        )
-    truncated = root.findtext(space + "IsTruncated") == "true"
-    return objects, (root.findtext(space + "NextContinuationToken") or "") if truncated else ""
+    def __init__(self, fetch: Callable[[Mapping[str, str]], bytes], bucket: str, parameters: Mapping[str, str]) -> None:
+        self._fetch, self._bucket, self._parameters = fetch, bucket, parameters
+        self._thread: ThreadPoolExecutor | None = None
+        self._guess = ""
+        self._ahead: Future[tuple[bytes, float]] | None = None
 
+    def __iter__(self) -> Iterator[ObjectInfo]:
+        """Every object, in the order of the server. Raises what `fetch` raises, and StoreDown for nonsense."""
+        token = ""
+        try:
+            while True:
+                page = self._take(token)
+                self._look_ahead(page)
+                found, following = parse(self._bucket, page)
+                del page
+                yield from found
+                if not following:
+                    return
+                if following == token:
+                    raise StoreDown(f"The store lists bucket {self._bucket!r} in circles: it gave the same page twice.")
+                token = following
+        finally:
+            if self._thread is not None:
+                self._thread.shutdown(wait=False, cancel_futures=True)
 
-def _seconds(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp() if text else 0.0
+    def _look_ahead(self, page: bytes) -> None:
+        """Ask for the page that seems to follow. Only a guess: what counts is what parsing this one says."""
+        seen = _TOKEN.search(page)
+        self._guess, self._ahead = unescape(seen[1].decode()) if seen else "", None
+        if seen:
+            self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="listing")
+            self._ahead = self._thread.submit(self._ask, self._guess)
+
+    def _take(self, token: str) -> bytes:
+        if self._ahead is not None and self._guess == token:
+            page, came = self._ahead.result()
+            if time.monotonic() - came < FRESH_SECONDS:
+                return page
+        return self._ask(token)[0]
+
+    def _ask(self, token: str) -> tuple[bytes, float]:
+        page = self._fetch({**self._parameters, **({"continuation-token": token} if token else {})})
+        return page, time.monotonic()

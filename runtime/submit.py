@@ -71,6 +71,10 @@ class Call:
     """When it was accepted, in seconds since the epoch, if that was before now (by an outbox)."""
     arguments_ref: str | None = None
     """Where the arguments are, if they were too large for the record (runtime/blobs.py)."""
+    hops: int = 0
+    """Functions before it, one after the other, that were called by an object that a function wrote."""
+    split: bool = False
+    """Its objects are tried in smaller batches when it fails, so a failure is neither repeated nor a dead letter."""
     fan: str | None = None
     fan_index: int = 0
     in_flight: int = 0

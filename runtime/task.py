@@ -67,7 +67,8 @@ class Runner:
             told = {"type": "WorkerLost", "message": message, "summary": message}
             # This attempt did not run.
             dead = {"error": json.dumps(told), "attempts": str(attempt.lost)}
-            self._after(spec, attempt, finish(self._client, spec, attempt, "dead", dead, self._retention))
+            state = "failed" if attempt.flag("split") else "dead"
+            self._after(spec, attempt, finish(self._client, spec, attempt, state, dead, self._retention))
             log.error("%s[%s] %s", name, request.id, message)
             raise Ignore
         started = time.monotonic()
@@ -155,8 +156,8 @@ class Runner:
         if terminate_handler_fired():  # the parent ends this process, and says what becomes of the call
             raise error
         told, bad = describe_error(error), speaks_against(error)
-        allowed = not attempt.flag("no_retry")
-        decision = decide(spec.retries, attempt.number, error, allowed=allowed, dice=self._dice)
+        allowed, split = not attempt.flag("no_retry"), attempt.flag("split")
+        decision = decide(spec.retries, attempt.number, error, allowed=allowed, dice=self._dice, split=split)
         label = f"{spec.name}[{attempt.id}]"
         if decision.state == "retrying":
             written = repeat(self._client, spec, attempt, decision, told, self._retention, bad=bad)

@@ -24,6 +24,8 @@ from runtime.context import (
     StoredObject,
 )
 from runtime.errors import BadInput, CallFailed, ObjectMissing, PreconditionFailed
+from runtime.store_names import check_metadata, check_new_key
+from runtime.store_upload import read_parts
 
 if TYPE_CHECKING:
     from runtime.context import Vectors
@@ -34,7 +36,7 @@ class MemoryStore:
 
     def __init__(self, bucket: str = "tundish") -> None:
         self.bucket = bucket
-        self._objects: dict[tuple[str, str], tuple[StoredObject, float]] = {}
+        self._objects: dict[tuple[str, str], tuple[StoredObject, ObjectInfo]] = {}
         self._lock = Lock()
 
     def get(self, bucket: str, key: str, *, limit: int | None = None) -> StoredObject:
@@ -44,8 +46,7 @@ class MemoryStore:
         return found
 
     def head(self, bucket: str, key: str) -> ObjectInfo:
-        found, modified = self._find(bucket, key)
-        return ObjectInfo(bucket, key, found.etag, len(found.data), modified, found.content_type)
+        return self._find(bucket, key)[1]
 
     def put(
         self,
@@ -56,33 +57,49 @@ class MemoryStore:
         content_type: str = "application/octet-stream",
         create_only: bool = False,
         if_match: str | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> str:
+        check_new_key(key)
+        check_metadata(metadata or {})
         etag = md5(data, usedforsecurity=False).hexdigest()
+        info = ObjectInfo(bucket, key, etag, len(data), time.time(), content_type, dict(metadata or {}))
         with self._lock:
             old = self._objects.get((bucket, key))
             if (create_only and old) or (if_match is not None and (not old or old[0].etag != if_match)):
                 raise PreconditionFailed(f"Object {key!r} in bucket {bucket!r} exists already, or is another one.")
-            self._objects[bucket, key] = StoredObject(bytes(data), etag, content_type), time.time()
+            self._objects[bucket, key] = StoredObject(bytes(data), etag, content_type), info
         return etag
 
     def put_stream(
-        self, bucket: str, key: str, data: BinaryIO, length: int | None = None, content_type: str = ""
+        self,
+        bucket: str,
+        key: str,
+        data: BinaryIO,
+        length: int | None = None,
+        content_type: str = "",
+        metadata: Mapping[str, str] | None = None,
     ) -> str:
-        return self.put(bucket, key, data.read() if length is None else data.read(length), content_type=content_type)
+        content = b"".join(read_parts(data, length))
+        return self.put(
+            bucket, key, content, content_type=content_type or "application/octet-stream", metadata=metadata
+        )
 
     def download(self, bucket: str, key: str, file: BinaryIO) -> None:
         file.write(self.get(bucket, key).data)
 
     def list(self, bucket: str, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
+        """In the order of bytes; like a server's listing it tells neither content types nor metadata."""
         with self._lock:
-            names = sorted(key for place, key in self._objects if place == bucket and key.startswith(prefix))
-        return (self.head(bucket, key) for key in names if key > start_after)
+            found = [info for (place, key), (_, info) in self._objects.items() if place == bucket]
+        wanted = [info for info in found if info.key.startswith(prefix) and info.key.encode() > start_after.encode()]
+        for info in sorted(wanted, key=lambda one: one.key.encode()):
+            yield ObjectInfo(bucket, info.key, info.etag, info.size, info.modified)
 
     def delete(self, bucket: str, key: str) -> None:
         with self._lock:
             self._objects.pop((bucket, key), None)
 
-    def _find(self, bucket: str, key: str) -> tuple[StoredObject, float]:
+    def _find(self, bucket: str, key: str) -> tuple[StoredObject, ObjectInfo]:
         try:
             return self._objects[bucket, key]
         except KeyError as error:
@@ -96,6 +113,7 @@ class MemoryIndex:
         self.batches: dict[tuple[str, str], tuple[list[Row], Vectors, str]] = {}
         self.published: dict[str, list[IndexVersion]] = {}
         self.announced: list[tuple[str, int]] = []
+        self.named: list[str] = []
         self._seq: dict[str, int] = {}
         self._texts: dict[tuple[str, str], tuple[str, int]] = {}
 
@@ -131,7 +149,9 @@ class MemoryIndex:
                     known.append(row)
         return {place: rows for place, rows in newest.items() if rows[0].op == "put"}
 
-    def build(self, index: str) -> BuildReport:
+    def build(self, index: str, batches: Sequence[str] = ()) -> BuildReport:
+        """`named` holds what the newest call named."""
+        self.named = list(batches)
         documents = self.winners(index)
         vectors = sum(len(rows) for rows in documents.values())
         versions = self.published.setdefault(index, [])
@@ -148,8 +168,8 @@ class MemoryIndex:
             model="",
         )
         versions.insert(0, new)
-        batches = sum(name == index for name, _ in self.batches)
-        return BuildReport(index, new.generation, new.version, True, vectors, len(documents), batches)
+        count = sum(name == index for name, _ in self.batches)
+        return BuildReport(index, new.generation, new.version, True, vectors, len(documents), count)
 
     def announce(self, index: str, generation: int | None = None) -> tuple[IndexVersion | None, int]:
         found = [one for one in self.versions(index) if generation in (None, one.generation)]

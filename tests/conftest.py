@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,10 @@ from runtime import broker, services
 from runtime.config import Settings, StoreSettings
 from runtime.deployment import Deployment
 from runtime.free_ports import Ports
-from tests import gatewaying
+from tests import foreign_store, gatewaying
 from tests.system import System, running_system
+from tests.telling_store import TellingStore, telling_store
+from tests.triggering import House
 from tests.workers import deployment
 
 
@@ -71,11 +73,32 @@ def broker_url(services_home: Path, service_ports: Ports) -> Iterator[str]:
         yield url
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """With TUNDISH_TEST_STORE the store and bucket tests run against that server as well."""
+    found = foreign_store.kinds(os.environ)
+    if (
+        len(found) > 1
+        and "store_kind" in metafunc.fixturenames
+        and metafunc.module.__name__.startswith(foreign_store.MODULES)
+    ):
+        metafunc.parametrize("store_kind", found, indirect=True, scope="session")
+
+
 @pytest.fixture(scope="session")
-def store_settings(services_home: Path, service_ports: Ports) -> Iterator[StoreSettings]:
+def store_kind(request: pytest.FixtureRequest) -> str:
+    """Which S3 server `store_settings` reaches: seaweedfs, or what TUNDISH_TEST_STORE is."""
+    return str(getattr(request, "param", foreign_store.EMBEDDED))
+
+
+@pytest.fixture(scope="session")
+def store_settings(services_home: Path, service_ports: Ports, store_kind: str) -> Iterator[StoreSettings]:
     """How to reach a real SeaweedFS that lives as long as the session. Make buckets of your own in it."""
     credentials = services.load_credentials(services_home)
-    service, store = services.seaweedfs(services_home, service_ports, credentials)
+    if store_kind == foreign_store.EMBEDDED:
+        service, store = services.seaweedfs(services_home, service_ports, credentials)
+    else:
+        binary = os.environ[foreign_store.VARIABLE]
+        service, store = foreign_store.foreign(store_kind, binary, services_home, service_ports, credentials)
     with running(service):
         yield store
 
@@ -87,6 +110,34 @@ def redis_client(broker_url: str) -> Iterator[redis.Redis]:
     client.flushall()
     yield client
     client.close()
+
+
+@pytest.fixture(scope="module")
+def telling(tmp_path_factory: pytest.TempPathFactory, broker_url: str) -> Iterator[TellingStore]:
+    """A SeaweedFS of the module's own whose webhooks go into the stream of events."""
+    with telling_store(tmp_path_factory.mktemp("telling"), broker_url) as store, running(store.service):
+        yield store
+
+
+@pytest.fixture(params=["told", "listed"])
+def woken(
+    request: pytest.FixtureRequest,
+    redis_client: redis.Redis,
+    broker_url: str,
+    store_kind: str,
+    store_settings: StoreSettings,
+    tmp_path: Path,
+) -> Callable[..., House]:
+    """Makes a House (tests/triggering.py) whose trigger is woken by what the store tells only, or by nothing at all.
+
+    A SeaweedFS tells by webhook. Any other server is asked what it can do, and polled where it can do nothing.
+    """
+    store, options = store_settings, {"source": "poll", "rescan": 0.1}
+    if request.param == "told":
+        options = {"source": "auto", "rescan": None}
+        if store_kind == "seaweedfs":
+            store, options = request.getfixturevalue("telling").settings, {"source": "seaweedfs", "rescan": 3600.0}
+    return lambda **more: House.build(redis_client, broker_url, store, tmp_path, **{**options, **more})
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,7 @@ import redis
 from numpy.typing import NDArray
 
 from runtime.config import StoreSettings
-from runtime.context import Index, Row
-from runtime.index.layout import BulkStore
+from runtime.context import Index, Row, Store
 from runtime.index.port import FaissIndex
 from runtime.index.reader import IndexReader
 from runtime.store import MinioStore
@@ -77,7 +76,7 @@ def gone(key: str, seq: int) -> Doc:
 class House:
     """An index over one store, with a reader that has a cache of its own."""
 
-    store: BulkStore
+    store: Store
     index: FaissIndex
     reader: IndexReader
     cache: Path
@@ -96,7 +95,7 @@ class House:
         return found
 
 
-def house(store: BulkStore, client: redis.Redis, folder: Path, later: float = 0.0) -> House:
+def house(store: Store, client: redis.Redis, folder: Path, later: float = 0.0) -> House:
     """`later`: by how many seconds the clock that retention reads is ahead of the store's."""
     cache = folder / "reader"
     index = FaissIndex(store, client, folder / "builder", clock=lambda: time.time() + later)

@@ -6,7 +6,7 @@ import pytest
 
 from runtime.config import Batch
 from runtime.context import ObjectInfo
-from runtime.documents import Entry
+from runtime.entry import Entry
 from triggers.batching import Cut, Waiting, cut
 from triggers.decide import Again, Flight, Note, Submit, decide
 

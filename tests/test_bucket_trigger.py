@@ -13,6 +13,7 @@ import redis
 from runtime import broker, documents, holds, keys, services
 from runtime.config import Batch, StoreSettings
 from runtime.free_ports import Ports
+from runtime.watch import watches
 from tests.conftest import running
 from tests.triggering import House, kill, until
 from tests.workers import worker
@@ -176,11 +177,11 @@ def test_two_functions_of_one_bucket_keep_their_own_ledgers(build: Any) -> None:
     one = house.project.functions["note"]
     two = one.model_copy(update={"name": "other"})
     project = house.project.model_copy(update={"functions": {"note": one, "other": two}})
-    first, second = documents.watches(project)
+    first, second = watches(project)
     assert first.name != second.name and first.ledger != second.ledger
     both = one.model_copy(update={"buckets": (house.trigger, house.trigger)})
     project = house.project.model_copy(update={"functions": {"note": both}})
-    assert len({watch.name for watch in documents.watches(project)}) == 2
+    assert len({watch.name for watch in watches(project)}) == 2
 
 
 def test_two_processes_hand_every_object_out_once(build: Any) -> None:
@@ -362,7 +363,7 @@ def test_a_process_rereads_its_configuration_when_told_and_ends_when_asked(build
         house.put("a.txt")
         house.tell("a.txt")
         house.finish("a.txt")
-        house.file.write_text(text.replace('"rescan": 3600.0', '"rescan": 0.1'))
+        house.file.write_text(text.replace('"rescan": "1h"', '"rescan": "100ms"'))
         process.send_signal(signal.SIGHUP)
         house.settle_listing()
         process.send_signal(signal.SIGTERM)

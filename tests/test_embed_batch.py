@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from functions import _extractor
+from functions import _extractor, _rows
 from functions.embed_batch import EmbedResult, embed_batch
 from runtime.context import Document, ObjectEvent, StoredObject
 from runtime.errors import BadInput, CorruptBatch, StoreDown
@@ -256,6 +256,53 @@ def test_a_damaged_batch_is_written_again(house: House, monkeypatch: pytest.Monk
     assert not house.embed(event).reused
 
 
+def test_small_documents_share_the_passes_of_the_model(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_rows, "SLICE", 4)
+    passes: list[int] = []
+    plain = house.models.embed
+
+    def embed(texts: Any) -> Any:
+        passes.append(len(texts))
+        return plain(texts)
+
+    monkeypatch.setattr(house.models, "embed", embed)
+    for number in range(9):
+        house.put(f"{number}.txt", f"text {number}")
+    house.put("bad.txt", b"")
+    house.put("long.txt", "word " * 254 * 5)
+    order = ["0.txt", "bad.txt", *(f"{number}.txt" for number in range(1, 5)), "long.txt", "5.txt", "6.txt", "7.txt"]
+    result = house.embed(*(house.event(key) for key in [*order, "8.txt"]))
+    assert [failure.key for failure in result.failed] == ["bad.txt"]
+    assert passes[:-1] == [4] * (result.count // 4)
+    rows, vectors = house.index.read_batch("default", result.batch_id) or ([], np.zeros(0))
+    texts = [row.text for row in rows if row.op == "put"]
+    assert len(texts) == result.count > 9
+    assert np.allclose(vectors, FakeModels().embed(texts)), "each row has its own vector"
+
+
+def test_running_out_of_time_keeps_what_was_read_before(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small documents that wait for a full pass are embedded, a long one behind them is handed on whole."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    monkeypatch.setattr(_rows, "SLICE", 4)
+    house.deadline = now[0] + 100
+    plain = house.models.embed
+
+    def embed(texts: Any) -> Any:
+        now[0] += 40
+        return plain(texts)
+
+    monkeypatch.setattr(house.models, "embed", embed)
+    for key in "abc":
+        house.put(f"{key}.txt", key)
+    house.put("long.txt", "word " * 254 * 20)
+    result = house.embed(*(house.event(f"{key}.txt") for key in ("a", "b", "c", "long")))
+    assert (result.documents, [left.key for left in result.deferred]) == (3, ["long.txt"])
+    rows, vectors = house.index.read_batch("default", result.batch_id) or ([], np.zeros(0))
+    assert [row.text for row in rows] == ["a", "b", "c"]
+    assert np.allclose(vectors, FakeModels().embed(["a", "b", "c"]))
+
+
 def test_what_does_not_fit_into_the_time_is_handed_on(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(time, "time", lambda: now[0])
@@ -267,6 +314,7 @@ def test_what_does_not_fit_into_the_time_is_handed_on(house: House, monkeypatch:
         return plain(texts)
 
     monkeypatch.setattr(house.models, "embed", embed)
+    monkeypatch.setattr(_rows, "SLICE", 1)
     for key in "abcd":
         house.put(f"{key}.txt", key)
     result = house.embed(*(house.event(f"{key}.txt") for key in "abcd"))

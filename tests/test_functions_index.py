@@ -61,6 +61,23 @@ def test_build_index_builds_what_its_parents_name(home: House) -> None:
     assert build_index("default", context=context_of(home, {"nothing": "named"})).index == "default"
 
 
+def test_build_index_publishes_the_batches_that_its_parents_name() -> None:
+    index = MemoryIndex()
+
+    def named(*results: Any) -> list[str]:
+        parents = [Parent("p", "embed_batch", result) for result in results]
+        build_index(context=fake_context(index=index, parents=parents))
+        return index.named
+
+    one, two = {"index": "default", "batch_id": "one"}, {"index": "default", "batch_id": "two"}
+    assert named(one, two, {"index": "other", "batch_id": "three"}) == ["three"], "the index that is built last"
+    assert named({"index": "other", "batch_id": "three"}, one, two) == ["one", "two"]
+    assert named() == []
+    # Who says that something was written, but not what, makes the build look through all.
+    for vague in (None, [1], {"index": "default"}, {**one, "also": [{"index": "default"}]}):
+        assert named(one, vague) == []
+
+
 def test_hot_swap(home: House, redis_client: redis.Redis) -> None:
     nothing = hot_swap(context=context_of(home))
     assert (nothing.generation, nothing.version, nothing.listeners) == (0, "", 0)

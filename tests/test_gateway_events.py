@@ -11,7 +11,7 @@ import pytest
 import redis
 from starlette.testclient import TestClient
 
-from runtime import keys
+from runtime import event_letters, keys
 from runtime.config import StoreSettings
 from tests.gatewaying import TOKEN, problem, serving, settings
 
@@ -40,9 +40,25 @@ def test_recorded_notifications_are_kept_as_they_came(web: TestClient, redis_cli
     assert {fields[b"source"] for fields in stream(redis_client)} == {source.encode()}
 
 
+def test_what_seaweedfs_says_of_our_own_bucket_is_not_kept(web: TestClient, redis_client: redis.Redis) -> None:
+    recorded = (FIXTURES / "seaweedfs" / "webhook.jsonl").read_text().splitlines()
+    body = json.loads(recorded[0])["body"]
+    other = body.replace("/buckets/documents", "/buckets/tundish-2")
+    for told in (body, body.replace("/buckets/documents", "/buckets/tundish"), other):
+        assert web.post("/events/seaweedfs", content=told, headers=GOOD).status_code == 204
+    assert [fields[b"body"] for fields in stream(redis_client)] == [body.encode(), other.encode()]
+
+
 @pytest.mark.parametrize("body", [b"", b"junk", b"\xff\x00", b"[]", b"x" * (2**20 + 1)])
 def test_what_cannot_be_used_is_not_refused(web: TestClient, body: bytes) -> None:
     assert web.post("/events/minio", content=body, headers=GOOD).status_code == 204
+
+
+def test_what_is_too_large_is_a_dead_letter(web: TestClient, redis_client: redis.Redis) -> None:
+    web.post("/events/minio", content=b"x" * (2**20 + 1), headers=GOOD)
+    (letter,) = event_letters.read(redis_client)
+    assert (letter.source, letter.body, letter.reason) == ("minio", b"", "It has more than 1048576 bytes.")
+    assert stream(redis_client) == []
 
 
 @pytest.mark.parametrize(

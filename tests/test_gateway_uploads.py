@@ -14,12 +14,14 @@ import pytest
 import redis
 from starlette.testclient import TestClient
 
-from runtime import documents, keys
+from runtime import keys
 from runtime.config import Settings, StoreSettings
 from runtime.context import Row
+from runtime.entry import Entry
 from runtime.errors import ObjectMissing
 from runtime.index.port import FaissIndex
 from runtime.store import MinioStore
+from runtime.watch import watches
 from tests.gatewaying import problem, serving, settings
 from tests.workers import until
 
@@ -191,10 +193,10 @@ def test_a_document_from_unknown_to_searchable(
     trigger = embed.buckets[0].model_copy(update={"index": "default"})
     functions = {**project.functions, "embed": embed.model_copy(update={"buckets": (trigger,)})}
     indexed = made.model_copy(update={"project": project.model_copy(update={"functions": functions})})
-    watch = documents.watches(indexed.project)[0]
+    watch = watches(indexed.project)[0]
     index = FaissIndex(store, redis_client)
     seq = index.next_seq("default")
-    entry = documents.Entry("done", etag=etag, seq=seq, invocation="i", at=1.0)
+    entry = Entry("done", etag=etag, seq=seq, invocation="i", at=1.0)
     redis_client.hset(watch.ledger, "a.txt", entry.encode())
     with serving(indexed) as other:
         told = other.get(place).json()

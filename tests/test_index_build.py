@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,94 @@ def test_a_vanished_segment_is_built_anew_from_the_batches(
     assert home.contents() == {"a": ["x"]}
 
 
+def test_named_batches_are_published_without_a_listing(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(home.index, "b1", put("a", 1))
+    home.index.build("default", ["b1"])  # the first one looks through all
+    listed: list[str] = []
+    original = home.store.list
+
+    def listing(bucket: str, prefix: str = "", **options: Any) -> Any:
+        listed.append(prefix)
+        return original(bucket, prefix, **options)
+
+    monkeypatch.setattr(home.store, "list", listing)
+    write(home.index, "b2", put("b", 2), put("a", 3, "newer"))
+    write(home.index, "unnamed", put("c", 4))
+    report = home.index.build("default", ["b2", "b2", "b1"])
+    assert (report.published, report.batches, report.documents) == (True, 1, 2)
+    assert layout.batches("default") not in listed
+    assert not home.index.build("default", ["b1", "b2"]).published
+    assert built(home) == {"a": ["newer"], "b": ["b at 2"], "c": ["c at 4"]}
+
+
+def test_a_builder_that_is_told_of_batches_still_looks_for_others(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(home.index, "b1", put("a", 1))
+    home.index.build("default", ["b1"])
+    write(home.index, "unnamed", put("b", 2))
+    write(home.index, "b3", put("c", 3))
+    now = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: now() + 2 * writer.LISTING_SECONDS)
+    report = home.index.build("default", ["b3"])
+    assert (report.published, report.generation, report.documents) == (True, 3, 3), "first what is named, then the rest"
+    home.reader.refresh("default")
+    assert home.contents() == {"a": ["a at 1"], "b": ["b at 2"], "c": ["c at 3"]}
+
+
+@pytest.mark.parametrize("part", [layout.ROWS, layout.VECTORS])
+def test_a_named_batch_that_cannot_be_used_is_named_and_the_rest_published(home: House, part: str) -> None:
+    write(home.index, "b1", put("a", 1))
+    home.index.build("default", ["b1"])
+    write(home.index, "good", put("b", 2))
+    path = write(home.index, "bad", put("c", 3))
+    home.store.put(home.store.bucket, path + part, b"rubbish")
+    report = home.index.build("default", ["good", "bad", "nobody"])
+    assert (report.published, report.documents) == (True, 2)
+    assert [f"{path}{layout.ROWS}" in warning or path in warning for warning in report.warnings] == [True]
+    write(home.index, "bad", put("c", 3))
+    report = home.index.build("default", ["bad"])
+    assert (report.published, report.documents, report.warnings) == (True, 3, ()), "what was repaired is taken"
+
+
+def test_merges_leave_large_segments_alone(home: House) -> None:
+    """The sizes of segments stay a geometric series: one small document does not rewrite the whole index."""
+    write(home.index, "large", *(put(f"large{number}", number + 1) for number in range(200)))
+    home.index.build("default")
+    first = manifest.newest(home.store, "default")
+    assert first is not None
+    expected = {f"large{number}": [f"large{number} at {number + 1}"] for number in range(200)}
+    for number in range(3 * MAX_SEGMENTS):
+        key, seq = f"large{number}" if number % 2 else f"small{number % 6}", 1000 + number
+        write(home.index, f"b{number}", gone(key, seq) if number % 5 == 4 else put(key, seq))
+        home.index.build("default", [f"b{number}"])
+        expected[key] = [f"{key} at {seq}"]
+        if number % 5 == 4:
+            del expected[key]
+    newest = manifest.newest(home.store, "default")
+    assert newest is not None
+    assert len(newest.segments) <= MAX_SEGMENTS
+    assert first.segments[0].segment in [ref.segment for ref in newest.segments]
+    assert built(home) == expected
+    write(home.index, "late", *(put(f"small{number}", 900) for number in (0, 2, 4)), put("large1", 900))
+    home.index.build("default")
+    assert built(home) == expected, "what was replaced or removed before a merge still loses"
+
+
+def test_what_is_known_of_a_version_is_dropped_with_it(home: House) -> None:
+    """Somebody empties the store under a running builder and reader: numbers that come again are other versions."""
+    for number in range(3):
+        write(home.index, f"b{number}", put("a", number + 1))
+        assert built(home) == {"a": [f"a at {number + 1}"]}
+    for item in list(home.store.list(home.store.bucket)):
+        home.store.delete(home.store.bucket, item.key)
+    elsewhere = house(home.store, home.index._client, home.cache.parent / "elsewhere")
+    for number in range(3):
+        write(elsewhere.index, f"n{number}", put(f"new{number}", number + 1))
+        elsewhere.index.build("default")
+    write(home.index, "mine", put("mine", 9))
+    assert home.index.build("default").generation == 4
+    assert sorted(built(home)) == ["mine", "new0", "new1", "new2"]
+
+
 def test_readers_are_told(home: House, redis_client: redis.Redis) -> None:
     with redis_client.pubsub() as subscription:  # type: ignore[no-untyped-call]
         subscription.subscribe(keys.SWAP_CHANNEL)
@@ -282,6 +371,9 @@ def test_sequence_numbers_never_fall_behind_a_version(home: House, redis_client:
     assert home.index.next_seq("default") == 1001
     redis_client.flushall()
     assert home.index.next_seq("default", 3) == 1001
+    write(home.index, "b2", put("a", 2000))  # no version holds it yet
+    redis_client.flushall()
+    assert home.index.next_seq("default") == 2001
     redis_client.set(keys.index_seq("default"), 7)
     elsewhere = FaissIndex(home.store, redis_client, tmp_path / "other host")
     assert elsewhere.next_seq("default") == 1001

@@ -12,8 +12,9 @@ import redis
 
 from runtime import documents, keys, submit
 from runtime.config import BucketTrigger, Function, Project, StoreSettings
-from runtime.documents import Entry
+from runtime.entry import Entry, state_of
 from runtime.invocations import Invocation, read
+from runtime.watch import watches
 from tests.triggering import House
 from triggers import ledger
 from triggers.decide import Note, Submit, decide
@@ -47,6 +48,7 @@ def pending(task_id: str, etag: str = "e1") -> Entry:
 def test_an_entry_survives_its_encoding() -> None:
     entry = Entry("dead", "é", 2**50, "removed", 5, "id", "no\nreason", 1795260370.25, True)
     assert Entry.decode(entry.encode()) == entry
+    assert state_of(entry.encode()) == "dead" and state_of(b"") is None and state_of(b"\xc0\x07") is None
 
 
 def test_claim_and_record_are_one_step(house: House, book: Ledger) -> None:
@@ -276,5 +278,5 @@ def test_a_change_that_came_to_nothing_is_not_waited_for(entry: Entry, expected:
 def test_suffixes_fit_in_any_case(key: str, taken: bool) -> None:
     trigger = BucketTrigger(bucket="documents", suffix=(".Txt",))
     project = Project(queues={}, functions={"f": Function(name="f", handler="a.py:f", buckets=(trigger,))})
-    (watch,) = documents.watches(project)
+    (watch,) = watches(project)
     assert watch.wants(key) is taken

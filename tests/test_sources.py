@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from triggers.sources.base import Hint
 from triggers.sources.poll import Poll
-from triggers.sources.registry import Sources
+from triggers.sources.registry import PARSERS, Sources
 
 FIXTURES = Path(__file__).parent / "fixtures"
 NAMES = [
@@ -137,10 +139,14 @@ def test_our_own_notes() -> None:
         b'{"event_type": "explode", "key": "/buckets/b/k"}',
         b'{"event_type": "rename", "key": "/buckets/b/k", "message": {}}',
         b'{"bucket": 1, "key": "k"}',
+        b'{"bucket": "b", "key": "\\ud800"}',
+        b'{"Records": [{"s3": {"bucket": {"name": "b"}, "object": {"key": "\\ud800"}}}]}',
+        b'[{"Event": [{"s3": {"bucket": {"name": "b"}, "object": {"key": 7}}}]}]',
+        b'[{"EventTime": ""}]',
         b"[" * 100_000,
     ],
 )
-@pytest.mark.parametrize("source", ["seaweedfs", "minio", "gateway", "carrier pigeon"])
+@pytest.mark.parametrize("source", [*PARSERS, "carrier pigeon"])
 def test_junk_is_counted_and_said_once(source: str, body: bytes, caplog: pytest.LogCaptureFixture) -> None:
     sources = Sources()
     assert sources.parse(source, body) == []
@@ -149,18 +155,54 @@ def test_junk_is_counted_and_said_once(source: str, body: bytes, caplog: pytest.
     assert caplog.text.count("cannot be used") == 1
 
 
+def test_the_test_event_of_s3_is_no_junk() -> None:
+    sources = Sources()
+    told = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b"}
+    assert sources.parse("minio", json.dumps(told).encode()) == [] and not sources.unusable
+
+
+NAMES_OF_FIELDS = [
+    "Records",
+    "Event",
+    "s3",
+    "bucket",
+    "name",
+    "object",
+    "key",
+    "eventName",
+    "event_type",
+    "message",
+    "old_entry",
+]
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=5)
+    | st.sampled_from(["rename", "create", "/buckets/b/k"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES_OF_FIELDS), inner, max_size=4),
+)
+
+
+@hypothesis.given(VALUES, st.sampled_from(sorted(PARSERS)))
+@hypothesis.settings(max_examples=500)
+def test_no_json_upsets_a_parser(value: object, source: str) -> None:
+    for hint in Sources().parse(source, json.dumps(value).encode()):
+        assert isinstance(hint.bucket, str) and isinstance(hint.key, str)
+
+
 LAST = {"ended": 1000.0, "took": 2.0}
 
 
 def test_a_process_lists_at_its_start_then_every_rescan_seconds() -> None:
-    poll = Poll(rescan=60.0)
+    poll = Poll(lambda: 60.0)
     assert poll.due(LAST) == 0.0
     poll.listed(998.0)
     assert poll.due(LAST) == 1060.0
 
 
 def test_listings_never_take_more_than_a_twentieth_of_the_time() -> None:
-    poll = Poll(rescan=60.0)
+    poll = Poll(lambda: 60.0)
     poll.listed(998.0)
     assert poll.due({"ended": 1000.0, "took": 10.0}) == 1190.0
     poll.ask(1001.0)
@@ -168,7 +210,7 @@ def test_listings_never_take_more_than_a_twentieth_of_the_time() -> None:
 
 
 def test_what_is_asked_during_a_listing_leads_to_another() -> None:
-    poll = Poll(rescan=60.0)
+    poll = Poll(lambda: 60.0)
     poll.listed(900.0)
     poll.ask(999.0)
     poll.listed(998.0)

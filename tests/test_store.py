@@ -15,7 +15,7 @@ import pytest
 from runtime.config import StoreSettings
 from runtime.errors import BadInput, ObjectMissing, PreconditionFailed, StoreDenied, StoreDown
 from runtime.store import MinioStore
-from runtime.store_listing import parse
+from runtime.store_page import parse
 from tests.indexing import fresh_store
 
 ODD_KEYS = [

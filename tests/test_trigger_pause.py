@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import redis
 
-from runtime import documents, holds, keys, pause
+from runtime import holds, keys, pause
 from runtime.config import StoreSettings
 from runtime.errors import TriggerNotFound
+from runtime.watch import find
 from tests.triggering import House, until
 
 
@@ -114,6 +115,6 @@ def test_more_hints_than_there_is_room_for_are_found_by_the_listing(
 def test_a_trigger_is_found_by_its_name_or_by_function_and_bucket(build: Any) -> None:
     house = build()
     for name in house.watch.names:
-        assert documents.find(house.project, name) == [house.watch]
+        assert find(house.project, name) == [house.watch]
     with pytest.raises(TriggerNotFound, match="did you mean note:"):
-        documents.find(house.project, f"note-{house.bucket}")
+        find(house.project, f"note-{house.bucket}")

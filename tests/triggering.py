@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,13 +18,14 @@ from typing import Any
 import redis
 from minio import Minio
 
-from runtime import documents, keys
+from runtime import keys
 from runtime.config import Batch, BucketTrigger, Function, Project, Queue, Settings, StoreSettings
 from runtime.deployment import Deployed, Deployment
-from runtime.documents import Entry, Watch
+from runtime.entry import Entry
 from runtime.invocations import Invocation, read_many
 from runtime.store import MinioStore
-from tests.workers import SAMPLES, environment, kill, until
+from runtime.watch import Watch, watches
+from tests.workers import SAMPLES, deployment, environment, kill, until, upkeep, worker
 from triggers.service import Triggers
 
 __all__ = ["House", "kill", "until"]
@@ -39,6 +40,8 @@ class House:
     store_settings: StoreSettings
     home: Path
     trigger: BucketTrigger
+    handler: str = "note"
+    """Which function of tests/samples/buckets/functions/objects.py a real worker calls."""
 
     @classmethod
     def build(cls, client: redis.Redis, broker_url: str, store: StoreSettings, home: Path, **options: Any) -> House:
@@ -68,7 +71,7 @@ class House:
         return Project(queues={"default": Queue()}, functions={"note": function})
 
     @property
-    def deployment(self) -> Deployment:
+    def deployment(self) -> Deployment:  # what is deployed, described by hand
         settings = Settings(
             project=self.project,
             file=self.file,
@@ -81,7 +84,12 @@ class House:
 
     @property
     def watch(self) -> Watch:
-        return documents.watches(self.project)[0]
+        return watches(self.project)[0]
+
+    @staticmethod
+    def project_of(function: Function) -> Watch:
+        """The watch of a function with one trigger."""
+        return watches(Project(queues={"default": Queue()}, functions={function.name: function}))[0]
 
     # What other people do.
 
@@ -128,6 +136,19 @@ class House:
             fields["error"] = json.dumps(error)
         self.client.hset(name, mapping=fields)
         self.client.publish(keys.ENDED_CHANNEL, record.id)
+
+    def clock(self) -> float:
+        """The store's own clock."""
+        return MinioStore(self.store_settings).server_time(self.bucket)
+
+    def poke(self, condition: Callable[[], object], *names: str) -> None:
+        """Announce these keys again and again until the condition holds."""
+
+        def step() -> object:
+            self.tell(*names)
+            return condition()
+
+        until(step)
 
     def end_all(self) -> None:
         """Succeed at everything that has not ended."""
@@ -182,36 +203,41 @@ class House:
 
     def process(self) -> subprocess.Popen[bytes]:
         """A real `python -m triggers` for this project."""
-        batch = self.trigger.batch
         (self.home / "functions").mkdir(exist_ok=True)
         source = SAMPLES / "buckets" / "functions" / "objects.py"
         (self.home / "functions" / "objects.py").write_text(source.read_text())
-        trigger = {
-            "bucket": self.bucket,
-            "rescan": self.trigger.rescan,
-            "in_flight": self.trigger.in_flight,
-            "batch": {"max_items": batch.max_items, "window": batch.window},
+        note = {
+            "handler": f"functions/objects.py:{self.handler}",
+            "queue": "default",
+            "retries": {"max": 1, "backoff": "100ms", "jitter": "0%"},
+            "triggers": [self.trigger.model_dump(mode="json", by_alias=True, exclude_defaults=True)],
         }
-        self.file.write_text(
-            json.dumps(
-                {
-                    "version": 1,
-                    "queues": {"default": {}},
-                    "functions": {
-                        "note": {"handler": "functions/objects.py:note", "queue": "default", "triggers": [trigger]}
-                    },
-                }
-            )
-        )
-        store = self.store_settings
-        environ = environment(
-            self.broker_url,
-            {
-                "TUNDISH_FILE": str(self.file),
-                "TUNDISH_HOME": str(self.home / "state"),
-                "MINIO_ENDPOINT": store.endpoint,
-                "MINIO_ACCESS_KEY": store.access_key,
-                "MINIO_SECRET_KEY": store.secret_key,
-            },
-        )
+        content = {"version": 1, "queues": {"default": {"concurrency": 2}}, "functions": {"note": note}}
+        self.file.write_text(json.dumps(content))
+        environ = environment(self.broker_url, {**self.environ, "TUNDISH_FILE": str(self.file)})
         return subprocess.Popen([sys.executable, "-m", "triggers"], env=environ, start_new_session=True)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What a process of this house needs to find the store."""
+        store = self.store_settings
+        return {
+            "TUNDISH_HOME": str(self.home / "state"),
+            "MINIO_ENDPOINT": store.endpoint,
+            "MINIO_ACCESS_KEY": store.access_key,
+            "MINIO_SECRET_KEY": store.secret_key,
+        }
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """Real processes: the triggers, a worker, and what moves retries."""
+        process = self.process()
+        try:
+            until(self.listed)
+            with (
+                worker(self.file, self.broker_url, "default", environ=self.environ),
+                upkeep(self.client, deployment(self.file, self.broker_url)),
+            ):
+                yield
+        finally:
+            kill(process)

@@ -2,48 +2,55 @@
 
 from __future__ import annotations
 
-import itertools
+import logging
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Protocol
 
 import redis
 
-from runtime import submit
-from runtime.blobs import StoreBlobs, by_reference
+from runtime.blobs import StoreBlobs
 from runtime.context import ObjectInfo, Store
 from runtime.deployment import Deployment
-from runtime.documents import Entry, Watch
 from runtime.errors import ObjectMissing
-from runtime.index import sequence
-from runtime.invocations import read_many
-from triggers import batching, ledger
+from runtime.invocations import Invocation, read_many
+from runtime.stamped_store import hops
+from runtime.watch import Watch
 from triggers.decide import Again, Flight, Note, Submit, decide
 from triggers.flags import Flags
 from triggers.inbox import Inbox, Receipt
 from triggers.ledger import Change, Known, Ledger
 from triggers.listing import Lister
+from triggers.marker import Marker
+from triggers.outgoing import Outgoing, release
+from triggers.refusal import refusal
+from triggers.replays import Replays
 from triggers.settle import settle
 
 LOOK_AT_ONCE = 64
 POLL_SECONDS = 1.0
-RETRYING_SHARE = 4
-"""Batches that wait for a retry do not hold others up: so many times `in_flight` of them are left out of account."""
+LATE_SECONDS = 5.0
+"""A change that is older than this and was not announced was not going to be."""
+
+log = logging.getLogger("tundish.triggers")
 
 
 class BucketStore(Store, Protocol):
     def ensure_bucket(self, name: str) -> None: ...
+    def server_time(self, bucket: str) -> float: ...
 
 
-@dataclass(slots=True)
-class Candidate:
-    """A change that waits for its batch."""
+class Pace(Protocol):
+    """What wakes the triggers, as far as they need to know (triggers/sources)."""
 
-    before: Known
-    action: Submit
-    since: float
-    receipts: list[Receipt] = field(default_factory=list)
+    def rescan(self, watch: Watch) -> float:
+        """Seconds between two listings of its bucket, as things stand."""
+        ...
+
+    def missed(self, bucket: str, count: int) -> None:
+        """A listing has found so many changes that nothing had announced."""
+        ...
 
 
 class BucketWatcher:
@@ -54,38 +61,60 @@ class BucketWatcher:
     """
 
     def __init__(
-        self, client: redis.Redis, store: BucketStore, deployment: Deployment, watch: Watch, flags: Flags
+        self,
+        client: redis.Redis,
+        store: BucketStore,
+        deployment: Deployment,
+        watch: Watch,
+        flags: Flags,
+        pace: Pace,
     ) -> None:
         self.watch, self.inbox = watch, Inbox()
-        self._client, self._store, self._deployment, self._flags = client, store, deployment, flags
+        self._client, self._store, self._flags, self._pace = client, store, flags, pace
         self._trigger = watch.trigger
         self._ledger = Ledger(client, watch)
-        self._numbers = sequence.Sequence(store, client)
-        self._lister = Lister(client, store, self._ledger, watch, compare=self._compare, look=self._look_missing)
-        self._ready: dict[str, Candidate] = {}
+        self._marker = Marker(store, watch)
+        self._outgoing = Outgoing(client, store, deployment, watch, self._ledger, self.inbox.put)
+        self._lister = Lister(
+            client,
+            store,
+            self._ledger,
+            watch,
+            rescan=lambda: pace.rescan(watch),
+            compare=self._compare,
+            look=self._look_missing,
+            listed=self._listed,
+        )
+        self._replays = Replays(client, store, self._ledger, watch, self.inbox, self._outgoing)
         self._backlog = 2 * self._trigger.in_flight * min(self._trigger.batch.max_items, 1000) + 1000
-        self._out: frozenset[str] = frozenset()
         self._retrying: set[str] = set()
-        self._paused = False
+        self._paused, self._lost, self._begun = False, False, 0.0
+        self._anew = 0
         self._next_poll = 0.0
 
     @property
     def full(self) -> bool:
         """So much waits here that reading more notifications would only fill memory."""
-        return not self._paused and len(self.inbox) + len(self._ready) > self._backlog
+        return not self._paused and len(self.inbox) + len(self._outgoing) > self._backlog
 
     def is_out(self, task_id: str) -> bool:
-        return task_id in self._out
+        return task_id in self._outgoing.out
 
     def prepare(self) -> None:
         """After a start or an interruption: the bucket exists, and what was missed is looked for."""
         for bucket in (self._store.bucket, self._trigger.bucket):
             self._store.ensure_bucket(bucket)
+        self._marker.read()
+        self._begun = self._begun or self._store.server_time(self._trigger.bucket)
+        if self._marker.listed and not self._ledger.exists():
+            self._lost = True
+            log.error("%s: its ledger is gone from the broker; every object is handed out again", self.watch.name)
         self._lister.abandon()
         self._lister.ask()
 
     def close(self) -> None:
         self._lister.close()
+        self._replays.close()
 
     def step(self) -> float:
         """One round. Returns how long, in seconds, nothing has to be done unless the inbox says so."""
@@ -100,8 +129,10 @@ class BucketWatcher:
             self._next_poll = time.monotonic() + POLL_SECONDS
         if paused:
             return POLL_SECONDS
+        for key, receipts in self._outgoing.cooled().items():
+            self.inbox.put(key, receipts)
         self._look(self.inbox.take(LOOK_AT_ONCE))
-        wait = self._send()
+        wait = self._outgoing.send(self._retrying)
         if not self.full:
             try:
                 wait = min(wait, self._lister.step())
@@ -109,16 +140,16 @@ class BucketWatcher:
                 # The bucket itself is gone. An empty one in its place makes the loss visible (and held).
                 self._store.ensure_bucket(self._trigger.bucket)
                 self._lister.abandon()
+            wait = min(wait, self._replays.step())
         return 0.0 if len(self.inbox) else wait
 
     def _put_off(self) -> None:
         """While it is paused nothing is asked or submitted. Hints wait, as many as there is room for; what is let
         go is found by the listing that follows a pause."""
-        for key, one in self._ready.items():
-            self.inbox.put(key, one.receipts)
-        self._ready.clear()
+        for key, receipts in self._outgoing.clear().items():
+            self.inbox.put(key, receipts)
         self._lister.close()
-        _release(self.inbox.thin(self._backlog))
+        release(self.inbox.thin(self._backlog))
 
     def _look(self, hints: dict[str, list[Receipt]]) -> None:
         """Ask the store about each key, and do what follows."""
@@ -128,47 +159,77 @@ class BucketWatcher:
             known = self._ledger.read(names)
             flights = self._flights(known)
             for key, before in zip(names, known, strict=True):
-                self._act(key, before, self._head(key), flights, hints[key])
+                note = self._act(key, before, self._head(key), flights, hints[key])
+                if note and not self._ledger.apply([note]):
+                    continue  # somebody else was here: it goes back, and is looked at again
+                if key not in self._outgoing:
+                    release(hints[key])
                 del hints[key]
         finally:
-            for key, receipts in hints.items():  # the store or the broker went away: the next step looks again
+            for key, receipts in hints.items():  # or the store or the broker went away
                 self.inbox.put(key, receipts)
 
     def _compare(self, page: Sequence[ObjectInfo]) -> None:
-        """A page of the listing: new keys are submitted, anything else that differs is settled by a HEAD."""
+        """A page of the listing: old keys that are new here are submitted, what else differs is settled by a HEAD."""
         known = self._ledger.read([info.key for info in page])
         flights = self._flights(known)
+        notes: list[Change] = []
+        missed, now = 0, time.time()
         for info, before in zip(page, known, strict=True):
-            if info.key in self._ready:
+            if info.key in self._outgoing:
                 continue
-            if before.entry is None:
-                self._act(info.key, before, info, flights, [])
-            elif decide(before.entry, info, _flight(before, flights), self._trigger.events, time.time()) is not None:
+            entry = before.entry
+            self._anew += entry is None
+            if entry is None and not self._needs_head(info):
+                note = self._act(info.key, before, info, flights, [])
+                notes += [note] if note else []
+                continue
+            refused = refusal(self.watch, self._marker.since, entry, info)
+            if decide(entry, info, _flight(before, flights), self._trigger.events, now, refused) is not None:
                 self.inbox.put(info.key, [])
+                missed += self._begun < info.modified < now - LATE_SECONDS and not (entry and entry.forced)
+        if notes and not self._ledger.apply(notes):
+            for note in notes:
+                self.inbox.put(note.key, [])
+        if missed and self._lister.regular:
+            self._pace.missed(self._trigger.bucket, missed)
+
+    def _needs_head(self, info: ObjectInfo) -> bool:
+        """A listing tells neither type nor metadata: a HEAD says what a new object is, and whether a function wrote it.
+        What was there before this process began is no loop that it could be in."""
+        return bool(self._trigger.content_type) or info.modified >= self._begun - 1.0
 
     def _look_missing(self, names: Sequence[str]) -> None:
         self._look({key: [] for key in names})
 
+    def _listed(self) -> None:
+        """A listing was complete."""
+        self._marker.note_listed()
+        if self._lost:
+            self._ledger.note_lost(self._anew)
+            log.error("%s: the lost ledger was made anew, %d objects are handed out again", self.watch.name, self._anew)
+        self._lost, self._anew = False, 0
+
     def _act(
         self, key: str, before: Known, found: ObjectInfo | None, flights: dict[str, Flight], receipts: list[Receipt]
-    ) -> None:
-        waiting = self._ready.get(key)
-        action = decide(before.entry, found, _flight(before, flights), self._trigger.events, time.time())
+    ) -> Change | None:
+        """Do what the store's word on a key asks for. Returns the change of its entry that is to be written, if any."""
+        entry = before.entry
+        refused = refusal(self.watch, self._marker.since, entry, found) if found else None
+        action = decide(entry, found, _flight(before, flights), self._trigger.events, time.time(), refused)
         if isinstance(action, Submit):
-            since = waiting.since if waiting else time.monotonic()
-            self._ready[key] = Candidate(before, action, since, receipts + (waiting.receipts if waiting else []))
-            return
-        after = action.entry if isinstance(action, Note) else None
-        if isinstance(action, Again) and before.entry is not None:
-            after = replace(before.entry, again=True)
-        moved = after is not None and not self._ledger.apply([Change(key, before, after)])
-        if waiting:
-            del self._ready[key]
-            receipts = receipts + waiting.receipts
-        if moved:
-            self.inbox.put(key, receipts)  # somebody else was here: look again
-        else:
-            _release(receipts)
+            self._outgoing.put(key, before, action, hops(found) if found else 0, receipts)
+            return None
+        receipts += self._outgoing.drop(key)
+        if isinstance(action, Again) and entry is not None:
+            return Change(key, before, replace(entry, again=True))
+        if not isinstance(action, Note):
+            return None
+        if action.entry.state == "dead":
+            log.error(
+                "%s: %s/%s is not handed out: %s", self.watch.name, self._trigger.bucket, key, action.entry.reason
+            )
+        return Change(key, before, action.entry)
 
     def _head(self, key: str) -> ObjectInfo | None:
         try:
@@ -187,75 +248,10 @@ class BucketWatcher:
             for task_id, record in records.items()
         }
 
-    def _send(self) -> float:
-        """Submit what is ripe. Returns the seconds until the next batch is."""
-        while self._ready:
-            out = self._ledger.out()
-            resting = len(out & self._retrying)
-            waiting = (batching.Waiting(one.action.size, one.since) for one in self._ready.values())
-            limit = self._trigger.in_flight + min(resting, RETRYING_SHARE * self._trigger.in_flight)
-            cut = batching.cut(
-                waiting,
-                self._trigger.batch,
-                out=max(0, len(out) - resting),
-                in_flight=limit - resting,
-                now=time.monotonic(),
-            )
-            if not cut.count:
-                return POLL_SECONDS if cut.wait is None else cut.wait
-            batch = dict(itertools.islice(self._ready.items(), cut.count))
-            accepted = self._submit(batch, limit)
-            if not accepted and len(self._ledger.out()) >= limit:
-                continue  # another process has filled the last place
-            for key, one in batch.items():
-                del self._ready[key]
-                if accepted:
-                    _release(one.receipts)
-                else:  # refused because an entry has moved: look again
-                    self.inbox.put(key, one.receipts)
-        return POLL_SECONDS
-
-    def _submit(self, batch: dict[str, Candidate], limit: int) -> bool:
-        """Record the invocation and claim its keys, in one atomic call. False: another process was first."""
-        task_id, now = submit.new_id(), time.time()
-        # Reserved before anything is read: a refused claim only leaves a gap.
-        first = self._numbers.take(self.watch.index, len(batch))
-        changes, objects = [], []
-        for seq, (key, one) in enumerate(batch.items(), first):
-            told = one.action
-            entry = Entry("pending", told.etag, seq, told.event, told.size, task_id, at=now)
-            changes.append(Change(key, one.before, entry))
-            objects.append(
-                {
-                    "bucket": self._trigger.bucket,
-                    "key": key,
-                    "event": told.event,
-                    "etag": told.etag or None,
-                    "size": told.size if told.event == "created" else None,
-                    "seq": seq,
-                }
-            )
-        names, arguments = self._ledger.claim_arguments(task_id, limit, changes)
-        call = submit.Call(self.watch.function.name, self._arguments(objects), trigger="bucket", id=task_id)
-        call = by_reference(call, StoreBlobs(lambda: self._store), self.watch.function)
-        self._out |= {task_id}  # before: its end may be told before the answer is here
-        taken = submit.submit_with(self._client, self._deployment, call, ledger.CLAIM, names, arguments)
-        return taken is not None
-
-    def _arguments(self, objects: list[dict[str, Any]]) -> dict[str, Any]:
-        deployed = self._deployment.find(self.watch.function.name)
-        arguments = dict(self._trigger.arguments)
-        # A function that could not be described may be mended by the time it runs: it gets everything.
-        if deployed.error is not None or deployed.takes("objects"):
-            arguments["objects"] = objects
-        if self._trigger.index is not None and (deployed.error is not None or deployed.takes("index")):
-            arguments["index"] = self._trigger.index
-        return arguments
-
     def _settle(self) -> None:
         """Close the entries of batches that have ended."""
         flights = self._ledger.flights()
-        self._out = frozenset(flights)
+        self._outgoing.out = frozenset(flights)
         records = read_many(self._client, flights)
         for task_id, names in flights.items():
             record = records[task_id]
@@ -264,10 +260,19 @@ class BucketWatcher:
                 continue
             for _ in range(10):  # an entry may be marked `again` between reading and writing
                 known = self._ledger.read(names)
-                done = settle(self._trigger.bucket, task_id, record, names, known, time.time())
+                done = settle(self._trigger.bucket, task_id, self._whole(record), names, known, time.time())
                 if self._ledger.apply(done.changes, landed=task_id, hints=done.hints):
                     break
             self._rest(task_id, names, retrying=False)
+
+    def _whole(self, record: Invocation | None) -> Invocation | None:
+        """A record with its result, even where that is so large that it is in the store."""
+        if record is None or not record.result_ref:
+            return record
+        try:
+            return replace(record, result_json=StoreBlobs(lambda: self._store).get(record.result_ref))
+        except ObjectMissing:
+            return record
 
     def _rest(self, task_id: str, names: Sequence[str], retrying: bool) -> None:
         """An invocation begins or ceases to wait for a retry. Newer changes of its keys do not wait with it."""
@@ -282,8 +287,3 @@ class BucketWatcher:
 
 def _flight(known: Known, flights: dict[str, Flight]) -> Flight:
     return flights.get(known.entry.invocation, "gone") if known.entry else "gone"
-
-
-def _release(receipts: Iterable[Receipt]) -> None:
-    for receipt in receipts:
-        receipt.settle()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from runtime.context import ObjectInfo
-from runtime.documents import Entry
+from runtime.entry import Entry, Event, State
 
 Flight = Literal["out", "retrying", "gone"]
 """Where a pending entry's invocation is: under way, waiting for its next attempt, or no longer known as out."""
@@ -16,14 +16,14 @@ Flight = Literal["out", "retrying", "gone"]
 class Submit:
     """Hand this change to the function."""
 
-    event: Literal["created", "removed"]
+    event: Event
     etag: str
     size: int
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Write this entry without calling anybody: the trigger does not ask for this kind of event."""
+    """Write this entry without calling anybody: the trigger does not ask for this kind of event, or refuses it."""
 
     entry: Entry
 
@@ -36,8 +36,21 @@ class Again:
 Action = Submit | Note | Again | None
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an object is not handed out: `skipped` by a filter, or `dead` because of a loop."""
+
+    state: Literal["skipped", "dead"]
+    reason: str
+
+
 def decide(
-    entry: Entry | None, found: ObjectInfo | None, flight: Flight, events: tuple[str, ...], now: float
+    entry: Entry | None,
+    found: ObjectInfo | None,
+    flight: Flight,
+    events: tuple[str, ...],
+    now: float,
+    refusal: Refusal | None = None,
 ) -> Action:
     """The next step for one key; `found` is None when the store has no such object.
 
@@ -53,21 +66,44 @@ def decide(
         waits = entry.state == "pending" and flight == "gone"
         missed = entry.state == "dead" and entry.again  # something else was there in between
         if not waits and not missed:
-            return _quiet(entry)  # done, dead until its etag changes, or under way
+            return _quiet(entry)  # done, skipped, dead until its etag changes, or under way
     elif entry is not None and entry.state == "pending" and flight == "out":
         return None if entry.again else Again()
-    event: Literal["created", "removed"] = "created" if found else "removed"
+    if found is not None and refusal is not None:
+        return _refuse(entry, found, events, now, refusal)
+    event: Event = "created" if found else "removed"
     etag, size = (found.etag, found.size) if found else (entry.etag if entry else "", 0)
-    if event in events:
+    if event in events and not (entry is not None and entry.state == "skipped" and found is None):
         return Submit(event, etag, size)
-    return Note(Entry("done" if found else "removed", etag, entry.seq if entry else 0, event, size, at=now))
+    return Note(_noted(entry, "done" if found else "removed", event, etag, size, now))
+
+
+def _refuse(entry: Entry | None, found: ObjectInfo, events: tuple[str, ...], now: float, refusal: Refusal) -> Action:
+    """An object that is not handed out. What the function made of an older one is to be undone, where it is told."""
+    seen = entry is not None and entry.event == "created" and entry.state in ("done", "dead", "pending")
+    if seen and entry is not None and refusal.state == "skipped" and "removed" in events:
+        return Submit("removed", entry.etag, 0)
+    noted = _noted(entry, refusal.state, "created", found.etag, found.size, now)
+    return Note(replace(noted, reason=refusal.reason))
+
+
+def _noted(
+    entry: Entry | None,
+    state: State,
+    event: Event,
+    etag: str,
+    size: int,
+    now: float,
+) -> Entry:
+    seq, heat = (entry.seq, entry.cooled(now)) if entry else (0, 0.0)
+    return Entry(state, etag, seq, event, size, at=now, heat=heat)
 
 
 def _quiet(entry: Entry | None) -> Action:
-    """Nothing to do; a change that was marked and has come to nothing is no longer waited for."""
-    if entry is None or not entry.again or entry.state == "pending":
+    """Nothing to do; a change that was marked, or a wish, that has come to nothing is no longer waited for."""
+    if entry is None or not (entry.again or entry.forced) or entry.state == "pending":
         return None
-    return Note(replace(entry, again=False))
+    return Note(replace(entry, again=False, forced=False))
 
 
 def _same(entry: Entry, found: ObjectInfo | None) -> bool:

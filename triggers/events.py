@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import redis
 
+from runtime import event_letters
 from triggers.bucket import BucketWatcher
 from triggers.inbox import Receipt
 from triggers.sources.registry import Sources
@@ -19,11 +21,20 @@ TAKE_OVER_SECONDS = 5.0
 
 
 class Events:
-    """Reads hints, hands them out, acknowledges what is settled. One thread calls `step`; it raises redis errors."""
+    """Reads hints, hands them out, acknowledges what is settled. One thread calls `step`; it raises redis errors.
 
-    def __init__(self, client: redis.Redis, consumer: str, watchers: Sequence[BucketWatcher]) -> None:
-        self._stream, self._watchers = Stream(client, consumer), watchers
-        self._sources = Sources()
+    `heard` is told the bucket and the source of every notification.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        consumer: str,
+        watchers: Sequence[BucketWatcher],
+        heard: Callable[[str, str], None] = lambda bucket, source: None,
+    ) -> None:
+        self._stream, self._watchers, self._heard = Stream(client, consumer), watchers, heard
+        self._sources = Sources(partial(event_letters.keep, client))
         self._settled: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._next_take_over = 0.0
 
@@ -63,6 +74,7 @@ class Events:
     def _deliver(self, note: Notification) -> None:
         concerned = []
         for hint in self._sources.parse(note.source, note.body):
+            self._heard(hint.bucket, note.source)
             for watcher in self._watchers:
                 if watcher.watch.trigger.bucket != hint.bucket:
                     continue

@@ -16,28 +16,38 @@ from typing import Any
 import msgpack
 import redis
 
-from runtime import keys, scripts
-from runtime.documents import Entry, Watch
+from runtime import entry, keys, scripts
+from runtime.entry import Entry
+from runtime.watch import Watch
+from triggers.budget import SPEND, Budget
+
+_LOST_SECONDS = 7 * 86400
+_KEPT_SECONDS = 90 * 86400
+"""How long a ledger outlives the last listing of its bucket: that of a trigger which is gone leaves some day."""
 
 # The first part is shared: KEYS/GKEYS are ledger, flight; per key the ARGV are key, entry that was read, new entry.
 _SWAP = """
-local function swap(ledger, argv, first)
+local function unmoved(ledger, argv, first)
   for i = first, #argv, 3 do
     if (redis.call('HGET', ledger, argv[i]) or '') ~= argv[i + 1] then return false end
   end
+  return true
+end
+local function write(ledger, argv, first)
   for i = first, #argv, 3 do
     if argv[i + 2] == '' then redis.call('HDEL', ledger, argv[i])
     else redis.call('HSET', ledger, argv[i], argv[i + 2]) end
   end
-  return true
 end
 """
-# GARGV: id, most batches that may be out, packed keys, …
+# GKEYS: ledger, flight, budget.  GARGV: id, most batches that may be out, packed keys, five of the budget, …
 CLAIM = (
     _SWAP
+    + SPEND
     + """
 if redis.call('HLEN', GKEYS[2]) >= tonumber(GARGV[2]) then return false end
-if not swap(GKEYS[1], GARGV, 4) then return false end
+if not unmoved(GKEYS[1], GARGV, 9) or not spend(GKEYS[3], unpack(GARGV, 4, 8)) then return false end
+write(GKEYS[1], GARGV, 9)
 redis.call('HSET', GKEYS[2], GARGV[1], GARGV[3])
 return true
 """
@@ -48,7 +58,8 @@ _SETTLE = (
     + """
 if ARGV[1] ~= '' and redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then return 1 end
 local hints = tonumber(ARGV[3])
-if not swap(KEYS[1], ARGV, 4 + hints) then return 0 end
+if not unmoved(KEYS[1], ARGV, 4 + hints) then return 0 end
+write(KEYS[1], ARGV, 4 + hints)
 if ARGV[1] ~= '' then redis.call('HDEL', KEYS[2], ARGV[1]) end
 local now = redis.call('TIME')[1]
 for i = 4, 3 + hints do
@@ -84,6 +95,12 @@ class Ledger:
 
     def __init__(self, client: redis.Redis, watch: Watch) -> None:
         self._client, self._watch = client, watch
+        self.budget = Budget(client, watch)
+
+    def exists(self) -> bool:
+        """Whether the broker knows anything of this ledger: an entry, or a listing that found nothing."""
+        name, bucket = self._watch.name, self._watch.trigger.bucket
+        return bool(self._client.exists(self._watch.ledger, keys.listing(name, bucket)))
 
     def read(self, names: Sequence[str]) -> list[Known]:
         """The entries of these keys, in order, in one call."""
@@ -116,7 +133,8 @@ class Ledger:
         """Keys and arguments of CLAIM, the guard of the call that records `task_id`."""
         packed = msgpack.packb([change.key for change in changes])
         rest = [part for change in changes for part in change.arguments()]
-        return [self._watch.ledger, self._watch.flight], [task_id, limit, packed, *rest]
+        spent = self.budget.arguments(len(changes), sum(change.after.size for change in changes if change.after))
+        return [self._watch.ledger, self._watch.flight, self.budget.key], [task_id, limit, packed, *spent, *rest]
 
     def apply(self, changes: Sequence[Change], *, landed: str = "", hints: Iterable[str] = ()) -> bool:
         """Write all changes or, when one of the entries has moved since it was read, none (False).
@@ -132,6 +150,11 @@ class Ledger:
         arguments: list[Any] = [landed, keys.EVENTS_CAP, len(bodies), *bodies, *rest]
         names = [self._watch.ledger, self._watch.flight, keys.EVENTS]
         return bool(scripts.run_text(self._client, _SETTLE, names, arguments))
+
+    def note_lost(self, objects: int) -> None:
+        """The ledger was lost, and so many objects were handed out again."""
+        told = json.dumps({"at": time.time(), "objects": objects})
+        self._client.set(keys.lost(self._watch.name, self._watch.trigger.bucket), told, ex=_LOST_SECONDS)
 
     # A held loss, and the times of the listings, are shared by all processes that watch this bucket.
 
@@ -161,8 +184,11 @@ class Ledger:
 
     def note_listing(self, took: float, objects: int) -> None:
         told = json.dumps({"ended": time.time(), "took": took, "objects": objects})
-        self._client.set(keys.listing(self._watch.name, self._watch.trigger.bucket), told)
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.set(keys.listing(self._watch.name, self._watch.trigger.bucket), told, ex=_KEPT_SECONDS)
+            pipe.expire(self._watch.ledger, _KEPT_SECONDS)
+            pipe.execute()
 
 
 def _known(raw: bytes | None) -> Known:
-    return Known(raw or b"", Entry.decode(raw) if raw else None)
+    return Known(raw or b"", entry.read(raw))

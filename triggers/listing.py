@@ -11,7 +11,7 @@ import redis
 
 from runtime import keys
 from runtime.context import ObjectInfo, Store
-from runtime.documents import Watch
+from runtime.watch import Watch
 from triggers import scan
 from triggers.ledger import Ledger
 from triggers.sources.poll import Poll
@@ -23,7 +23,8 @@ _LOCK_MS = 5000  # renewed with every page; a process that dies in a listing del
 
 
 class Lister:
-    """Compares a bucket with its ledger. `compare` gets each page of objects, `look` the keys that may be gone.
+    """Compares a bucket with its ledger. `compare` gets each page of objects, `look` the keys that may be gone;
+    `listed` hears of each complete listing, `rescan` says after how many seconds the next one is due.
 
     One process lists at a time; the work is cut into steps so that hints are served in between.
     """
@@ -35,17 +36,21 @@ class Lister:
         ledger: Ledger,
         watch: Watch,
         *,
+        rescan: Callable[[], float],
         compare: Callable[[Sequence[ObjectInfo]], None],
         look: Callable[[Sequence[str]], None],
+        listed: Callable[[], None],
     ) -> None:
         self._client, self._store, self._ledger, self._watch = client, store, ledger, watch
-        self._compare, self._look = compare, look
+        self._compare, self._look, self._listed = compare, look, listed
         self._stream = Stream(client, "")
-        self._poll = Poll(60.0 if watch.trigger.rescan is None else watch.trigger.rescan)
+        self._poll = Poll(rescan)
         self._steps: Generator[None, None, None] | None = None
         self._lock, self._token = keys.lock(f"listing:{watch.name}"), uuid.uuid4().hex
         self._next = 0.0
         self._suspected: bytes | None = None
+        self.regular = False
+        """Whether nobody has asked for the listing that goes on: what it finds should have been announced."""
         self._took = 0.0
 
     def ask(self) -> None:
@@ -71,7 +76,7 @@ class Lister:
                 return self._next - began
             if not self._may_begin(began):
                 return self._next - began
-            self._steps, self._took = self._run(began), 0.0
+            self._steps, self._took, self.regular = self._run(began), 0.0, not self._poll.asked
         elif not self._renew():
             self._steps = None
             return 0.0
@@ -125,6 +130,7 @@ class Lister:
             self._back()
         self._ledger.note_listing(self._took, len(seen))
         self._poll.listed(began)
+        self._listed()
 
     def _allowed(self, lost: int, known: int) -> bool:
         """Whether these keys may be taken for removed; a sudden loss of most of a bucket needs a person's word."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from runtime.context import ObjectInfo, Store
-from runtime.documents import Watch
+from runtime.watch import Watch
 from triggers.ledger import Change, Ledger
 
 PAGE = 1000

@@ -13,17 +13,21 @@ from functools import partial
 
 import redis
 
-from runtime import documents, keys
+from runtime import keys
 from runtime.deployment import Deployment
 from runtime.errors import BrokerDown, StoreDenied, StoreDown
+from runtime.watch import watches
 from triggers.bucket import BucketStore, BucketWatcher
 from triggers.events import Events
 from triggers.flags import Flags
+from triggers.sources.waking import Waking
 
 log = logging.getLogger("tundish.triggers")
 
 _INTERRUPTIONS = (redis.RedisError, BrokerDown, StoreDown, StoreDenied, OSError)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+
+
 Well = Callable[[], None]
 
 
@@ -32,17 +36,17 @@ class Triggers:
 
     def __init__(self, client: redis.Redis, store: BucketStore, deployment: Deployment) -> None:
         self._client = client
-        watches = documents.watches(deployment.settings.project)
-        flags = Flags(client)
-        self._watchers = [BucketWatcher(client, store, deployment, watch, flags) for watch in watches]
+        self.failed = threading.Event()
+        """Set when a thread has ended by an error that nobody foresaw: the process must end, and be restarted."""
+        flags, watched = Flags(client), watches(deployment.settings.project)
+        self._waking = Waking(client, deployment.settings.store, watched, self._ask, self.failed)
+        self._watchers = [BucketWatcher(client, store, deployment, watch, flags, self._waking) for watch in watched]
         consumer = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self._events = Events(client, consumer, self._watchers)
+        self._events = Events(client, consumer, self._watchers, self._waking.heard)
         self._stop = threading.Event()
         self._troubles: dict[str, str] = {}
         self._begun: set[str] = set()
         self._threads: list[threading.Thread] = []
-        self.failed = threading.Event()
-        """Set when a thread has ended by an error that nobody foresaw: the process must end, and be restarted."""
 
     @property
     def trouble(self) -> str:
@@ -58,6 +62,7 @@ class Triggers:
         self._spawn("ends", lambda: None, self._listen)
         for watcher in self._watchers:
             self._spawn(watcher.watch.name, watcher.prepare, partial(self._watch, watcher))
+        self._waking.start()
 
     def stop(self, within: float = 2.0) -> None:
         """Finish the step that each thread is in. What is not done is done at the next start."""
@@ -65,6 +70,7 @@ class Triggers:
         for watcher in self._watchers:
             watcher.inbox.wake()
         give_up = time.monotonic() + within
+        self._waking.stop(within / 2)
         for thread in self._threads:
             thread.join(max(0.0, give_up - time.monotonic()))
         try:
@@ -73,6 +79,12 @@ class Triggers:
                 watcher.close()
         except redis.RedisError as error:
             log.info("the broker is away at the end (%s); the next start finds what is left", error)
+
+    def _ask(self, bucket: str) -> None:
+        """Changes of this bucket may have been missed."""
+        for watcher in self._watchers:
+            if watcher.watch.trigger.bucket == bucket:
+                watcher.inbox.ask_listing()
 
     def _names(self) -> list[str]:
         return [thread.name for thread in self._threads]

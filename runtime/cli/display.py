@@ -17,7 +17,7 @@ class Display:
     """A terminal gets the bar; a file or a pipe only lines."""
 
     def __init__(self) -> None:
-        self._draws = sys.stderr.isatty()
+        self.draws = sys.stderr.isatty()
         self._bar: Progress | None = None
 
     def __enter__(self) -> Display:
@@ -36,7 +36,7 @@ class Display:
 
     def progress(self, report: Mapping[str, Any]) -> None:
         """Draw `{done, total, message}`; without a total nobody knows how long the bar is."""
-        if not self._draws:
+        if not self.draws:
             return
         if self._bar is None:
             self._bar = _bar()
@@ -64,4 +64,6 @@ def _bar() -> Progress:
         TimeElapsedColumn(),
         TextColumn("{task.fields[message]}", markup=False),
     )
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    # What is printed meanwhile goes above the bar; where standard output is a file or a pipe, it goes there.
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty())

@@ -1,9 +1,8 @@
-"""`tundish rm`, `search`, `index` and `buckets`."""
+"""`tundish rm` and `search`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import click
 
@@ -54,56 +53,3 @@ def search(environ: Mapping[str, str], text: tuple[str, ...], count: int, name: 
         click.echo(line)
     if not answer["results"]:
         click.echo("Nothing is indexed yet: put a file in with `tundish put FILE`.", err=True)
-
-
-@click.command()
-@_index
-@_json
-@click.pass_obj
-def index(environ: Mapping[str, str], name: str, as_json: bool) -> None:
-    """Show the current version of an index and its size."""
-    from runtime.cli.client import find
-    from runtime.cli.output import print_json
-
-    told: dict[str, Any] = find(environ).get("/admin/index-version", index=name)
-    if as_json:
-        print_json(told)
-        return
-    newest = told.get("newest")
-    if not newest:
-        click.echo(f"Index {name} is empty: put a file in with `tundish put FILE`.")
-        return
-    state = "up to date" if told["up_to_date"] else "a newer version is being loaded"
-    click.echo(f"index {name}: version {told['version']} (generation {told['generation']}), {state}")
-    click.echo(f"{newest['documents']} documents, {newest['vectors']} vectors of {newest['dimensions']} dimensions")
-    click.echo(f"{newest['bytes'] / 2**20:.1f} MiB, {newest['kind']}, model {newest['model']}")
-    if told.get("trouble"):
-        click.echo(f"trouble: {told['trouble']}", err=True)
-
-
-@click.group()
-def buckets() -> None:
-    """Answer for the buckets."""
-
-
-@buckets.command()
-@click.argument("bucket")
-@_json
-@click.pass_obj
-def confirm(environ: Mapping[str, str], bucket: str, as_json: bool) -> None:
-    """Say that the sudden loss of most of BUCKET is meant: its documents then leave the index."""
-    from urllib.parse import quote
-
-    from runtime.cli.client import find
-    from runtime.cli.output import print_json
-
-    told = find(environ).call("POST", f"/admin/buckets/{quote(bucket, safe='')}/confirm").json()
-    if as_json:
-        print_json(told)
-    elif not told["confirmed"]:
-        click.echo(f"Nothing in {bucket} waits for a confirmation.")
-    else:
-        for hold in told["confirmed"]:
-            click.echo(
-                f"confirmed: {hold['count']} of {hold['known']} objects of {bucket} are gone ({hold['trigger']})"
-            )

@@ -30,8 +30,9 @@ _COMMANDS = {
     "put": ("put", "Upload files and wait until they are searchable."),
     "rm": ("documents", "Remove objects; they leave the index."),
     "search": ("documents", "Search the indexed documents."),
-    "index": ("documents", "Show the current version of the index."),
-    "buckets": ("documents", "Answer for the buckets."),
+    "index": ("index", "Show the current version of the index; compare it with its buckets."),
+    "buckets": ("buckets", "Show the bucket triggers, wire the store, look at what failed."),
+    "replay": ("replay", "Run the triggers of a bucket again over its objects."),
     "schedule": ("schedule", "Show the schedules and preview their next runs."),
     "check": ("check", "Check functions.yaml: every problem at once."),
 }

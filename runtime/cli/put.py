@@ -21,6 +21,7 @@ def put(
 ) -> None:
     """Upload files (a folder with everything below it, hidden files left out) and wait until each is searchable."""
     from runtime.cli.client import find
+    from runtime.cli.display import Display
     from runtime.cli.output import print_json
     from runtime.cli.uploads import Uploads, collect
 
@@ -34,7 +35,12 @@ def put(
             reason = f": {told['reason']}" if told.get("reason") else ""
             click.echo(f"{told['status']:<10} {bucket}/{told['key']}{reason}", err=failed)
 
-    results = Uploads(find(environ), bucket, tell).run(found, wait=wait)
+    with Display() as display:
+
+        def show(done: float, total: float, message: str) -> None:
+            display.progress({"done": done, "total": total, "message": message})
+
+        results = Uploads(find(environ), bucket, tell, show).run(found, wait=wait)
     if as_json:
         print_json(results)
     elif len(results) > 1:

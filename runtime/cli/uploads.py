@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
@@ -40,16 +40,39 @@ def collect(files: Iterable[Path]) -> Iterator[tuple[Path, str]]:
             raise click.UsageError(f"{path}: there is no such file or folder.")
 
 
-class Uploads:
-    """Uploads to one bucket; `tell` hears of every document whose fate is known."""
+class Counted:
+    """A file that is read once, from the start to the end; `count` hears of the bytes of each part."""
 
-    def __init__(self, client: Client, bucket: str, tell: Callable[[Told], None]) -> None:
-        self._client, self._bucket, self._tell = client, bucket, tell
+    def __init__(self, file: BinaryIO, count: Callable[[int], None]) -> None:
+        self._file, self._count = file, count
+
+    def read(self, size: int = -1) -> bytes:
+        part = self._file.read(size)
+        self._count(len(part))
+        return part
+
+
+class Uploads:
+    """Uploads to one bucket.
+
+    `tell` hears of every document whose fate is known, `show` of progress: how much is done, of how much, and of what.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        bucket: str,
+        tell: Callable[[Told], None],
+        show: Callable[[float, float, str], None] = lambda *_: None,
+    ) -> None:
+        self._client, self._bucket, self._tell, self._show = client, bucket, tell, show
+        self._sent = self._size = 0
 
     def run(self, files: Sequence[tuple[Path, str]], *, wait: bool) -> list[Told]:
         """Upload all, then (with `wait`) follow them; one dictionary per file: key, status, ok, reason."""
         results: dict[str, Told] = {}
         waiting: dict[str, str] = {}
+        self._sent, self._size = 0, sum(path.stat().st_size for path, _ in files if path.is_file())
         for path, key in files:
             try:
                 etag = self._upload(path, key)
@@ -68,11 +91,15 @@ class Uploads:
 
     def _upload(self, path: Path, key: str) -> str:
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+
+        def count(size: int) -> None:
+            self._sent += size
+            self._show(_mebibytes(self._sent), _mebibytes(self._size), f"MiB uploaded: {key}")
+
         with path.open("rb") as file:
             headers = {"Content-Type": kind, "Content-Length": str(os.fstat(file.fileno()).st_size)}
-            answer = self._client.call(
-                "PUT", object_path("buckets", self._bucket, key), body=file, headers=headers, timeout=300.0
-            )
+            place, body = object_path("buckets", self._bucket, key), Counted(file, count)
+            answer = self._client.call("PUT", place, body=body, headers=headers, timeout=300.0)
         return answer.headers.get("ETag", "").strip('"')
 
     def _status(self, key: str) -> Told | None:
@@ -90,12 +117,14 @@ class Uploads:
             for key, etag in list(waiting.items()):
                 status = self._status(key)
                 if status is None or not fate_known(status, etag):
+                    word = status["status"] if status else "pending"
+                    done = len(results)
+                    self._show(done, done + len(waiting), f"{key}: {'indexing' if word == 'completed' else word}")
                     continue
                 del waiting[key]
                 until = time.monotonic() + PATIENCE_SECONDS
                 failed = status["status"] in ("failed", "removed")
-                word = status["status"] if failed else "searchable" if status.get("searchable") else "done"
-                self._settle(results, key, word, ok=not failed, reason=status.get("reason"))
+                self._settle(results, key, _word(status), ok=not failed, reason=status.get("reason"))
             if waiting:
                 time.sleep(_POLL_SECONDS)
         for key in waiting:
@@ -114,3 +143,14 @@ def fate_known(status: Mapping[str, Any], etag: str) -> bool:
     if status["status"] == "completed":
         return bool(status.get("searchable", True))
     return status["status"] in ("failed", "removed", "unwatched")
+
+
+def _word(status: Mapping[str, Any]) -> str:
+    """A fate in the words of somebody who put a file there."""
+    done = "searchable" if status.get("searchable") else "done"
+    words: dict[str, str] = {"completed": done, "unwatched": "stored"}
+    return words.get(status["status"], str(status["status"]))
+
+
+def _mebibytes(size: int) -> float:
+    return round(size / 2**20, 1)

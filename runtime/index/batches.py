@@ -84,6 +84,12 @@ def read(store: Store, index: str, batch_id: str) -> Batch:
     return Batch(batch_id, commit.etag, str(head.get("model", "")), rows, vectors)
 
 
+def read_rows(store: Store, index: str, batch_id: str) -> list[Row]:
+    """The rows of a committed batch without its vectors. Raises ObjectMissing and CorruptBatch."""
+    path = layout.batch(index, batch_id)
+    return _unpack(path, store.get(store.bucket, path + layout.ROWS).data)[1]
+
+
 def write(store: Store, index: str, batch_id: str, rows: list[Row], vectors: Vectors, model: str) -> str:
     """Commit a batch once and return its path.
 
@@ -96,20 +102,30 @@ def write(store: Store, index: str, batch_id: str, rows: list[Row], vectors: Vec
     for name in (batch_id, f"{batch_id}-{newest}"):
         path = layout.batch(index, name)
         try:
-            stored = read(store, index, name)
-        except CorruptBatch:
-            _write_parts(store, path, rows, vectors, model, replace=True)
+            _create(store, path, rows, vectors, model)
+        except PreconditionFailed:  # something of it is there: a whole batch, or half of one
+            stored = _taken(store, index, name, rows, vectors, model)
+        else:
             return path
-        except ObjectMissing:
-            try:
-                _write_parts(store, path, rows, vectors, model, replace=False)
-            except PreconditionFailed:  # another worker did the same batch just now; see what it wrote
-                stored = read(store, index, name)
-            else:
-                return path
-        if not _outdated(stored.rows, rows):
+        if not _outdated(stored, rows):
             return path
     return path
+
+
+def _taken(store: Store, index: str, name: str, rows: list[Row], vectors: Vectors, model: str) -> list[Row]:
+    """The rows under a name that is in use; what is damaged or half there is completed with ours."""
+    path = layout.batch(index, name)
+    try:
+        return read(store, index, name).rows
+    except CorruptBatch:
+        store.put(store.bucket, path + layout.VECTORS, raw := _raw(vectors))
+        _commit(store, path, rows, vectors, raw, model, create_only=False)
+    except ObjectMissing:
+        try:
+            _commit(store, path, rows, vectors, _adopted(store, path, vectors), model, create_only=True)
+        except PreconditionFailed:  # another worker did the same batch just now; see what it wrote
+            return read(store, index, name).rows
+    return rows
 
 
 def _outdated(stored: list[Row], rows: list[Row]) -> bool:
@@ -119,16 +135,21 @@ def _outdated(stored: list[Row], rows: list[Row]) -> bool:
     return any(row.seq > known.get((row.bucket, row.key), -1) for row in rows)
 
 
-def _write_parts(store: Store, path: str, rows: list[Row], vectors: Vectors, model: str, *, replace: bool) -> None:
+def _create(store: Store, path: str, rows: list[Row], vectors: Vectors, model: str) -> None:
+    """Two PUTs, no look: a batch is new almost always. Raises PreconditionFailed where something is there."""
+    store.put(store.bucket, path + layout.VECTORS, raw := _raw(vectors), create_only=True)
+    _commit(store, path, rows, vectors, raw, model, create_only=True)
+
+
+def _raw(vectors: Vectors) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, vectors, allow_pickle=False)
-    raw = buffer.getvalue()
-    try:
-        store.put(store.bucket, path + layout.VECTORS, raw, create_only=not replace)
-    except PreconditionFailed:
-        # Vectors without a commit, or of a worker that is at it too: embeddings differ by rounding between
-        # machines, so what is there is as good as ours, and the commit must name what is there.
-        raw = _adopted(store, path, vectors, raw)
+    return buffer.getvalue()
+
+
+def _commit(
+    store: Store, path: str, rows: list[Row], vectors: Vectors, raw: bytes, model: str, *, create_only: bool
+) -> None:
     head = {
         "format": 1,
         "model": model,
@@ -141,18 +162,22 @@ def _write_parts(store: Store, path: str, rows: list[Row], vectors: Vectors, mod
         packed = msgpack.packb(head)
     except (TypeError, ValueError, OverflowError) as error:
         raise BadInput(f"The rows of {path} cannot be stored: {error}. Keep plain data in `meta`.") from error
-    store.put(store.bucket, path + layout.ROWS, packed, content_type="application/msgpack", create_only=not replace)
+    store.put(store.bucket, path + layout.ROWS, packed, content_type="application/msgpack", create_only=create_only)
 
 
-def _adopted(store: Store, path: str, vectors: Vectors, raw: bytes) -> bytes:
-    """The stored vectors where they fit our rows; else ours, put in their place."""
+def _adopted(store: Store, path: str, vectors: Vectors) -> bytes:
+    """The stored vectors where they fit our rows; else ours, put in their place.
+
+    Vectors without a commit are of a worker that died, or is at it too: embeddings differ by rounding between
+    machines, so what is there is as good as ours, and the commit must name what is there.
+    """
     stored = store.get(store.bucket, path + layout.VECTORS)
     try:
         if _vectors(path, stored.data).shape == vectors.shape:
             return stored.data
     except CorruptBatch:
         pass
-    store.put(store.bucket, path + layout.VECTORS, raw, if_match=stored.etag)
+    store.put(store.bucket, path + layout.VECTORS, raw := _raw(vectors), if_match=stored.etag)
     return raw
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.context import Store
 from runtime.errors import CorruptSegment, ObjectMissing
 from runtime.index import layout
-from runtime.index.layout import BulkStore
 from runtime.index.segment import META, Meta, Segment, decode_meta, digests
 
 # What was used this recently may be about to be opened by another process.
@@ -27,8 +27,10 @@ SEGMENTS, TOMBSTONES, WORK = "segments", "tombstones", "work"
 class SegmentCache:
     """Fetches what is missing, checked against its hash, and drops what is not used."""
 
-    def __init__(self, folder: Path, store: BulkStore) -> None:
+    def __init__(self, folder: Path, store: Store) -> None:
         self._root, self._store = folder, store
+        # A meta names every batch of its segment: worth decoding once.
+        self._metas: dict[tuple[str, str], Meta] = {}
 
     @contextmanager
     def workspace(self, index: str) -> Iterator[Path]:
@@ -40,6 +42,11 @@ class SegmentCache:
 
     def meta(self, index: str, sha: str) -> Meta:
         """What a segment says of itself."""
+        if (known := self._metas.get((index, sha))) is None:
+            known = self._metas[index, sha] = self._meta(index, sha)
+        return known
+
+    def _meta(self, index: str, sha: str) -> Meta:
         path = self._segment(index, sha) / META
         try:
             return decode_meta(sha, path.read_bytes())
@@ -102,6 +109,8 @@ class SegmentCache:
     def trim(self, index: str, keep: set[str], older_than: float = KEEP_SECONDS) -> None:
         """Remove what is not in `keep` and was not used for `older_than` seconds. What is mapped stays readable."""
         limit = time.time() - older_than
+        for known in [place for place in self._metas if place[0] == index and place[1] not in keep]:
+            self._metas.pop(known, None)
         for name in (SEGMENTS, TOMBSTONES, WORK):
             folder = self._root / index / name
             for path in folder.iterdir() if folder.exists() else ():

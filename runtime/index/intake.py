@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -20,9 +20,9 @@ Outcome = tuple[str, Batch | ObjectMissing | CorruptBatch]
 
 @dataclass(slots=True)
 class Intake:
-    """What came of the listing. `present` are the (id, etag) of every committed batch that is stored."""
+    """What came of it. `present`: the (id, etag) of every committed batch that is stored; None: nobody looked."""
 
-    present: set[tuple[str, str]] = field(default_factory=set)
+    present: set[tuple[str, str]] | None = None
     skipped: list[Skipped] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -65,6 +65,31 @@ def gather(
         else:
             spool.add(outcome)
     return intake
+
+
+def take(
+    store: Store,
+    index: str,
+    spool: Spool,
+    named: Sequence[str],
+    *,
+    included: set[tuple[str, str]],
+    skipped: tuple[Skipped, ...],
+    renew: Callable[[], None] = lambda: None,
+) -> Intake | None:
+    """Put the batches of these names into the spool, without a listing, whose time grows with all that is stored.
+
+    None where one of them cannot be used, or could not before: then the listing has to tell more.
+    """
+    known = {batch_id for batch_id, _ in included}
+    fresh = [batch_id for batch_id in dict.fromkeys(named) if batch_id not in known]
+    if not {skip.batch for skip in skipped}.isdisjoint(fresh):
+        return None
+    for batch_id, outcome in _read(store, index, fresh, renew):
+        if not isinstance(outcome, Batch) or _foreign(layout.batch(index, batch_id), index, outcome, spool):
+            return None
+        spool.add(outcome)
+    return Intake(skipped=list(skipped))
 
 
 def _skip(intake: Intake, skip: Skipped) -> None:

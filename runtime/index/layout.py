@@ -1,26 +1,14 @@
-"""Where everything of an index lies in the store, and what the index needs a store to do."""
+"""Where everything of an index lies in the store."""
 
 from __future__ import annotations
 
 import re
-from typing import BinaryIO, Protocol
 
-from runtime.context import Store
 from runtime.errors import BadInput
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,99}")
 EMBEDDINGS, INDEXES = "embeddings/", "indexes/"
 ROWS, VECTORS = "rows.msgpack", "vectors.npy"
-
-
-class BulkStore(Store, Protocol):
-    """A store that also moves objects which do not fit into memory."""
-
-    def put_stream(
-        self, bucket: str, key: str, data: BinaryIO, length: int | None = None, content_type: str = ""
-    ) -> str: ...
-
-    def download(self, bucket: str, key: str, file: BinaryIO) -> None: ...
 
 
 def check_name(index: str) -> str:

@@ -56,7 +56,8 @@ class Manifest:
     previous: str | None = None
     """The sha256 of the manifest that this one was built on."""
     digest: str = ""
-    """The sha256 of the stored bytes where this was read from the store; not part of them."""
+    """The sha256 of the stored bytes where this was read from the store; not part of them, nor is `etag`."""
+    etag: str = ""
 
     @property
     def vectors(self) -> int:
@@ -98,7 +99,7 @@ Part = TypeVar("Part", Manifest, SegmentRef, Skipped)
 
 def encode(manifest: Manifest) -> bytes:
     fields = asdict(manifest)
-    del fields["digest"]
+    del fields["digest"], fields["etag"]
     return json.dumps({"format": 1, **fields}, sort_keys=True, indent=1).encode()
 
 
@@ -123,7 +124,8 @@ def _known(kind: type[Part], stored: dict[str, Any]) -> Part:
 def read(store: Store, index: str, generation: int) -> Manifest:
     """Raises ObjectMissing and CorruptSegment."""
     path = layout.manifest(index, generation)
-    return decode(path, store.get(store.bucket, path).data)
+    found = store.get(store.bucket, path)
+    return replace(decode(path, found.data), etag=found.etag)
 
 
 def listed(store: Store, index: str, after: int = 0) -> Iterator[tuple[int, ObjectInfo]]:
@@ -141,27 +143,35 @@ def newest_generation(store: Store, index: str, after: int = 0) -> int:
     return max((generation for generation, _ in listed(store, index, after)), default=after)
 
 
-def newest(store: Store, index: str) -> Manifest | None:
-    """The current version, or None. Starts from the hint and never trusts it."""
-    hint = _hint(store, index)
-    generation = newest_generation(store, index, hint - 1) if hint > 1 else 0
-    if generation < hint or not generation:
-        generation = newest_generation(store, index)
-    return read(store, index, generation) if generation else None
+def newest(store: Store, index: str, known: Manifest | None = None) -> Manifest | None:
+    """The current version, or None: `known` itself where it still is. Starts from it or the hint, trusts neither."""
+    hint = known.generation if known else _hint(store, index)
+    found = dict(listed(store, index, hint - 1)) if hint > 1 else {}
+    if max(found, default=0) < max(hint, 1):
+        found = dict(listed(store, index))
+    if not found:
+        return None
+    generation = max(found)
+    if known and known.generation == generation and known.etag == found[generation].etag:
+        return known
+    return read(store, index, generation)
 
 
-def commit(store: Store, manifest: Manifest) -> None:
-    """Create the manifest. Raises PreconditionFailed if another builder was first or is ahead by now."""
+def commit(store: Store, manifest: Manifest) -> Manifest:
+    """Create the manifest; returns it as stored. Raises PreconditionFailed if another builder was first or is ahead."""
     path, data = layout.manifest(manifest.index, manifest.generation), encode(manifest)
     try:
-        store.put(store.bucket, path, data, content_type="application/json", create_only=True)
+        etag = store.put(store.bucket, path, data, content_type="application/json", create_only=True)
     except PreconditionFailed:
         # A PUT whose answer was lost is sent again and meets its own first copy.
-        if store.get(store.bucket, path).data != data:
+        stored = store.get(store.bucket, path)
+        if stored.data != data:
             raise
+        etag = stored.etag
     # A generation that was removed by retention could be created anew below the current one.
     if newest_generation(store, manifest.index, manifest.generation) > manifest.generation:
         raise PreconditionFailed(f"{path} was overtaken by a newer version.")
+    return replace(manifest, digest=sha256(data).hexdigest(), etag=etag)
 
 
 def write_hint(store: Store, manifest: Manifest) -> None:

@@ -1,4 +1,4 @@
-"""What a build changes, decided from tables of documents alone: who wins, what dies, whether all is merged."""
+"""What a build changes, decided from tables of documents alone: who wins, what dies, which segments are merged."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from runtime.index.docs import PUT, Docs, find, newer, rows_of, winners
 
 MAX_SEGMENTS = 8
 MAX_DEAD = 0.5
+GROWTH = 2
+"""A segment is merged with smaller ones when it is at most so many times as large as all of them together: the sizes
+stay a geometric series, so a document is rewritten a few times in its life, however large the index grows."""
 
 
 @dataclass(slots=True)
@@ -30,6 +33,10 @@ class Old:
     def live(self) -> int:
         return len(self.dead) - int(self.dead.sum())
 
+    @property
+    def size(self) -> int:
+        return len(self.dead) + len(self.docs)
+
 
 def settle(old: list[Old], new: Docs) -> Docs:
     """The versions in `new` that win over all others; rows of `old` that they beat are marked dead.
@@ -37,12 +44,8 @@ def settle(old: list[Old], new: Docs) -> Docs:
     A version that came late, with a lower seq than one that is known (a delete counts), is left out.
     """
     new = new[winners(new)]
-    lost = np.zeros(len(new), bool)
     for segment in old:
-        at = find(segment.docs, new)
-        known = np.flatnonzero(at >= 0)
-        lost[known] |= ~newer(new[known], segment.docs[at[known]])
-    new = new[~lost]
+        new = new[~_beaten(new, segment.docs)]
     for segment in old:
         at = find(segment.docs, new)
         rows = rows_of(segment.docs[at[at >= 0]])
@@ -52,24 +55,50 @@ def settle(old: list[Old], new: Docs) -> Docs:
     return new
 
 
-def merges(old: list[Old], new: Docs) -> bool:
-    """Too many segments, or more dead rows than live ones?"""
-    if len(old) + 1 > MAX_SEGMENTS:
-        return True
+def merging(old: list[Old], new: Docs) -> list[bool]:
+    """Which of the old segments become one with the new documents.
+
+    None while there is room for one more; else the smallest ones. All of them when more rows are dead than live.
+    """
     rows = sum(len(segment.dead) for segment in old)
     dead = sum(int(segment.dead.sum()) for segment in old)
-    return bool(old) and dead > MAX_DEAD * (rows + int(new["count"].sum(dtype=np.int64)))
+    incoming = int(new["count"].sum(dtype=np.int64))
+    if dead > MAX_DEAD * (rows + incoming):
+        return [True] * len(old)
+    chosen = [False] * len(old)
+    if len(old) < MAX_SEGMENTS:
+        return chosen
+    total = incoming + len(new)
+    for place in sorted(range(len(old)), key=lambda place: old[place].size):
+        if any(chosen) and old[place].size > GROWTH * total:
+            break
+        chosen[place] = True
+        total += old[place].size
+    return chosen
 
 
-def survivors(old: list[Old], new: Docs) -> list[Docs]:
-    """For a merge: the documents to take from each old segment, then those of `new`.
+def survivors(old: list[Old], new: Docs, chosen: list[bool]) -> list[Docs]:
+    """For a merge: the documents to take from each chosen segment, then those of `new`.
 
     Deletes stay in the table, so that a late version of a deleted document still loses.
     """
-    tables = [*(segment.docs for segment in old), new]
-    chosen = winners(np.concatenate(tables))
+    tables = [*(segment.docs for segment, one in zip(old, chosen, strict=True) if one), new]
+    everything = np.concatenate(tables)
+    best = winners(everything)
+    for segment, one in zip(old, chosen, strict=True):
+        if not one:
+            best = best[~_beaten(everything[best], segment.docs)]
     starts = np.cumsum([0, *(len(table) for table in tables)])
     return [
-        table[chosen[(chosen >= start) & (chosen < end)] - start]
+        table[best[(best >= start) & (best < end)] - start]
         for table, start, end in zip(tables, starts[:-1], starts[1:], strict=True)
     ]
+
+
+def _beaten(docs: Docs, table: Docs) -> NDArray[np.bool_]:
+    """Elementwise: does the sorted `table` hold a version that `docs` do not win over?"""
+    at = find(table, docs)
+    known = np.flatnonzero(at >= 0)
+    beaten = np.zeros(len(docs), bool)
+    beaten[known] = ~newer(docs[known], table[at[known]])
+    return beaten

@@ -8,19 +8,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import redis
 
 from runtime import keys
 from runtime.broker import translated
-from runtime.context import BuildReport, IndexVersion, Row
+from runtime.context import BuildReport, IndexVersion, Row, Store
 from runtime.errors import BadInput, ObjectMissing
 from runtime.index import batches, layout, manifest, texts
 from runtime.index.cache import SegmentCache
 from runtime.index.docs import Vectors
-from runtime.index.layout import BulkStore
 from runtime.index.manifest import Manifest
 from runtime.index.sequence import Sequence as Numbers
+
+if TYPE_CHECKING:
+    from runtime.index.writer import Builder
 
 
 class FaissIndex:
@@ -28,7 +31,7 @@ class FaissIndex:
 
     def __init__(
         self,
-        store: BulkStore,
+        store: Store,
         client: redis.Redis,
         cache_dir: Path | None = None,
         *,
@@ -36,6 +39,7 @@ class FaissIndex:
     ) -> None:
         self._store, self._client, self._cache_dir, self._clock = store, client, cache_dir, clock
         self._numbers = Numbers(store, client)
+        self._known: dict[str, Manifest] = {}
 
     def next_seq(self, index: str, count: int = 1) -> int:
         """Reserve `count` sequence numbers and return the first. Reserve before reading what they describe."""
@@ -62,20 +66,20 @@ class FaissIndex:
         """Note the newest versions, (etag, seq) by id; an entry with a higher seq stays."""
         texts.write(self._client, layout.check_name(index), versions)
 
-    def build(self, index: str) -> BuildReport:
-        """Publish a version that holds every committed batch, if there is anything new; readers are told."""
-        from runtime.index.writer import Builder
+    def build(self, index: str, batches: Sequence[str] = ()) -> BuildReport:
+        """Publish a version that holds every committed batch, if there is anything new; readers are told.
 
+        Who knows which `batches` are new names them: these are published without looking through all.
+        """
         layout.check_name(index)
-        report, current = Builder(self._store, self._client, self._cache).build(index)
+        report, current = self._builder.build(index, batches)
         if current and report.published:
             self._numbers.raise_to(index, current.max_seq)
-            self._tell(current)
         return report
 
     def announce(self, index: str, generation: int | None = None) -> tuple[IndexVersion | None, int]:
         """Tell every reader of the newest (or the named) version; returns it and how many listened."""
-        current = manifest.newest(self._store, index)
+        current = self._newest(index)
         if generation is not None and (current is None or generation != current.generation):
             newest = f"The newest is {current.generation}." if current else "It has none yet."
             try:
@@ -85,7 +89,7 @@ class FaissIndex:
         return (current.described(), self._tell(current)) if current else (None, 0)
 
     def current(self, index: str) -> IndexVersion | None:
-        current = manifest.newest(self._store, index)
+        current = self._newest(index)
         return current.described() if current else None
 
     def versions(self, index: str) -> list[IndexVersion]:
@@ -105,6 +109,12 @@ class FaissIndex:
         return Retention(self._store, self._client, self._cache, clock=self._clock).cleanup(index, older_than)
 
     @cached_property
+    def _builder(self) -> Builder:
+        from runtime.index.writer import Builder
+
+        return Builder(self._store, self._client, self._cache, tell=self._tell)
+
+    @cached_property
     def _cache(self) -> SegmentCache:
         folder = self._cache_dir or Path(self._temporary.name)
         return SegmentCache(folder, self._store)
@@ -113,6 +123,12 @@ class FaissIndex:
     def _temporary(self) -> tempfile.TemporaryDirectory[str]:
         """A cache of this object alone; removed with it."""
         return tempfile.TemporaryDirectory(prefix="tundish-index-")
+
+    def _newest(self, index: str) -> Manifest | None:
+        current = manifest.newest(self._store, index, self._known.get(index))
+        if current:
+            self._known[index] = current
+        return current
 
     def _tell(self, current: Manifest) -> int:
         message = {"index": current.index, "generation": current.generation, "version": current.version}

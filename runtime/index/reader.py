@@ -16,12 +16,12 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.context import IndexVersion
+from runtime.context import IndexVersion, Store
 from runtime.errors import BadInput
 from runtime.index import layout, manifest
 from runtime.index.cache import SegmentCache
 from runtime.index.docs import Vectors, find, identity, table
-from runtime.index.layout import BulkStore
+from runtime.index.held import Held
 from runtime.index.manifest import Manifest, SegmentRef
 from runtime.index.segment import Segment
 
@@ -68,10 +68,14 @@ class Live:
     def __init__(self, ref: SegmentRef, segment: Segment, dead: NDArray[np.uint8] | None) -> None:
         self.ref, self.segment = ref, segment
         self._selector: Any = None
+        self._dead = dead
         if dead is not None:
             # FAISS keeps pointers into these, not references: they live as long as the selector.
-            self._dead, self._marked = dead, faiss.IDSelectorBitmap(len(dead), faiss.swig_ptr(dead))
+            self._marked = faiss.IDSelectorBitmap(len(dead), faiss.swig_ptr(dead))
             self._selector = faiss.IDSelectorNot(self._marked)
+
+    def is_dead(self, row: int) -> bool:
+        return self._dead is not None and bool(self._dead[row >> 3] >> (row & 7) & 1)
 
     def search(self, query: Vectors, k: int) -> list[tuple[float, int]]:
         scores, rows = self.segment.search(query, min(k, self.ref.live), self._selector)
@@ -81,7 +85,7 @@ class Live:
 class IndexReader:
     """Readers of every index of one store; shared by all threads of a process."""
 
-    def __init__(self, store: BulkStore, cache_dir: Path) -> None:
+    def __init__(self, store: Store, cache_dir: Path) -> None:
         self._store, self._cache = store, SegmentCache(cache_dir, store)
         self._loaded: dict[str, Loaded] = {}
         self._loading = threading.Lock()
@@ -95,12 +99,7 @@ class IndexReader:
         layout.check_name(index)
         with self._loading:
             old = self._loaded.get(index)
-            if (
-                old
-                and manifest.newest_generation(self._store, index, old.manifest.generation) == old.manifest.generation
-            ):
-                return False
-            newest = manifest.newest(self._store, index)
+            newest = manifest.newest(self._store, index, old.manifest if old else None)
             if newest is None or (old and newest.generation <= old.manifest.generation):
                 return False
             try:
@@ -119,19 +118,21 @@ class IndexReader:
         loaded = self._loaded.get(index)
         return loaded.described if loaded else None
 
-    def document(self, index: str, bucket: str, key: str) -> tuple[int, str] | None:
-        """The seq and the etag of a document in the version in use; None where it has no rows there."""
+    def document(self, index: str, bucket: str, key: str) -> Held | None:
+        """A document as the version in use holds it; None where it has no rows there."""
         loaded = self._loaded.get(index)
         wanted = table([(*identity(bucket, key), 0, 0, 0, 0, 0, 0)])
-        newest: tuple[int, Segment, Any] | None = None
+        newest: tuple[int, Live, Any] | None = None
         for part in loaded.parts if loaded else ():
             at = int(find(part.segment.docs, wanted)[0])
             if at >= 0 and (newest is None or int(part.segment.docs[at]["seq"]) > newest[0]):
-                newest = int(part.segment.docs[at]["seq"]), part.segment, part.segment.docs[at]
+                newest = int(part.segment.docs[at]["seq"]), part, part.segment.docs[at]
         if newest is None or not newest[2]["count"]:
             return None
-        seq, segment, record = newest
-        return seq, str(segment.fields(int(record["first"]))["etag"])
+        seq, part, record = newest
+        first = int(record["first"])
+        rows = tuple(row for row in range(first, first + int(record["count"])) if not part.is_dead(row))
+        return Held(seq, str(part.segment.fields(first)["etag"]), part.segment, rows)
 
     def search(self, index: str, vector: Vectors, k: int = 10) -> SearchResult:
         """The `k` chunks nearest to a vector by cosine; fewer only where the index holds fewer.

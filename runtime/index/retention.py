@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import redis
 
-from runtime.context import ObjectInfo
+from runtime.context import ObjectInfo, Store
 from runtime.index import batches, layout, manifest
 from runtime.index.cache import SegmentCache
 from runtime.index.docs import winners
-from runtime.index.layout import BulkStore
 from runtime.index.lease import BuildLease
 from runtime.index.manifest import Manifest
 from runtime.index.segment import TABLE, load_docs
@@ -28,7 +27,7 @@ class Retention:
 
     def __init__(
         self,
-        store: BulkStore,
+        store: Store,
         client: redis.Redis,
         cache: SegmentCache,
         *,

@@ -1,13 +1,19 @@
-"""Sequence numbers: one counter an index in Redis, never below what the newest manifest has seen."""
+"""Sequence numbers: one counter an index in Redis, never below the highest one that is stored."""
 
 from __future__ import annotations
+
+import contextlib
 
 import redis
 
 from runtime import keys
 from runtime.broker import translated
 from runtime.context import Store
-from runtime.index import manifest
+from runtime.errors import CorruptBatch, ObjectMissing
+from runtime.index import batches, manifest
+
+_UNBUILT_SECONDS = 86400.0
+"""Batches older than the newest manifest by more than this are in it, or were left out of it for good."""
 
 # A counter that is missing (a fresh or emptied broker) is not started without knowing the floor.
 _TAKE = """
@@ -27,11 +33,10 @@ class Sequence:
 
     def take(self, index: str, count: int) -> int:
         """Reserve `count` numbers; returns the first."""
-        known = index in self._floors
-        floor = self._floors[index] if known else self._read_floor(index)
-        last = self._call(index, count, floor, fresh=not known)
-        if last < 0:
-            last = self._call(index, count, self._read_floor(index), fresh=True)
+        floor = self._floors[index] if index in self._floors else self._read_floor(index)
+        last = self._call(index, count, floor, fresh=False)
+        if last < 0:  # a fresh or emptied broker
+            last = self._call(index, count, self._whole_floor(index), fresh=True)
         return last - count + 1
 
     def raise_to(self, index: str, floor: int) -> None:
@@ -43,6 +48,19 @@ class Sequence:
         current = manifest.newest(self._store, index)
         self._floors[index] = current.max_seq if current else 0
         return self._floors[index]
+
+    def _whole_floor(self, index: str) -> int:
+        """The highest number in the newest manifest, and in the batches that came since, which no manifest knows."""
+        current = manifest.newest(self._store, index)
+        since = current.created - _UNBUILT_SECONDS if current else 0.0
+        floor = self._read_floor(index)
+        for batch_id, found in batches.listing(self._store, index).items():
+            if found.rows and found.modified >= since:
+                with contextlib.suppress(ObjectMissing, CorruptBatch):
+                    rows = batches.read_rows(self._store, index, batch_id)
+                    floor = max([floor, *(row.seq for row in rows)])
+        self._floors[index] = floor
+        return floor
 
     def _call(self, index: str, count: int, floor: int, *, fresh: bool) -> int:
         with translated():

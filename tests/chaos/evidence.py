@@ -73,11 +73,12 @@ def collect(system: System, answers: list[Answer], kills: list[Kill], *, within:
         time.sleep(0.05)
         left = waiting(client)
     found = Evidence(answers, kills, list(Journal(system.folder / "journal").new()), left=left, objects=objects)
-    found.records, found.ticks = _records(client), _ticks(client)
+    found.records, found.ticks = records(client), _ticks(client)
     return found
 
 
-def _records(client: redis.Redis) -> dict[str, Invocation]:
+def records(client: redis.Redis) -> dict[str, Invocation]:
+    """Every invocation that is recorded."""
     prefix = keys.invocation("")
     names = [name.decode().removeprefix(prefix) for name in client.scan_iter(f"{prefix}*", count=1000)]
     found: dict[str, Invocation] = {}

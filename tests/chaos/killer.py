@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import random
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Protocol
 
-import urllib3
-
-from tests.chaos import processes
-from tests.chaos.journal import Journal
-from tests.system import System
-
-RECOVERY_SECONDS = 90.0
-QUEUES = ("quick", "slow")
+RECOVERY_SECONDS = 300.0
+"""Work that has not gone on after so long will not."""
+PATIENCE_SECONDS = 90.0
+PAUSE_SECONDS = (0.5, 2.5)
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """`recovery` is in seconds: until a new call was answered (triggers: an object was processed; beat: it ticked);
-    None where that did not come."""
+    """`recovery` is in seconds: until work that came after the kill was done; None where that did not come."""
 
     kind: str
     pid: int
@@ -30,12 +25,40 @@ class Kill:
     recovery: float | None
 
 
-class Killer:
-    """Works in a thread until `stop`; every kind in turn, and after each round two kinds at once."""
+class Aim(Protocol):
+    """One strike of the killer."""
 
-    def __init__(self, system: System, journal: Path, seed: int, *, pause: tuple[float, float] = (0.5, 2.5)) -> None:
-        self._system, self._journal, self._dice, self._pause = system, journal, random.Random(seed), pause
-        self._http = urllib3.PoolManager(maxsize=4, retries=False, timeout=urllib3.Timeout(2.0, read=20.0))
+    def kill(self, kind: str) -> int:
+        """SIGKILL one process of a kind; its PID, 0 where there is none."""
+        ...
+
+    def works(self, kind: str) -> bool:
+        """Whether work that came after this strike has been done, of the sort that this kind is needed for."""
+        ...
+
+
+class Target(Protocol):
+    """A system to be killed."""
+
+    @property
+    def kinds(self) -> Sequence[str]: ...
+
+    def aim(self, dice: random.Random) -> Aim:
+        """Get ready for the next strike."""
+        ...
+
+
+class Killer:
+    """Works in a thread until `join`, or for `most` rounds; every kind in turn, and after each round two at once.
+
+    The next strike comes when work goes on after the one before, or after `patience` seconds.
+    """
+
+    def __init__(
+        self, target: Target, seed: int, *, patience: float = PATIENCE_SECONDS, most: int | None = None
+    ) -> None:
+        self._target, self._dice, self._patience, self._most = target, random.Random(seed), patience, most
+        self._watching: list[threading.Thread] = []
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.kills: list[Kill] = []
         self.rounds = 0
@@ -47,63 +70,37 @@ class Killer:
     def join(self) -> None:
         self.stop.set()
         self._thread.join()
+        for thread in self._watching:
+            thread.join()
 
     def _run(self) -> None:
-        while not self.stop.is_set():
-            kinds = list(processes.KINDS)
+        while not self.stop.is_set() and self.rounds != self._most:
+            kinds = list(self._target.kinds)
             self._dice.shuffle(kinds)
             for kind in kinds:
                 self._strike(kind)
-            self._strike(*self._dice.sample(processes.KINDS, 2))
+            self._strike(*self._dice.sample(list(self._target.kinds), 2))
             self.rounds += 1
 
     def _strike(self, *kinds: str) -> None:
-        self.stop.wait(self._dice.uniform(*self._pause))
+        self.stop.wait(self._dice.uniform(*PAUSE_SECONDS))
         if self.stop.is_set():
             return
-        queue, at = self._dice.choice(QUEUES), time.time()
-        since = Journal(self._journal)
-        since.skip()
-        pids = {kind: processes.kill(kind, self._system.process.pid, queue, self._dice) for kind in kinds}
+        aim, at = self._target.aim(self._dice), time.time()
+        pids = {kind: pid for kind in kinds if (pid := aim.kill(kind))}
+        watching = threading.Thread(target=self._watch, args=(aim, pids, at), daemon=True)
+        watching.start()
+        watching.join(self._patience)
+        self._watching.append(watching)
+
+    def _watch(self, aim: Aim, pids: Mapping[str, int], at: float) -> None:
         for kind, pid in pids.items():
-            if pid:
-                self.kills.append(Kill(kind, pid, at, self._recovery(kind, queue, at, since)))
+            self.kills.append(Kill(kind, pid, at, _recovery(aim, kind, at)))
 
-    def _recovery(self, kind: str, queue: str, at: float, since: Journal) -> float | None:
-        while time.time() - at < RECOVERY_SECONDS:
-            if self._works(kind, queue, at, since):
-                return time.time() - at
-            time.sleep(0.02)
-        return None
 
-    def _works(self, kind: str, queue: str, at: float, since: Journal) -> bool:
-        if kind == "beat":
-            return self._ticked(at, since)
-        return self._processed(at, since) if kind == "triggers" else self._answered(queue)
-
-    def _answered(self, queue: str) -> bool:
-        """A new call is answered. One that is left without an answer is no concern of ours: the next one is made."""
-        try:
-            headers = {"Content-Type": "application/json"}
-            url = f"{self._system.url}/function/ping_{queue}"
-            return self._http.request("POST", url, body=json.dumps({"number": -1}), headers=headers).status == 200
-        except urllib3.exceptions.HTTPError:
-            return False
-
-    def _ticked(self, at: float, since: Journal) -> bool:
-        return any(line.function == "tick" and line.at > at for line in since.new())
-
-    def _processed(self, at: float, since: Journal) -> bool:
-        """An object that is dropped after the kill is processed."""
-        key = f"recovery-{at:.6f}.txt"
-        try:
-            if self._http.request("PUT", f"{self._system.url}/buckets/chaos/{key}", body=b"?").status >= 300:
-                return False
-        except urllib3.exceptions.HTTPError:
-            return False
-        until = time.monotonic() + 20.0
-        while time.monotonic() < until:
-            if any(key in line.keys for line in since.new()):
-                return True
-            time.sleep(0.05)
-        return False
+def _recovery(aim: Aim, kind: str, at: float) -> float | None:
+    while time.time() - at < RECOVERY_SECONDS:
+        if aim.works(kind):
+            return time.time() - at
+        time.sleep(0.02)
+    return None

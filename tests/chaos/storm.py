@@ -10,6 +10,7 @@ from tests.chaos.clients import Clients
 from tests.chaos.evidence import Evidence, backlog, collect
 from tests.chaos.killer import Killer
 from tests.chaos.plan import wishes
+from tests.chaos.target import Calls
 from tests.system import running_system, until
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "chaos"
@@ -26,7 +27,7 @@ def storm(folder: Path, count: int, *, seed: int, rounds: int = 1, lasting: floa
         client = connect(system.connections["CELERY_BROKER_URL"])
         todo = list(wishes(count, seed))
         clients = Clients(system.url, todo, lambda: backlog(client), lasting=lasting)
-        killer = Killer(system, system.folder / "journal", seed)
+        killer = Killer(Calls(system), seed)
         began = time.monotonic()
         clients.start()
         killer.start()

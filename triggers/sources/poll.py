@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 BUSY_SHARE = 0.05
 """The largest part of the time that goes into listings."""
@@ -15,9 +15,14 @@ class Poll:
     5 % of the time; a bucket too large for `rescan` is listed as often as that allows. Times are epoch seconds.
     """
 
-    def __init__(self, rescan: float) -> None:
+    def __init__(self, rescan: Callable[[], float]) -> None:
         self._rescan = rescan
         self._asked: float | None = 0.0  # nothing was ever listed by this process
+
+    @property
+    def asked(self) -> bool:
+        """Whether the next listing is due because something may have been missed."""
+        return self._asked is not None
 
     def ask(self, now: float) -> None:
         """Events may have been missed (a reconnect, a removed folder): list as soon as allowed."""
@@ -32,7 +37,7 @@ class Poll:
         if self._asked == 0.0:
             return 0.0
         pause = last["took"] * (1 - BUSY_SHARE) / BUSY_SHARE
-        return last["ended"] + (max(self._rescan, pause) if self._asked is None else pause)
+        return last["ended"] + (max(self._rescan(), pause) if self._asked is None else pause)
 
     def listed(self, began: float) -> None:
         """A complete listing that began at `began` has answered everything that was asked before it."""

@@ -1,0 +1,186 @@
+"""Whether an index and the buckets it is made of agree exactly: same keys, same etags, same chunk counts.
+
+The newest version is fetched anew from the store and checked part by part, then compared with the batches it was
+built from, then every bucket is listed against it. Memory: under 200 bytes a document; no list of names is held.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import redis
+
+from runtime.config import Project
+from runtime.context import ObjectInfo, Row, Store
+from runtime.errors import CorruptBatch, CorruptSegment, ObjectMissing
+from runtime.index import batches, contents, layout, manifest
+from runtime.index.cache import SegmentCache
+from runtime.index.contents import Contents, etag_hash, name_at
+from runtime.index.docs import Positions
+from runtime.index.explain import Difference, Explainer
+from runtime.index.manifest import Manifest
+from runtime.index.report import SHOWN, Finding, Report
+from runtime.watch import watches
+
+PASSES = 3
+"""A difference is looked at again when a version was published while index and buckets were compared."""
+
+_PAGE, _THREADS = 10_000, 4
+Tell = Callable[[str, int, int | None], None]
+"""Hears of progress: the step, how much is done, and of how much in all (None: nobody knows)."""
+
+
+def verify(
+    store: Store,
+    client: redis.Redis,
+    project: Project,
+    index: str,
+    folder: Path,
+    tell: Tell = lambda *_: None,
+) -> Report:
+    """Compare one index with its buckets: those that a trigger watches for it, and those of its documents.
+
+    `folder` is that of a segment cache, with room for a copy of the index while this runs. Raises StoreDown,
+    StoreDenied and BrokerDown.
+    """
+    layout.check_name(index)
+    for number in range(PASSES):
+        generation = manifest.newest_generation(store, index)
+        with SegmentCache(folder, store).workspace(index) as room:  # what the cache itself holds proves nothing
+            report = _Pass(store, client, project, index, tell).run(SegmentCache(room, store))
+        if report.ok or manifest.newest_generation(store, index) == generation or number == PASSES - 1:
+            break
+    return report
+
+
+class _Pass:
+    """One comparison of what was there at its beginning."""
+
+    def __init__(self, store: Store, client: redis.Redis, project: Project, index: str, tell: Tell) -> None:
+        self._store, self._index, self._tell = store, index, tell
+        self._watches = [watch for watch in watches(project) if watch.trigger.index == index]
+        self._explainer = Explainer(client, self._watches)
+        self._report = Report(index)
+
+    def run(self, cache: SegmentCache) -> Report:
+        report = self._report
+        try:
+            current = manifest.newest(self._store, self._index)
+        except (CorruptSegment, ObjectMissing) as error:
+            report.add(Finding("damaged", "", "", str(error)))
+            return report
+        held = Contents()
+        if current:
+            held = contents.read(cache, current, lambda done, total: self._tell("reading the index", done, total))
+            self._take(current, held)
+        self._unpublished(current, held)
+        self._chunks(held)
+        for finding in self._explainer.findings(self._differences(held)):
+            report.add(finding)
+        return report
+
+    def _take(self, current: Manifest, held: Contents) -> None:
+        report = self._report
+        report.generation, report.version = current.generation, current.version
+        report.texts = int(held.held["text"].sum())
+        report.documents = len(held.held) - report.texts
+        report.chunks = int(held.held["chunks"].sum(dtype=np.int64))
+        if current.held:
+            report.notes.append(f"A rollback holds the index at generation {current.generation}; nothing is built.")
+        report.notes += [f"{skip.reason} The batch is skipped until it changes." for skip in current.skipped]
+        for damage in held.damage:
+            report.add(Finding("damaged", "", "", damage))
+        for part, row in held.stale:
+            old = name_at(held.parts[part], row)
+            detail = f"an older version of it, etag {old.etag}, is still found"
+            report.add(Finding("extra", old.bucket, old.key, detail))
+
+    def _unpublished(self, current: Manifest | None, held: Contents) -> None:
+        if held.damage:
+            return  # what the damaged part was made of is unknown
+        known = set(held.batches)
+        skipped = {skip.batch for skip in current.skipped} if current else set()
+        listed = batches.listing(self._store, self._index)
+        fresh = [name for name, found in listed.items() if found.rows and (name, found.rows) not in known]
+        self._explainer.read_unpublished(self._store, self._index, (name for name in fresh if name not in skipped))
+
+    def _chunks(self, held: Contents) -> None:
+        """What is searchable of each document against the batch that it was written with."""
+        groups, done = held.by_batch(), 0
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="verify") as pool:
+            while window := list(islice(groups, 4 * _THREADS)):
+                for (batch_id, places), found in zip(window, pool.map(self._rows, window), strict=True):
+                    if isinstance(found, str):
+                        detail = f"{found} {len(places)} documents of the index were made from it."
+                        self._report.add(Finding("damaged", "", "", detail))
+                    else:
+                        self._compare(held, batch_id, places, found)
+                    done += len(places)
+                self._tell("counting chunks", done, len(held.held))
+
+    def _rows(self, group: tuple[str, Positions]) -> list[Row] | str:
+        try:
+            return batches.read_rows(self._store, self._index, group[0])
+        except (CorruptBatch, ObjectMissing) as error:
+            return str(error)
+
+    def _compare(self, held: Contents, batch_id: str, places: Positions, rows: Sequence[Row]) -> None:
+        written = Counter((row.bucket, row.key, row.etag) for row in rows if row.op == "put")
+        for place in places.tolist():
+            name, chunks = held.name(place), int(held.held["chunks"][place])
+            expected = written[name.bucket, name.key, name.etag]
+            if chunks != expected:
+                detail = f"{chunks} chunks are searchable, its batch {batch_id[:12]} has {expected}"
+                self._report.add(Finding("chunks", name.bucket, name.key, detail))
+
+    def _differences(self, held: Contents) -> Iterator[Difference]:
+        seen = np.array(held.held["text"])
+        watched = {watch.trigger.bucket for watch in self._watches}
+        self._report.buckets = sorted(watched | held.buckets)
+        for bucket in self._report.buckets:
+            listing, done = self._list(bucket), 0
+            while page := list(islice(listing, _PAGE)):
+                places = held.find([(bucket, info.key) for info in page])
+                seen[places[places >= 0]] = True
+                for info, place in zip(page, places.tolist(), strict=True):
+                    wanted = self._wants(info)
+                    self._report.objects += wanted
+                    if place < 0 and wanted:
+                        yield Difference(bucket, info.key, "", info.etag)
+                    elif place >= 0 and int(held.held["etag"][place]) != etag_hash(info.etag):
+                        yield Difference(bucket, info.key, held.name(place).etag, info.etag)
+                done += len(page)
+                self._tell(f"listing {bucket}", done, None)
+        yield from self._gone(held, np.flatnonzero(~seen).astype(np.int64))
+
+    def _gone(self, held: Contents, places: Positions) -> Iterator[Difference]:
+        """Documents that no listing had. A listing may miss what is written while it runs: a HEAD decides."""
+        for number, place in enumerate(places.tolist()):
+            name = held.name(place)
+            stored = self._etag(name.bucket, name.key) if number < SHOWN else ""
+            if stored != name.etag:
+                yield Difference(name.bucket, name.key, name.etag, stored)
+
+    def _etag(self, bucket: str, key: str) -> str:
+        try:
+            return self._store.head(bucket, key).etag
+        except ObjectMissing:
+            return ""
+
+    def _list(self, bucket: str) -> Iterator[ObjectInfo]:
+        try:
+            yield from self._store.list(bucket)
+        except ObjectMissing:
+            self._report.notes.append(f"There is no bucket {bucket}.")
+
+    def _wants(self, info: ObjectInfo) -> bool:
+        """Whether a trigger takes this object into the index."""
+        return any(
+            watch.trigger.bucket == info.bucket and "created" in watch.trigger.events and watch.wants(info.key)
+            for watch in self._watches
+        )
