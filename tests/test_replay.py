@@ -18,6 +18,7 @@ from runtime.entry import Entry
 from runtime.errors import BadInput, TriggerNotFound
 from runtime.free_ports import Ports
 from runtime.replays import Wish
+from runtime.stamped_store import HOPS
 from runtime.store import MinioStore
 from runtime.testing import MemoryStore
 from tests.conftest import running
@@ -145,6 +146,17 @@ def test_what_was_there_before_the_trigger_is_handed_out(build: Any) -> None:
         assert not house.changes()
         assert ended(house, ask(house))["settled"] == 30
     assert handed_out(house, 0) == dict.fromkeys(NAMES, 1)
+
+
+def test_the_end_of_a_loop_is_handed_out(build: Any) -> None:
+    house = build()
+    MinioStore(house.store_settings).put(house.bucket, "a.txt", b"x", metadata={HOPS: "8"})
+    with house.running():
+        house.tell("a.txt")
+        until(lambda: house.state("a.txt") == "dead")
+        assert not house.changes()
+        told = ended(house, ask(house, only_failed=True))
+    assert (told["settled"], told["failed"], house.changes()) == (1, 0, [("created", "a.txt")])
 
 
 def test_a_batch_that_fails_as_a_whole_is_followed_to_the_guilty_object(build: Any) -> None:

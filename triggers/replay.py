@@ -7,6 +7,7 @@ replay obeys `in_flight`, budgets, order within a key and pauses like everything
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -21,6 +22,8 @@ from runtime.watch import Watch
 from triggers.ledger import Change, Ledger
 from triggers.replay_entry import standing, waits_for_its_end, wished
 from triggers.replay_record import Record
+
+log = logging.getLogger("tundish.triggers")
 
 PAGE = 1000
 WINDOW = 1000
@@ -70,6 +73,9 @@ class Replay:
         elif self._walked and not self._names and not record.open:
             record.total = record.settled  # of what came and went meanwhile nobody could know
             record.save()
+            log.info(
+                "%s: replay %s is done: %d objects, %d failed", self._watch.name, record.id, record.total, record.failed
+            )
             record.end("done")
         elif (self._walked and not self._names) or min(room, WINDOW - len(record.open)) <= 0:
             return LOOK_SECONDS
@@ -91,6 +97,7 @@ class Replay:
         names = self._page()
         if names is None:
             self._record.state, self._parts = "running", None
+            log.info("%s: replay %s hands out %d objects", self._watch.name, self._record.id, self._record.total)
         else:
             self._record.total += len(self._asked(names))
         self._record.save()

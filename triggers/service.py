@@ -15,7 +15,7 @@ import redis
 
 from runtime import keys
 from runtime.deployment import Deployment
-from runtime.errors import BrokerDown, StoreDenied, StoreDown
+from runtime.errors import TundishError
 from runtime.watch import watches
 from triggers.bucket import BucketStore, BucketWatcher
 from triggers.events import Events
@@ -24,7 +24,8 @@ from triggers.sources.waking import Waking
 
 log = logging.getLogger("tundish.triggers")
 
-_INTERRUPTIONS = (redis.RedisError, BrokerDown, StoreDown, StoreDenied, OSError)
+# Ours name a cause that a person can mend; ending the process would not.
+_INTERRUPTIONS = (redis.RedisError, TundishError, OSError)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 
 
