@@ -26,7 +26,7 @@ from tests.conftest import running
 from tests.workers import environment, kill, until, worker
 
 MEGABYTES = 200
-MOST_MEGABYTES = 120
+MOST_MEGABYTES = 100
 """More than this no process may take on top of what it had at rest, whatever the object's size."""
 
 # It copies what it is called for: one large object in, another one out.

@@ -33,6 +33,9 @@ class Again:
     """Another change of a key that is under way: mark it, and look again when that invocation ends."""
 
 
+HERE_BEFORE = "it was here before the trigger (start: now); `tundish replay` hands it out"
+"""The reason of what is skipped because of `start: now`."""
+
 Action = Submit | Note | Again | None
 
 
@@ -65,7 +68,9 @@ def decide(
     if entry is not None and entry.state != "removed" and _same(entry, found):
         waits = entry.state == "pending" and flight == "gone"
         missed = entry.state == "dead" and entry.again  # something else was there in between
-        if not waits and not missed:
+        # Its type was set right, which changes no etag; only a HEAD tells the type.
+        mended = entry.state == "skipped" and entry.reason != HERE_BEFORE and found and found.content_type
+        if not waits and not missed and not (mended and refusal is None):
             return _quiet(entry)  # done, skipped, dead until its etag changes, or under way
     elif entry is not None and entry.state == "pending" and flight == "out":
         return None if entry.again else Again()

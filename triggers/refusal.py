@@ -6,9 +6,7 @@ from runtime.context import ObjectInfo
 from runtime.entry import Entry
 from runtime.stamped_store import BY, hops
 from runtime.watch import Watch
-from triggers.decide import Refusal
-
-HERE_BEFORE = "it was here before the trigger (start: now); `tundish replay` hands it out"
+from triggers.decide import HERE_BEFORE, Refusal
 
 
 def refusal(watch: Watch, since: float, entry: Entry | None, info: ObjectInfo) -> Refusal | None:
