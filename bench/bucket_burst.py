@@ -29,7 +29,7 @@ PROCESSES = 2
 """The concurrency of the queue `embedding` in functions.yaml."""
 
 _BATCH = 64
-_ALONE = 320
+_ALONE = 640
 """Texts that each process embeds for the peer."""
 
 _WARM_UP = 256

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import random
 import tempfile
 import time
 import uuid
@@ -33,6 +34,7 @@ from tests.listen_server import ListenServer, live
 _WARM_UP = 5
 _PAUSE_SECONDS = 0.03
 _WAIT_SECONDS = 60.0
+_RESCAN_SECONDS = 5.0
 _POLLS = 10
 """Uploads that nothing but a listing finds: each takes seconds."""
 
@@ -68,7 +70,8 @@ def measure(count: int) -> None:
         for kind, polls in (("minio_webhook", count), ("minio_redis", count), ("poll", _POLLS)):
             with project(kind) as (file, log), system(file, environment(settings)) as found:
                 wake, store = waking(kind, found), client(found)
-                percentiles(f"put_to_started_{kind}", many(polls, store, log, wake))
+                spread = _RESCAN_SECONDS if kind == "poll" else 0.0
+                percentiles(f"put_to_started_{kind}", many(polls, store, log, wake, spread))
         with ListenServer(live(), upstream=settings.endpoint).running() as server:
             front = settings.model_copy(update={"endpoint": server.settings.endpoint})
             with project("minio_listen") as (file, log), system(file, environment(front)) as found:
@@ -91,12 +94,16 @@ def by_gateway(found: System, log: Path, count: int) -> tuple[list[float], list[
     return theirs[_WARM_UP:], ours[_WARM_UP:]
 
 
-def many(count: int, store: Minio, log: Path, wake: Wake = lambda _: None) -> list[float]:
-    return [one(store, log, wake) for _ in warm(count)][_WARM_UP:]
+def many(count: int, store: Minio, log: Path, wake: Wake = lambda _: None, spread: float = 0.0) -> list[float]:
+    return [one(store, log, wake, spread) for _ in warm(count)][_WARM_UP:]
 
 
-def one(store: Minio, log: Path, wake: Wake) -> float:
-    """Seconds from the PUT, straight to the store, until the function begins."""
+def one(store: Minio, log: Path, wake: Wake, spread: float) -> float:
+    """Seconds from the PUT, straight to the store, until the function begins.
+
+    Each comes up to `spread` seconds after the one before has ended: at any time between two listings.
+    """
+    time.sleep(spread * random.random())
     key, began = name(), time.time()
     store.put_object("woken", key, io.BytesIO(b"text"), 4)
     wake(key)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,6 +14,9 @@ from runtime.errors import BadInput, ObjectMissing
 
 OBJECT_LIMIT = 64 * 2**20
 """Bytes of the largest object that is read."""
+
+READERS = 4
+"""Objects that are read at once."""
 
 BATCH_LIMIT = 256 * 2**20
 """Bytes of all objects of a batch: they are held in memory until the batch is written."""
@@ -81,13 +85,26 @@ def gather(
     numbers = iter(range(first := indexes.next_seq(index, count), first + count))
     members = [_of_text(key, document, next(numbers)) for key, document in texts.items()]
     size = 0
-    for event in events.values():
-        member = _of_object(event, next(numbers), store)
+    for member in _read([(event, next(numbers)) for event in events.values()], store):
         size += len(member.data)
         if size > BATCH_LIMIT:
             raise BadInput(f"The objects are over {BATCH_LIMIT // 2**20} MiB together. Send fewer at once.")
         members.append(member)
     return members
+
+
+def _read(events: list[tuple[ObjectEvent, int]], store: Store) -> Iterator[Member]:
+    """Every object with its number, in order, some at once: one after the other they would be mostly waited for."""
+
+    def one(numbered: tuple[ObjectEvent, int]) -> Member:
+        return _of_object(numbered[0], numbered[1], store)
+
+    if len(events) == 1:
+        yield one(events[0])
+        return
+    with ThreadPoolExecutor(READERS, thread_name_prefix="objects") as pool:
+        for first in range(0, len(events), READERS):
+            yield from pool.map(one, events[first : first + READERS])
 
 
 def batch_id(index: str, members: Sequence[Member], *versions: str) -> str:

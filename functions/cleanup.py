@@ -1,4 +1,4 @@
-"""Removing what no version of an index and no call needs any more."""
+"""Removing what no version of an index and no call needs any more, and what uploads that broke off left behind."""
 
 from __future__ import annotations
 
@@ -6,29 +6,37 @@ import time
 from dataclasses import dataclass, field
 
 from runtime.context import Context
-from runtime.errors import BadInput
+from runtime.errors import BadInput, ObjectMissing, StoreDenied
 
 DAY_SECONDS = 86_400
 SAFE_DAYS = 7
 LONGEST_DELAY_DAYS = 30
 """A call may wait so long for its time; its arguments must be there then."""
+UPLOAD_SECONDS = DAY_SECONDS
+"""An upload in parts that has not ended after so long is taken for broken off."""
 
 
 @dataclass(frozen=True, slots=True)
 class CleanupResult:
-    """How many parts were removed, by kind, in all and in each index."""
+    """How many parts were removed, by kind, in all and in each index; `uploads` are those that broke off."""
 
     removed: dict[str, int] = field(default_factory=dict)
     indexes: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def cleanup(
-    retention_days: float = SAFE_DAYS, override: bool = False, index: str | None = None, *, context: Context
+    retention_days: float = SAFE_DAYS,
+    override: bool = False,
+    index: str | None = None,
+    buckets: tuple[str, ...] = ("documents",),
+    *,
+    context: Context,
 ) -> CleanupResult:
     """Remove versions, segments and batches that are older than `retention_days` and not needed, and large results.
 
     Never the current version, nor the batches that it could be rebuilt from. Every index, or `index` alone. Less than 7
-    days needs `override`. Raises BadInput.
+    days needs `override`. Uploads in parts that were begun more than a day ago and never completed are ended, in
+    Tundish's own bucket and in `buckets`. Raises BadInput.
     """
     if not retention_days >= 0:
         raise BadInput(f"retention_days must not be negative; it is {retention_days}.")
@@ -48,6 +56,8 @@ def cleanup(
         # Records name them for as long as failures are kept: seven days, if functions.yaml says nothing else.
         _add(result, "results", _remove("results/", retention_days, context))
         _add(result, "arguments", _remove("arguments/", retention_days + LONGEST_DELAY_DAYS, context))
+        for bucket in sorted({context.store.bucket, *buckets}):
+            _add(result, "uploads", _end_uploads(bucket, context))
     return result
 
 
@@ -63,3 +73,14 @@ def _remove(prefix: str, days: float, context: Context) -> int:
             store.delete(item.bucket, item.key)
             count += 1
     return count
+
+
+def _end_uploads(bucket: str, context: Context) -> int:
+    """How many broken uploads were ended. A bucket that is not there, or that we may not clean, is no failure."""
+    try:
+        return context.store.abort_uploads(bucket, UPLOAD_SECONDS)
+    except ObjectMissing:
+        return 0
+    except StoreDenied as error:
+        context.log.warning("bucket %s: uploads that broke off stay there: %s", bucket, error)
+        return 0

@@ -6,6 +6,7 @@ import json
 import logging
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import redis
@@ -64,6 +65,12 @@ def begin(client: redis.Redis, deployment: Deployment, carrier: Attempt, worker:
         record = dict(zip(pairs[::2], pairs[1::2], strict=True))
         attempts.append(Attempt(task_id.decode(), int(record[b"fence"]), int(record[b"attempts"]), record))
     return attempts
+
+
+def heir(carrier: Attempt, members: Sequence[Attempt]) -> Attempt:
+    """The gathered call, after as many functions in a row as the furthest of its members: it escapes no count."""
+    hops = max((member.hops for member in members), default=0)
+    return replace(carrier, record={**carrier.record, b"hops": str(hops).encode()})
 
 
 def end(client: redis.Redis, spec: Function, carrier: Attempt, *, bad: bool) -> list[str]:

@@ -133,6 +133,10 @@ class Store(Protocol):
         """Remove an object; removing what is not there is no error."""
         ...
 
+    def abort_uploads(self, bucket: str, older_than: float) -> int:
+        """End uploads in parts that began more than `older_than` seconds ago, and free their parts; how many."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

@@ -23,13 +23,14 @@ def arguments_of(record: Invocation, blobs: Blobs) -> dict[str, Any]:
 
 
 def repeated(client: redis.Redis, blobs: Blobs, record: Invocation, task_id: str) -> Call:
-    """The same call as a new one that names its origin: root of a tree of its own, with the same priority and parents.
+    """The same call as a new one that names its origin: root of a tree of its own; same priority, parents and hops.
 
     Its times (delay, expiry, deadline), its callback and its idempotency key belonged to the first.
     Raises BrokerDown, and StoreDown, StoreDenied and ObjectMissing where the arguments are in the store.
     """
     with translated():
-        packed: Any = client.hget(keys.invocation(record.id), "parents")
+        found: Any = client.hmget(keys.invocation(record.id), "parents", "hops")
+    packed, hops = found
     call = Call(
         record.function,
         arguments_of(record, blobs),
@@ -40,5 +41,6 @@ def repeated(client: redis.Redis, blobs: Blobs, record: Invocation, task_id: str
         parents=msgpack.unpackb(packed, raw=False, strict_map_key=False) if packed else (),
         origin=record.id,
         event=record.event,
+        hops=int(hops or 0),
     )
     return by_reference(call, blobs)

@@ -69,6 +69,9 @@ class StampedStore:
     def delete(self, bucket: str, key: str) -> None:
         self._store.delete(bucket, key)
 
+    def abort_uploads(self, bucket: str, older_than: float) -> int:
+        return self._store.abort_uploads(bucket, older_than)
+
     def _stamped(self, bucket: str, metadata: Mapping[str, str] | None) -> Mapping[str, str] | None:
         return metadata if bucket == self.bucket else {**(metadata or {}), **self._stamp}
 

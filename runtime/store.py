@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Any, BinaryIO
 
 from runtime import store_client
 from runtime.config import StoreSettings
 from runtime.context import ObjectInfo, StoredObject
-from runtime.errors import BadInput
+from runtime.errors import BadInput, ObjectMissing
 from runtime.store_errors import translated
 from runtime.store_listing import PAGE, Pages
 from runtime.store_names import check_key, check_metadata, check_new_key
+from runtime.store_unfinished import unfinished
 from runtime.store_upload import Uploader
 
 _METADATA = "x-amz-meta-"
@@ -29,6 +32,7 @@ class MinioStore:
     def __init__(self, settings: StoreSettings) -> None:
         self._settings = settings
         self._made: tuple[int, Any] | None = None
+        self._folder_order: bool | None = None
         self.bucket = settings.bucket
 
     def get(self, bucket: str, key: str, *, limit: int | None = None) -> StoredObject:
@@ -117,14 +121,17 @@ class MinioStore:
         """Every object under `prefix`, in the order of the server, streamed page by page."""
         parameters = {"list-type": "2", "encoding-type": "url", "max-keys": str(page), "prefix": prefix}
         if start_after:
-            parameters["start-after"] = start_after
+            parameters["start-after"] = self._after(bucket, start_after)
+        return iter(Pages(partial(self._ask, bucket), bucket, parameters))
 
-        def fetch(query: Mapping[str, str]) -> bytes:
-            with translated(self._settings.endpoint, bucket):
-                data: bytes = self._execute("GET", bucket, query_params=dict(query)).data
-                return data
-
-        return iter(Pages(fetch, bucket, parameters))
+    def abort_uploads(self, bucket: str, older_than: float) -> int:
+        """End uploads in parts that began more than `older_than` seconds ago; how many."""
+        before, count = self.server_time(bucket) - older_than, 0
+        for upload in [one for one in unfinished(partial(self._ask, bucket), bucket) if one.begun <= before]:
+            with suppress(ObjectMissing), translated(self._settings.endpoint, bucket, upload.key):
+                self._client._abort_multipart_upload(bucket, upload.key, upload.id)
+                count += 1
+        return count
 
     def delete(self, bucket: str, key: str) -> None:
         """Remove an object; removing what is not there is no error."""
@@ -177,6 +184,17 @@ class MinioStore:
         finally:
             if not response.closed:
                 response.close()
+
+    def _after(self, bucket: str, key: str) -> str:
+        """What to send as `start-after`: after `a` SeaweedFS leaves out `a/b`, although it lists it there."""
+        if self._folder_order is None:
+            self._folder_order = "SeaweedFS" in self.server_name(bucket)
+        return f"{key}/" if self._folder_order and not key.endswith("/") else key
+
+    def _ask(self, bucket: str, query: Mapping[str, str]) -> bytes:
+        with translated(self._settings.endpoint, bucket):
+            data: bytes = self._execute("GET", bucket, query_params=dict(query)).data
+            return data
 
     def _head_bucket(self, bucket: str) -> Mapping[str, str]:
         with translated(self._settings.endpoint, bucket):

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from html import unescape
 
 from runtime.context import ObjectInfo
 from runtime.errors import StoreDown
+from runtime.store_names import KEY_BYTES
 from runtime.store_page import parse
 
 PAGE = 1000
@@ -48,6 +49,7 @@ class Pages:
                 del page
                 yield from found
                 if not following:
+                    yield from self._below(found)
                     return
                 if following == token:
                     raise StoreDown(f"The store lists bucket {self._bucket!r} in circles: it gave the same page twice.")
@@ -55,6 +57,21 @@ class Pages:
         finally:
             if self._thread is not None:
                 self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _below(self, last: Sequence[ObjectInfo]) -> Iterator[ObjectInfo]:
+        """What is below the name of the last object, if the last page is full.
+
+        SeaweedFS lists `a/b` after `a`. Where a page is full with `a` and nothing but these follow, it says that there
+        is no more. On other servers nothing can be there, and one request is lost.
+        """
+        if len(last) < int(self._parameters.get("max-keys", PAGE)):
+            return
+        prefix = last[-1].key.rstrip("/") + "/"
+        if len(prefix.encode()) >= KEY_BYTES:
+            return
+        given = {info.key for info in last}  # of a versioned bucket it lists `a/b` before `a`
+        below = Pages(self._fetch, self._bucket, {**self._parameters, "prefix": prefix, "start-after": prefix})
+        yield from (info for info in below if info.key not in given)
 
     def _look_ahead(self, page: bytes) -> None:
         """Ask for the page that seems to follow. Only a guess: what counts is what parsing this one says."""

@@ -122,7 +122,7 @@ class Runner:
                 written.append(ends.failed(member, error))
         try:
             if ready:
-                written += ends.results(ready, self._invoker.call_gathered(spec, carrier, items))
+                written += ends.results(ready, self._invoker.call_gathered(spec, gather.heir(carrier, ready), items))
         except BatchFailure as failure:
             written += ends.partial(ready, failure)
         except Suspended:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,22 @@ def test_a_ledger_that_was_lost_is_reported_and_a_new_one_is_not(build: Any, cap
         house.finish("0.txt", "1.txt", "2.txt")
         assert b'"objects": 3' in until(lambda: house.client.get(lost))
     assert "ledger is gone" in caplog.text
+
+
+def test_a_ledger_that_is_lost_while_the_triggers_run_is_reported_once(build: Any) -> None:
+    house = build(rescan=0.1)
+    for number in range(3):
+        house.put(f"{number}.txt")
+    lost = keys.lost(house.watch.name, house.bucket)
+    with house.running(2):
+        house.finish("0.txt", "1.txt", "2.txt")
+        house.settle_listing()
+        assert not house.client.exists(lost)
+        house.client.flushall()
+        until(lambda: house.client.get(lost))
+        house.settle_listing()
+        assert json.loads(house.client.get(lost))["objects"] == 3
+        house.finish("0.txt", "1.txt", "2.txt")
 
 
 def test_refusals_are_pure() -> None:

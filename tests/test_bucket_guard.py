@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import redis
 
-from runtime import documents, keys
+from runtime import documents, keys, submit
 from runtime.config import Batch, Guard, StoreSettings
 from runtime.entry import Entry
 from runtime.invocations import read_many
 from tests.triggering import House, until
 from triggers.batching import Cut, Room, Waiting, cut
+from triggers.ledger import CLAIM, Change, Known, Ledger
 
 LIMITS = Batch(max_items=8, max_bytes=100, window=0.1)
 
@@ -119,6 +120,23 @@ def test_budgets_hold_for_all_processes_together(build: Any, guard: Guard) -> No
     assert len(set(house.changes())) == 6
 
 
+def test_the_minute_of_a_budget_is_the_brokers(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = build(guard=Guard(objects_per_minute=1))
+    book = Ledger(house.client, house.watch)
+
+    def claim(key: str) -> str | None:
+        change = Change(key, Known(b"", None), Entry("pending", "e", 1, "created", 1, key))
+        names, arguments = book.claim_arguments(key, 9, [change])
+        call = submit.Call("note", {"objects": []}, trigger="bucket", id=key)
+        return submit.submit_with(house.client, house.deployment, call, CLAIM, names, arguments)
+
+    until(lambda: time.time() % 60 < 50)
+    assert claim("a")
+    now = time.time()
+    monkeypatch.setattr("time.time", lambda: now + 60)  # a host whose clock is ahead
+    assert claim("b") is None
+
+
 @pytest.mark.parametrize(
     ("sizes", "room", "expected"),
     [
@@ -167,3 +185,14 @@ def test_one_bad_object_holds_up_no_other_and_becomes_a_dead_letter(build: Any) 
     assert len(house.calls()) == calls + 1
     split = [call for call in house.calls() if call.state == "failed"]
     assert [len(call.arguments["objects"]) for call in split] == [8, 4, 2]
+
+
+def test_a_function_that_puts_everything_off_is_called_at_a_bounded_rate(build: Any) -> None:
+    house = build("never", guard=Guard(key_runs_per_minute=3), batch=Batch(window=0.0))
+    house.put("a")
+    with house.working():
+        until(lambda: sum(call.terminal for call in house.calls()) == 3)
+        house.put("b")
+        house.tell("b")
+        until(lambda: [key for _, key in house.changes()].count("b") == 3)  # time enough for more of `a`
+    assert [key for _, key in house.changes()].count("a") == 3

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from runtime import dead, documents, keys
 from runtime.blobs import StoreBlobs
-from runtime.config import Settings, StoreSettings
+from runtime.config import Batch, Settings, StoreSettings
 from runtime.invocations import Invocation, read
 from runtime.requeue import requeue
 from runtime.store import MinioStore
@@ -140,7 +140,8 @@ def test_the_documents_of_a_redriven_call_follow_it(
     monkeypatch: pytest.MonkeyPatch,
     settled_between: bool,
 ) -> None:
-    house = House.build(redis_client, broker_url, store_settings, tmp_path)
+    # One object a call: a failed batch of several would go once more, in halves.
+    house = House.build(redis_client, broker_url, store_settings, tmp_path, batch=Batch(max_items=1))
     blobs = StoreBlobs(lambda: MinioStore(store_settings))
 
     def status(key: str) -> str:

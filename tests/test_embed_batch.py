@@ -80,6 +80,20 @@ def test_twice_changes_nothing(house: House) -> None:
     assert (len(house.index.batches), len(house.models.embedded)) == (1, 2)
 
 
+def test_the_result_names_the_batch_that_was_written(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its name is in use for older numbers, the index gives it another one; a build is told of that one."""
+    plain = house.index.write_batch
+
+    def write_batch(index: str, batch_id: str, *rest: Any) -> str:
+        return plain(index, f"{batch_id}-7", *rest)
+
+    monkeypatch.setattr(house.index, "write_batch", write_batch)
+    house.put("a.txt", "one")
+    result = house.embed(house.event("a.txt"))
+    assert [name for _, name in house.index.batches] == [result.batch_id]
+    assert result.path.endswith("-7/")
+
+
 def test_content_that_comes_back_wins_without_embedding(house: House) -> None:
     house.put("a.txt", "apple")
     first = house.event("a.txt")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import redis
 
+from functions import cleanup as cleanup_module
 from functions.build_index import build_index
 from functions.cleanup import cleanup
 from functions.hot_swap import hot_swap
@@ -18,7 +19,7 @@ from functions.stats import advice, stats, urgency
 from runtime import keys
 from runtime.config import StoreSettings
 from runtime.context import Context, Parent
-from runtime.errors import BadInput
+from runtime.errors import BadInput, StoreDenied
 from runtime.testing import MemoryIndex, MemoryStore, fake_context
 from tests.indexing import House, fresh_store, house, put, write
 
@@ -113,13 +114,38 @@ def test_cleanup_removes_old_results_and_arguments(monkeypatch: pytest.MonkeyPat
     for name in ("results/a", "arguments/a", "indexes/a"):
         store.put(store.bucket, name, b"x")
     made = fake_context(store=store)
-    assert cleanup(context=made).removed == {"results": 0, "arguments": 0}
+    assert cleanup(context=made).removed == {"results": 0, "arguments": 0, "uploads": 0}
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 8 * 86_400)
-    assert cleanup(context=made).removed == {"results": 1, "arguments": 0}
+    assert cleanup(context=made).removed == {"results": 1, "arguments": 0, "uploads": 0}
     monkeypatch.setattr(time, "time", lambda: now + 38 * 86_400)
-    assert cleanup(context=made).removed == {"results": 0, "arguments": 1}
+    assert cleanup(context=made).removed == {"results": 0, "arguments": 1, "uploads": 0}
     assert [item.key for item in store.list(store.bucket)] == ["indexes/a"]
+
+
+def test_cleanup_ends_uploads_that_broke_off(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    store: Any = home.store
+    other, third = (fresh_store(store._settings).bucket for _ in range(2))
+    for bucket in (store.bucket, other, third):
+        store._client._create_multipart_upload(bucket, "ö/k+&.bin", {})
+    named = (other, "no-such-bucket")
+    assert cleanup(buckets=named, context=context_of(home)).removed["uploads"] == 0, "they are young"
+    monkeypatch.setattr(cleanup_module, "UPLOAD_SECONDS", 0)
+    assert "uploads" not in cleanup(index="default", buckets=named, context=context_of(home)).removed
+    assert cleanup(buckets=named, context=context_of(home)).removed["uploads"] == 2
+    assert cleanup(buckets=(), context=context_of(home)).removed["uploads"] == 0
+    assert store.abort_uploads(third, 0) == 1, "that bucket was not named"
+
+
+def test_cleanup_goes_on_where_uploads_may_not_be_ended(caplog: pytest.LogCaptureFixture) -> None:
+    class Guarded(MemoryStore):
+        def abort_uploads(self, bucket: str, older_than: float) -> int:
+            if bucket == "documents":
+                raise StoreDenied("not yours")
+            return 3
+
+    assert cleanup(context=fake_context(store=Guarded())).removed["uploads"] == 3
+    assert "bucket documents" in caplog.text and "not yours" in caplog.text
 
 
 @pytest.mark.parametrize("days", [6.99, 0, -1, float("nan")])

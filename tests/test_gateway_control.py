@@ -59,7 +59,9 @@ def test_a_retry_is_a_new_invocation_that_names_its_origin(
     web: TestClient, redis_client: redis.Redis, made: Settings
 ) -> None:
     parents = [{"id": "p", "function": "cut", "result": "5"}]
-    first = submit(redis_client, deployment(made), Call("add", {"a": 2}, priority=7, tenant="t", parents=parents))
+    first = submit(
+        redis_client, deployment(made), Call("add", {"a": 2}, priority=7, tenant="t", parents=parents, hops=3)
+    )
     told = problem(web.post(f"/api/v1/tasks/task/{first}/retry"), 409)
     assert told["state"] == "queued"
     Hand(redis_client, made, failing("ValueError", "it broke")).end(first)
@@ -75,6 +77,7 @@ def test_a_retry_is_a_new_invocation_that_names_its_origin(
     assert found.root == second
     packed = redis_client.hget(keys.invocation(second), "parents")
     assert msgpack.unpackb(packed) == parents
+    assert redis_client.hget(keys.invocation(second), "hops") == b"3", "a loop is not begun anew"
     assert web.get(f"/api/v1/tasks/task/{second}").json()["origin_id"] == first
     assert web.get(f"/api/v1/tasks/task/{first}").json()["state"] == "failed"
     problem(web.post("/api/v1/tasks/task/nobody/retry"), 404)

@@ -163,6 +163,13 @@ DONE = replace(pending("t1"), state="done", at=9.0)
             True,
         ),
         (pending("t1"), None, replace(DONE, state="pending", invocation=""), True),
+        # What came of halving a batch that failed stays small: the guilty one may be among those put off.
+        (
+            replace(pending("t1"), share=2),
+            record("succeeded", {"deferred": [{"bucket": "b", "key": "k"}]}),
+            replace(DONE, state="pending", invocation="", share=2),
+            True,
+        ),
     ],
 )
 def test_the_end_of_an_invocation(entry: Entry, ended: Invocation | None, expected: Entry, again: bool) -> None:
@@ -170,6 +177,25 @@ def test_the_end_of_an_invocation(entry: Entry, ended: Invocation | None, expect
     settled = settle("b", "t1", ended, ["k"], [known], 9.0)
     assert [change.after for change in settled.changes] == [expected]
     assert settled.hints == (["k"] if again else [])
+
+
+@pytest.mark.parametrize(
+    ("failed", "dead", "odd"),
+    [
+        (["a+b ü"], True, 0),
+        ([{"key": "a%2Bb+%C3%BC"}], True, 0),
+        ([{"key": "a+b ü", "bucket": "elsewhere"}, 7, ["k"], None, {}], False, 5),
+        ("all", False, 1),
+        ({"a+b ü": "no"}, False, 1),
+        (3, False, 0),
+        (None, False, 0),
+    ],
+)
+def test_what_a_result_reports_is_taken_as_it_is_meant_or_said(failed: Any, dead: bool, odd: int) -> None:
+    entry = pending("t1")
+    settled = settle("b", "t1", record("succeeded", {"failed": failed}), ["a+b ü"], [Known(b"x", entry)], 9.0)
+    (after,) = [change.after for change in settled.changes]
+    assert after and after.state == ("dead" if dead else "done") and len(settled.odd) == odd
 
 
 @pytest.mark.parametrize("entry", [None, pending("t2"), DONE])

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import pytest
 
 from runtime import store_listing
+from runtime.config import StoreSettings
 from runtime.errors import StoreDown
+from runtime.store import MinioStore
 from runtime.store_listing import Pages
+from tests.indexing import fresh_store
 from tests.test_store_page import page, row
 from tests.workers import until
 
@@ -99,3 +104,81 @@ def test_no_thread_outlives_a_listing(taken: int) -> None:
     list(islice(listing, taken))
     del listing
     until(lambda: threading.active_count() == threads)
+
+
+def filled(settings: StoreSettings, names: list[str]) -> MinioStore:
+    """A store whose own bucket holds these keys."""
+    store = fresh_store(settings)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda name: store.put(store.bucket, name, b""), names))
+    return store
+
+
+def tree(seed: int) -> list[str]:
+    """Keys many of which are also the folders of others."""
+    rng = random.Random(seed)
+    return sorted({"/".join(rng.choices(["a", "b", "a-", "a.b", "ü", "0"], k=rng.randint(1, 4))) for _ in range(40)})
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["ü", "ü/ö"],
+        ["a", "a/b", "a/b/c", "a/b/c/d"],
+        ["a", "a/b/c/d"],
+        ["x/a", "x/a/b/c"],
+        ["x/a", "x/a/b", "x/c"],
+        ["a", "a-b", "a/b", "a.c"],
+        ["f/", "f/g/", "f/g/h"],
+        ["a+b &%2F", "a+b &%2F/c"],
+        tree(1),
+        tree(2),
+        tree(3),
+    ],
+)
+def test_objects_below_the_name_of_another_are_listed_wherever_a_page_ends(
+    store_settings: StoreSettings, names: list[str]
+) -> None:
+    """SeaweedFS says that nothing follows a page that ends with `a` when all that follows is below `a/`."""
+    store = filled(store_settings, names)
+    for prefix in ("", "a", "a/", "ü", "x/a", "f/"):
+        whole = [info.key for info in store.list(store.bucket, prefix)]
+        assert sorted(whole) == sorted(name for name in names if name.startswith(prefix))
+        for size in (1, 2, 3, 5, len(whole) or 1):
+            assert [info.key for info in store.list(store.bucket, prefix, page=size)] == whole, (prefix, size)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_listing_goes_on_after_every_key(store_settings: StoreSettings, seed: int) -> None:
+    """SeaweedFS leaves `a/b` out of what comes after `a`."""
+    names = tree(seed)
+    store = filled(store_settings, names)
+    for prefix in ("", "a", "a/"):
+        whole = [info.key for info in store.list(store.bucket, prefix)]
+        for number, key in enumerate(whole, 1):
+            rest = [info.key for info in store.list(store.bucket, prefix, start_after=key)]
+            assert rest == whole[number:], (prefix, key)
+            if number % 5 == 0:
+                rest = [info.key for info in store.list(store.bucket, prefix, start_after=key, page=1)]
+                assert rest == whole[number:], (prefix, key, "key by key")
+
+
+def test_the_last_of_a_thousand_keys_and_what_is_below_it(store_settings: StoreSettings) -> None:
+    names = [*(f"n/{number:03}" for number in range(999)), "ü", "ü/ö", "ü/ö/ß"]
+    store = filled(store_settings, names)
+    assert sorted(info.key for info in store.list(store.bucket)) == names
+    assert [info.key for info in store.list(store.bucket, start_after="ü")] == ["ü/ö", "ü/ö/ß"]
+
+
+def test_one_more_request_when_the_last_page_is_full_and_none_otherwise() -> None:
+    server = Server(3)
+    asked: list[dict[str, str]] = []
+
+    def fetch(parameters: Mapping[str, str]) -> bytes:
+        asked.append(dict(parameters))
+        return page("") if parameters.get("prefix") == "2-b/" else server(parameters)
+
+    for size, more in ((2, 1), (3, 0)):
+        asked.clear()
+        assert [info.key for info in Pages(fetch, "b", {"max-keys": str(size), "start-after": "0"})] == keys(3)
+        assert len(asked) == 3 + more

@@ -348,9 +348,10 @@ def test_a_list_in_another_redis(redis_client: redis.Redis, broker_url: str, qui
 def test_a_url_that_is_none_is_said_without_its_password(
     redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    source = EventSource(kind="minio_redis", url="rediss//:secret@host")
+    source = EventSource(kind="minio_redis", url="redis://:secret/word@host")
     with Room(redis_client, StoreSettings(endpoint="127.0.0.1:1"), watching(source)).running() as room:
-        until(lambda: room.state is not None and "no Redis URL" in room.state.detail)
+        until(lambda: room.state is not None and "no URL" in room.state.detail)
+        assert room.state is not None and "secret" not in room.state.detail
     assert "secret" not in caplog.text
 
 

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
 import redis
 
-from runtime.blobs import StoreBlobs
 from runtime.context import ObjectInfo, Store
 from runtime.deployment import Deployment
-from runtime.errors import ObjectMissing
-from runtime.invocations import Invocation, read_many
+from runtime.errors import BadInput, ObjectMissing, StoreDenied
 from runtime.stamped_store import hops
 from runtime.watch import Watch
 from triggers.decide import Again, Flight, Note, Submit, decide
 from triggers.flags import Flags
+from triggers.flights import Flights, flight_of
 from triggers.inbox import Inbox, Receipt
 from triggers.ledger import Change, Known, Ledger
 from triggers.listing import Lister
+from triggers.lost import Losses
 from triggers.marker import Marker
 from triggers.outgoing import Outgoing, release
 from triggers.refusal import refusal
 from triggers.replays import Replays
-from triggers.settle import settle
 
 LOOK_AT_ONCE = 64
 POLL_SECONDS = 1.0
+WORD_SECONDS = 60.0
 LATE_SECONDS = 5.0
 """A change that is older than this and was not announced was not going to be."""
 
@@ -74,6 +74,7 @@ class BucketWatcher:
         self._trigger = watch.trigger
         self._ledger = Ledger(client, watch)
         self._marker = Marker(store, watch)
+        self._losses = Losses(self._ledger, self._marker, watch.name)
         self._outgoing = Outgoing(client, store, deployment, watch, self._ledger, self.inbox.put)
         self._lister = Lister(
             client,
@@ -83,14 +84,14 @@ class BucketWatcher:
             rescan=lambda: pace.rescan(watch),
             compare=self._compare,
             look=self._look_missing,
-            listed=self._listed,
+            begins=self._losses.begins,
+            listed=self._losses.listed,
         )
         self._replays = Replays(client, store, self._ledger, watch, self.inbox, self._outgoing)
         self._backlog = 2 * self._trigger.in_flight * min(self._trigger.batch.max_items, 1000) + 1000
-        self._retrying: set[str] = set()
-        self._paused, self._lost, self._begun = False, False, 0.0
-        self._anew = 0
-        self._next_poll = 0.0
+        self._flights = Flights(client, store, watch, self._ledger, self.inbox)
+        self._paused, self._begun = False, 0.0
+        self._next_poll = self._next_word = 0.0
 
     @property
     def full(self) -> bool:
@@ -106,10 +107,6 @@ class BucketWatcher:
             self._store.ensure_bucket(bucket)
         self._marker.read()
         self._begun = self._begun or self._store.server_time(self._trigger.bucket)
-        if self._marker.listed and not self._ledger.exists():
-            self._lost = True
-            log.error("%s: its ledger is gone from the broker; every object is handed out again", self.watch.name)
-        self._lister.abandon()
         self._lister.ask()
 
     def close(self) -> None:
@@ -123,7 +120,7 @@ class BucketWatcher:
         if self.inbox.take_listing() or (before and not paused):
             self._lister.ask()
         if self.inbox.take_ended() or time.monotonic() >= self._next_poll:
-            self._settle()
+            self._outgoing.out = self._flights.settle()
             if paused:
                 self._put_off()
             self._next_poll = time.monotonic() + POLL_SECONDS
@@ -132,14 +129,13 @@ class BucketWatcher:
         for key, receipts in self._outgoing.cooled().items():
             self.inbox.put(key, receipts)
         self._look(self.inbox.take(LOOK_AT_ONCE))
-        wait = self._outgoing.send(self._retrying)
+        wait = self._outgoing.send(self._flights.retrying)
         if not self.full:
             try:
                 wait = min(wait, self._lister.step())
             except ObjectMissing:
                 # The bucket itself is gone. An empty one in its place makes the loss visible (and held).
                 self._store.ensure_bucket(self._trigger.bucket)
-                self._lister.abandon()
             wait = min(wait, self._replays.step())
         return 0.0 if len(self.inbox) else wait
 
@@ -157,9 +153,15 @@ class BucketWatcher:
         try:
             # The entries first: a truth that is younger than the entry it is compared to can only be right.
             known = self._ledger.read(names)
-            flights = self._flights(known)
+            flights = self._flights.of(known)
             for key, before in zip(names, known, strict=True):
-                note = self._act(key, before, self._head(key), flights, hints[key])
+                try:
+                    found = self._head(key)
+                except (BadInput, StoreDenied) as error:
+                    self._pass_over(key, error)
+                    release(hints.pop(key))
+                    continue
+                note = self._act(key, before, found, flights, hints[key])
                 if note and not self._ledger.apply([note]):
                     continue  # somebody else was here: it goes back, and is looked at again
                 if key not in self._outgoing:
@@ -172,20 +174,20 @@ class BucketWatcher:
     def _compare(self, page: Sequence[ObjectInfo]) -> None:
         """A page of the listing: old keys that are new here are submitted, what else differs is settled by a HEAD."""
         known = self._ledger.read([info.key for info in page])
-        flights = self._flights(known)
+        flights = self._flights.of(known)
         notes: list[Change] = []
         missed, now = 0, time.time()
         for info, before in zip(page, known, strict=True):
             if info.key in self._outgoing:
                 continue
             entry = before.entry
-            self._anew += entry is None
+            self._losses.new += entry is None
             if entry is None and not self._needs_head(info):
                 note = self._act(info.key, before, info, flights, [])
                 notes += [note] if note else []
                 continue
-            refused = refusal(self.watch, self._marker.since, entry, info)
-            if decide(entry, info, _flight(before, flights), self._trigger.events, now, refused) is not None:
+            refused = refusal(self.watch, self._since, entry, info)
+            if decide(entry, info, flight_of(before, flights), self._trigger.events, now, refused) is not None:
                 self.inbox.put(info.key, [])
                 missed += self._begun < info.modified < now - LATE_SECONDS and not (entry and entry.forced)
         if notes and not self._ledger.apply(notes):
@@ -202,21 +204,13 @@ class BucketWatcher:
     def _look_missing(self, names: Sequence[str]) -> None:
         self._look({key: [] for key in names})
 
-    def _listed(self) -> None:
-        """A listing was complete."""
-        self._marker.note_listed()
-        if self._lost:
-            self._ledger.note_lost(self._anew)
-            log.error("%s: the lost ledger was made anew, %d objects are handed out again", self.watch.name, self._anew)
-        self._lost, self._anew = False, 0
-
     def _act(
         self, key: str, before: Known, found: ObjectInfo | None, flights: dict[str, Flight], receipts: list[Receipt]
     ) -> Change | None:
         """Do what the store's word on a key asks for. Returns the change of its entry that is to be written, if any."""
         entry = before.entry
-        refused = refusal(self.watch, self._marker.since, entry, found) if found else None
-        action = decide(entry, found, _flight(before, flights), self._trigger.events, time.time(), refused)
+        refused = refusal(self.watch, self._since, entry, found) if found else None
+        action = decide(entry, found, flight_of(before, flights), self._trigger.events, time.time(), refused)
         if isinstance(action, Submit):
             self._outgoing.put(key, before, action, hops(found) if found else 0, receipts)
             return None
@@ -231,59 +225,21 @@ class BucketWatcher:
             )
         return Change(key, before, action.entry)
 
+    @property
+    def _since(self) -> float:
+        """From when on an unknown object counts as new, however old it says it is: a rename keeps its time."""
+        return 0.0 if self._marker.listed and not self._losses.lost else self._marker.since
+
     def _head(self, key: str) -> ObjectInfo | None:
         try:
             return self._store.head(self._trigger.bucket, key)
         except ObjectMissing:
             return None
 
-    def _flights(self, known: Iterable[Known]) -> dict[str, Flight]:
-        """Where the invocations of these pending entries are; those that are not listed are gone."""
-        asked = {one.entry.invocation for one in known if one.entry and one.entry.state == "pending"}
-        if not asked:
-            return {}
-        records = read_many(self._client, asked & self._ledger.out())
-        return {
-            task_id: "retrying" if record and record.state == "retrying" else "out"
-            for task_id, record in records.items()
-        }
-
-    def _settle(self) -> None:
-        """Close the entries of batches that have ended."""
-        flights = self._ledger.flights()
-        self._outgoing.out = frozenset(flights)
-        records = read_many(self._client, flights)
-        for task_id, names in flights.items():
-            record = records[task_id]
-            if record is not None and not record.terminal:
-                self._rest(task_id, names, record.state == "retrying")
-                continue
-            for _ in range(10):  # an entry may be marked `again` between reading and writing
-                known = self._ledger.read(names)
-                done = settle(self._trigger.bucket, task_id, self._whole(record), names, known, time.time())
-                if self._ledger.apply(done.changes, landed=task_id, hints=done.hints):
-                    break
-            self._rest(task_id, names, retrying=False)
-
-    def _whole(self, record: Invocation | None) -> Invocation | None:
-        """A record with its result, even where that is so large that it is in the store."""
-        if record is None or not record.result_ref:
-            return record
-        try:
-            return replace(record, result_json=StoreBlobs(lambda: self._store).get(record.result_ref))
-        except ObjectMissing:
-            return record
-
-    def _rest(self, task_id: str, names: Sequence[str], retrying: bool) -> None:
-        """An invocation begins or ceases to wait for a retry. Newer changes of its keys do not wait with it."""
-        if not retrying:
-            self._retrying.discard(task_id)
-        elif task_id not in self._retrying:
-            self._retrying.add(task_id)
-            for key, known in zip(names, self._ledger.read(names), strict=True):
-                if known.entry and known.entry.again and known.entry.invocation == task_id:
-                    self.inbox.put(key, [])
-
-
-def _flight(known: Known, flights: dict[str, Flight]) -> Flight:
-    return flights.get(known.entry.invocation, "gone") if known.entry else "gone"
+    def _pass_over(self, key: str, error: Exception) -> None:
+        """The store does not tell what one object is (it has a key of its own, or a policy): that holds up no other.
+        The next listing that finds it asks again."""
+        self._store.server_time(self._trigger.bucket)  # raises where nothing is told
+        if time.monotonic() >= self._next_word:
+            self._next_word = time.monotonic() + WORD_SECONDS
+            log.error("%s: the store does not tell of some objects, which are left out: %s", self.watch.name, error)

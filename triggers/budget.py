@@ -12,13 +12,15 @@ from runtime.config import Guard
 from runtime.watch import Watch
 from triggers.batching import FREE, Room
 
-# GKEYS[3]: the budget's hash.  The claim's own part begins with: minute, objects, bytes of this batch, limits of both
-# (0: none).  One batch may exceed what it finds untouched: an object larger than the budget goes alone.
+# GKEYS[3]: the budget's hash.  The claim's own part begins with: objects, bytes of this batch, limits of both (0:
+# none).  One batch may exceed what it finds untouched: an object larger than the budget goes alone.  The minute is the
+# broker's: around its end the clocks of several hosts would begin it anew with each claim.
 SPEND = """
-local function spend(name, minute, objects, bytes, most_objects, most_bytes)
+local function spend(name, objects, bytes, most_objects, most_bytes)
   objects, bytes = tonumber(objects), tonumber(bytes)
   most_objects, most_bytes = tonumber(most_objects), tonumber(most_bytes)
   if most_objects == 0 and most_bytes == 0 then return true end
+  local minute = tostring(math.floor(redis.call('TIME')[1] / 60))
   local spent = redis.call('HMGET', name, 'minute', 'objects', 'bytes')
   local o, b = 0, 0
   if spent[1] == minute then o, b = tonumber(spent[2]), tonumber(spent[3]) end
@@ -56,7 +58,7 @@ class Budget:
     def arguments(self, objects: int, size: int) -> list[int]:
         """What a claim of so many objects and bytes tells SPEND."""
         most = (self._guard.objects_per_minute or 0, self._guard.bytes_per_minute or 0)
-        return [int(time.time() // 60), objects, size, *most]
+        return [objects, size, *most]
 
     def _read(self) -> tuple[int, int, int]:
         found: Any = self._client.hmget(self.key, "minute", "objects", "bytes")

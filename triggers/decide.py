@@ -60,8 +60,8 @@ def decide(
     Order within a key: a newer change waits until the invocation that holds the older one has ended, so a key is
     never in two running invocations and the last change is the last to be handled, whatever the function does.
     A hundred overwrites become a few calls. It cannot starve: queued and running end by the function's timeout,
-    and an invocation that waits for a retry is not waited for (its back-off may be minutes): the newer change
-    goes at once, with the higher `seq`, which wins in the index.
+    retries by their number. An invocation said to be `retrying` is not waited for (its back-off may be minutes): the
+    newer change goes at once, with the higher `seq`, which wins in an index.
     """
     if found is None and (entry is None or entry.state == "removed"):
         return _quiet(entry)

@@ -13,7 +13,7 @@ from runtime import event_letters
 from triggers.bucket import BucketWatcher
 from triggers.inbox import Receipt
 from triggers.sources.registry import Sources
-from triggers.stream import Notification, Stream
+from triggers.stream import OLDEST, Notification, Stream
 
 READ_AT_ONCE = 256
 BLOCK_SECONDS = 0.5
@@ -36,6 +36,9 @@ class Events:
         self._stream, self._watchers, self._heard = Stream(client, consumer), watchers, heard
         self._sources = Sources(partial(event_letters.keep, client))
         self._settled: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._out: set[bytes] = set()
+        self._left: set[BucketWatcher] = set()
+        self._cursor = OLDEST
         self._next_take_over = 0.0
 
     def prepare(self) -> None:
@@ -47,17 +50,26 @@ class Events:
     def step(self) -> None:
         """One round of at most about half a second."""
         self.acknowledge()
-        if any(watcher.full for watcher in self._watchers):
-            # Left in the stream for another process, or until there is room again.
-            self._stream.alive()
-            time.sleep(BLOCK_SECONDS / 5)
-            return
-        for note in self._stream.read(READ_AT_ONCE, BLOCK_SECONDS):
+        more = self._read_left()
+        for note in self._stream.read(READ_AT_ONCE, BLOCK_SECONDS / 50 if more else BLOCK_SECONDS):
             self._deliver(note)
         if time.monotonic() >= self._next_take_over:
-            self._next_take_over = time.monotonic() + TAKE_OVER_SECONDS
-            for note in self._stream.take_over(READ_AT_ONCE):
+            notes = self._stream.take_over(READ_AT_ONCE)
+            self._next_take_over = time.monotonic() + (0.0 if len(notes) >= READ_AT_ONCE else TAKE_OVER_SECONDS)
+            for note in notes:
                 self._deliver(note)
+
+    def _read_left(self) -> bool:
+        """Read again, a page at a time, what was left because a watcher was full; whether there is more."""
+        if self._cursor == OLDEST:
+            if not any(not watcher.full for watcher in self._left):
+                return False
+            self._left = set()
+        notes, self._cursor = self._stream.mine(self._cursor, READ_AT_ONCE)
+        for note in notes:
+            if note.id not in self._out:
+                self._deliver(note)
+        return self._cursor != OLDEST
 
     def acknowledge(self) -> None:
         """Tell the broker what has been settled since the last call."""
@@ -70,6 +82,7 @@ class Events:
             for entry_id in ids:
                 self._settled.put(entry_id)
             raise
+        self._out.difference_update(ids)
 
     def _deliver(self, note: Notification) -> None:
         concerned = []
@@ -85,6 +98,14 @@ class Events:
         if not concerned:
             self._settled.put(note.id)
             return
+        if full := {watcher for watcher, _ in concerned if watcher.full}:
+            # It stays in the stream until there is room. Who has room already need not wait for that.
+            self._left |= full
+            for watcher, key in concerned:
+                if watcher not in full:
+                    watcher.inbox.put(key, [])
+            return
+        self._out.add(note.id)
         receipt = Receipt(len(concerned), lambda: self._settled.put(note.id))
         for watcher, key in concerned:
             watcher.inbox.put(key, [receipt])

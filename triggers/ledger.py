@@ -40,14 +40,14 @@ local function write(ledger, argv, first)
   end
 end
 """
-# GKEYS: ledger, flight, budget.  GARGV: id, most batches that may be out, packed keys, five of the budget, …
+# GKEYS: ledger, flight, budget.  GARGV: id, most batches that may be out, packed keys, four of the budget, …
 CLAIM = (
     _SWAP
     + SPEND
     + """
 if redis.call('HLEN', GKEYS[2]) >= tonumber(GARGV[2]) then return false end
-if not unmoved(GKEYS[1], GARGV, 9) or not spend(GKEYS[3], unpack(GARGV, 4, 8)) then return false end
-write(GKEYS[1], GARGV, 9)
+if not unmoved(GKEYS[1], GARGV, 8) or not spend(GKEYS[3], unpack(GARGV, 4, 7)) then return false end
+write(GKEYS[1], GARGV, 8)
 redis.call('HSET', GKEYS[2], GARGV[1], GARGV[3])
 return true
 """
@@ -97,10 +97,9 @@ class Ledger:
         self._client, self._watch = client, watch
         self.budget = Budget(client, watch)
 
-    def exists(self) -> bool:
-        """Whether the broker knows anything of this ledger: an entry, or a listing that found nothing."""
-        name, bucket = self._watch.name, self._watch.trigger.bucket
-        return bool(self._client.exists(self._watch.ledger, keys.listing(name, bucket)))
+    def was_listed(self) -> bool:
+        """Whether the broker knows of a complete listing, which it keeps at least as long as the entries."""
+        return bool(self.last_listing()["ended"])
 
     def read(self, names: Sequence[str]) -> list[Known]:
         """The entries of these keys, in order, in one call."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 
 import redis
 
-from runtime import keys
+from runtime import keys, scripts
 from runtime.context import ObjectInfo, Store
 from runtime.watch import Watch
 from triggers import scan
@@ -19,12 +19,13 @@ from triggers.stream import Stream
 
 log = logging.getLogger("tundish.triggers")
 
+PATIENCE_SECONDS = 120.0
 _LOCK_MS = 5000  # renewed with every page; a process that dies in a listing delays the next one by no more
 
 
 class Lister:
     """Compares a bucket with its ledger. `compare` gets each page of objects, `look` the keys that may be gone;
-    `listed` hears of each complete listing, `rescan` says after how many seconds the next one is due.
+    `begins` hears of each listing, `listed` of each complete one; `rescan` says after how many seconds one is due.
 
     One process lists at a time; the work is cut into steps so that hints are served in between.
     """
@@ -39,16 +40,19 @@ class Lister:
         rescan: Callable[[], float],
         compare: Callable[[Sequence[ObjectInfo]], None],
         look: Callable[[Sequence[str]], None],
+        begins: Callable[[], None],
         listed: Callable[[], None],
     ) -> None:
         self._client, self._store, self._ledger, self._watch = client, store, ledger, watch
-        self._compare, self._look, self._listed = compare, look, listed
+        self._compare, self._look, self._begins, self._listed = compare, look, begins, listed
         self._stream = Stream(client, "")
         self._poll = Poll(rescan)
         self._steps: Generator[None, None, None] | None = None
         self._lock, self._token = keys.lock(f"listing:{watch.name}"), uuid.uuid4().hex
         self._next = 0.0
         self._suspected: bytes | None = None
+        self._left: tuple[bytes, bytes] | None = None
+        self._patient_until = 0.0
         self.regular = False
         """Whether nobody has asked for the listing that goes on: what it finds should have been announced."""
         self._took = 0.0
@@ -58,15 +62,11 @@ class Lister:
         self._poll.ask(time.time())
         self._next = 0.0
 
-    def abandon(self) -> None:
-        """Forget a listing that cannot go on; only complete ones count."""
-        self._steps = None
-
     def close(self) -> None:
         """Let another process list now."""
         if self._steps is not None:
             self._steps = None
-            self._client.delete(self._lock)
+            self._release()
 
     def step(self) -> float:
         """Do one page, if it is time. Returns the seconds until there is more to do (0: at once)."""
@@ -77,14 +77,17 @@ class Lister:
             if not self._may_begin(began):
                 return self._next - began
             self._steps, self._took, self.regular = self._run(began), 0.0, not self._poll.asked
-        elif not self._renew():
+        elif not self._hold():
             self._steps = None
             return 0.0
         try:
             next(self._steps)
         except StopIteration:
             self._steps = None
-            self._client.delete(self._lock)
+            self._release()
+        except BaseException:  # what has raised cannot go on; an interruption elsewhere breaks no listing off
+            self._steps = None
+            raise
         self._took += time.time() - began
         return 0.0
 
@@ -96,19 +99,27 @@ class Lister:
         self._next = now + 1.0
         if due > now:
             return False
-        # What looks like a loss is judged only when every event that had come in by then has been handled.
-        if self._suspected is not None and not self._stream.settled(self._suspected):
+        if self._suspected is not None and not self._all_heard(self._suspected, now):
             return False
-        return bool(self._client.set(self._lock, self._token, nx=True, px=_LOCK_MS))
+        return self._hold()
 
-    def _renew(self) -> bool:
-        holder = self._client.get(self._lock)
-        if holder not in (None, self._token.encode()):
-            return False
-        self._client.set(self._lock, self._token, px=_LOCK_MS)
-        return True
+    def _all_heard(self, suspected: bytes, now: float) -> bool:
+        """What looks like a loss is judged only when every event that had come in by then has been handled. One that
+        nobody handles, since its trigger is paused, is not waited for."""
+        left = self._stream.unsettled(suspected)
+        if left != self._left:
+            self._left, self._patient_until = left, now + PATIENCE_SECONDS
+        return left is None or now >= self._patient_until
+
+    def _hold(self) -> bool:
+        """Take the lock, or keep it; one that an interruption left behind is ours."""
+        return bool(scripts.run(self._client, "lock", [self._lock], [self._token, _LOCK_MS]))
+
+    def _release(self) -> None:
+        scripts.run(self._client, "unlock", [self._lock], [self._token])
 
     def _run(self, began: float) -> Generator[None, None, None]:
+        self._begins()
         seen = scan.Seen()
         for page in scan.pages(self._store, self._watch):
             for info in page:

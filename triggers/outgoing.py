@@ -24,6 +24,7 @@ from triggers.ledger import Change, Known, Ledger
 from triggers.records import arguments_for
 
 IDLE_SECONDS = 1.0
+WARN_SECONDS = 60.0
 RETRYING_SHARE = 4
 """Batches that wait for a retry do not hold others up: so many times `in_flight` of them are left out of account."""
 
@@ -67,6 +68,7 @@ class Outgoing:
         self._numbers = sequence.Sequence(store, client)
         self._ready: dict[str, Candidate] = {}
         self._cooling: dict[str, tuple[float, list[Receipt]]] = {}
+        self._next_warning = 0.0
         self.out: frozenset[str] = frozenset()
         """Invocations that are under way, as far as this process knows."""
 
@@ -78,19 +80,15 @@ class Outgoing:
 
     def put(self, key: str, before: Known, action: Submit, hops: int, receipts: list[Receipt]) -> None:
         """A change that is to go; one that waits already keeps its place."""
-        waiting = self._ready.get(key)
-        since = waiting.since if waiting else time.monotonic()
-        found = Candidate(before, action, since, hops, receipts + self.drop(key))
+        waiting, now = self._ready.get(key), time.monotonic()
+        _, held = self._cooling.pop(key, (now, []))
+        if waiting:
+            held = held + waiting.receipts
+        found = Candidate(before, action, waiting.since if waiting else now, hops, receipts + held)
         if (wait := self._too_hot(found)) > 0:
-            if not self._cooling:
-                log.warning(
-                    "%s: %r changes so often that it would be called more than %d times a minute "
-                    "(guard.key_runs_per_minute); its changes are gathered",
-                    self._watch.name,
-                    key,
-                    self._trigger.guard.key_runs_per_minute,
-                )
-            self._cooling[key] = time.monotonic() + wait, found.receipts
+            self._ready.pop(key, None)
+            self._cooling[key] = now + wait, found.receipts
+            self._warn(key, now)
         else:
             self._ready[key] = found
 
@@ -184,6 +182,17 @@ class Outgoing:
         region = self._deployment.settings.store.region
         return arguments_for(deployed, self._trigger, objects, region=region, at=now)
 
+    def _warn(self, key: str, now: float) -> None:
+        if now >= self._next_warning:
+            self._next_warning = now + WARN_SECONDS
+            log.warning(
+                "%s: %r changes so often that it would be called more than %d times a minute "
+                "(guard.key_runs_per_minute); its changes are gathered",
+                self._watch.name,
+                key,
+                self._trigger.guard.key_runs_per_minute,
+            )
+
     @property
     def _interval(self) -> float:
         return 60 / self._trigger.guard.key_runs_per_minute
@@ -191,7 +200,7 @@ class Outgoing:
     def _too_hot(self, one: Candidate) -> float:
         """Seconds until this key may be called again."""
         entry = one.before.entry
-        if entry is None or entry.forced or (entry.state == "pending" and not entry.invocation):
+        if entry is None or entry.forced or one.share:
             return 0.0  # asked for by a person, or by a batch that failed
         return entry.cooled(time.time()) + self._interval - 60.0
 

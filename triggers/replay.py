@@ -17,7 +17,6 @@ from runtime.context import ObjectInfo, Store
 from runtime.entry import Entry
 from runtime.errors import BadInput, ObjectMissing
 from runtime.index.sequence import Sequence as Numbers
-from runtime.store_names import KEY_BYTES
 from runtime.watch import Watch
 from triggers.ledger import Change, Ledger
 from triggers.replay_entry import standing, waits_for_its_end, wished
@@ -30,9 +29,6 @@ WINDOW = 1000
 """So many keys are open at most: handed out, and not settled."""
 
 LOOK_SECONDS = 1.0
-
-Part = tuple[Iterator[ObjectInfo], bool]
-"""A listing, and whether the cursor moves along with it."""
 
 
 class Replay:
@@ -53,8 +49,7 @@ class Replay:
     ) -> None:
         self._store, self._ledger, self._watch, self._record, self._hint = store, ledger, watch, record, hint
         self._numbers = Numbers(store, client)
-        self._parts: list[Part] | None = None
-        self._moves = True
+        self._objects: Iterator[ObjectInfo] | None = None
         self._names: list[str] = []
         self._walked = False
         self._next_look = 0.0
@@ -96,7 +91,7 @@ class Replay:
     def _count(self) -> None:
         names = self._page()
         if names is None:
-            self._record.state, self._parts = "running", None
+            self._record.state, self._objects = "running", None
             log.info("%s: replay %s hands out %d objects", self._watch.name, self._record.id, self._record.total)
         else:
             self._record.total += len(self._asked(names))
@@ -108,8 +103,7 @@ class Replay:
             self._walked, self._names = page is None, page or []
             return
         names, self._names = self._names[:room], self._names[room:]
-        if self._moves:
-            self._record.cursor = names[-1]
+        self._record.cursor = names[-1]
         names = self._asked([key for key in names if key not in self._record.open])
         # Written down before anything is wished for: what is open is looked at by whoever goes on with the job.
         self._record.save(opened=names)
@@ -124,33 +118,23 @@ class Replay:
     def _page(self) -> list[str] | None:
         """The keys of the next page that are meant; None after the last one."""
         try:
-            if self._parts is None:
-                self._parts = self._left()
-            while self._parts:
-                objects, self._moves = self._parts[0]
-                if page := list(itertools.islice(objects, PAGE)):
-                    return [info.key for info in page if self._means(info)]
-                self._parts.pop(0)
+            if self._objects is None:
+                self._objects = self._left()
+            if page := list(itertools.islice(self._objects, PAGE)):
+                return [info.key for info in page if self._means(info)]
         except ObjectMissing:
-            self._parts = []
+            self._objects = iter(())
         except BadInput as error:
             self._record.end("cancelled", str(error))
         return None
 
-    def _left(self) -> list[Part]:
-        """Listings of the objects that are left; of all while they are counted."""
-        wish, taken, cursor = self._record.wish, self._watch.trigger.prefix, self._record.cursor
+    def _left(self) -> Iterator[ObjectInfo]:
+        """A listing of the objects that are left; of all while they are counted."""
+        wish, taken = self._record.wish, self._watch.trigger.prefix
         if not (wish.prefix.startswith(taken) or taken.startswith(wish.prefix)):
-            return []
-        bucket, prefix = wish.bucket, max(wish.prefix, taken, key=len)
-        rest = self._store.list(bucket, prefix, start_after=cursor)
-        below = f"{cursor}/"
-        if not cursor or len(below.encode()) > KEY_BYTES:
-            return [(rest, True)]
-        # SeaweedFS lists `a/b` right after `a`, but leaves it out of what comes after `a` when it is asked for that.
-        # In the order of other servers `a-b` is between them: so the cursor stays at `a` until these are done.
-        others = (info for info in rest if not info.key.startswith(below))
-        return [(self._store.list(bucket, below), False), (others, True)]
+            return iter(())
+        prefix = max(wish.prefix, taken, key=len)
+        return self._store.list(wish.bucket, prefix, start_after=self._record.cursor)
 
     def _means(self, info: ObjectInfo) -> bool:
         since = int(self._record.wish.since or 0)  # some stores tell whole seconds only

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote_plus
 
 from runtime.entry import Entry
 from runtime.invocations import Invocation
@@ -14,10 +15,11 @@ from triggers.ledger import Change, Known
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The entries to write, and the keys to look at again."""
+    """The entries to write, the keys to look at again, and what the result reports that was no object of the call."""
 
     changes: list[Change]
     hints: list[str]
+    odd: list[str] = field(default_factory=list)
 
 
 def settle(
@@ -31,17 +33,18 @@ def settle(
     nobody, and looked at again, which submits it once more. An entry that meanwhile belongs to a newer invocation
     is left alone.
     """
-    failed, deferred = _named(bucket, record, "failed"), _named(bucket, record, "deferred")
-    apart = record is not None and record.split and record.state in ("failed", "dead")
-    share = (len(names) + 1) // 2 if apart else 0
     settled = Settled([], [])
+    failed = _named(bucket, record, "failed", names, settled.odd)
+    deferred = _named(bucket, record, "deferred", names, settled.odd)
+    apart = record is not None and record.split and record.state in ("failed", "dead")
+    half = (len(names) + 1) // 2
     for key, before in zip(names, known, strict=True):
         entry = before.entry
         if entry is None or entry.state != "pending" or entry.invocation != task_id:
             continue
         open_again = record is None or apart or key in deferred
         if record is None or open_again:
-            after = entry.moved(now, invocation="", share=share)
+            after = entry.moved(now, invocation="", share=half if apart else entry.share)
         else:
             after = _close(entry, record, failed.get(key), now)
         if entry.again or open_again:
@@ -68,8 +71,14 @@ def _reason(record: Invocation) -> str:
     return named or f"the invocation {record.id} was {record.state}"
 
 
-def _named(bucket: str, record: Invocation | None, what: str) -> dict[str, Mapping[str, Any]]:
-    """The objects that a result reports in a list like `failed: [{bucket, key, etag, reason}]`, by key."""
+def _named(
+    bucket: str, record: Invocation | None, what: str, names: Sequence[str], odd: list[str]
+) -> dict[str, Mapping[str, Any]]:
+    """The objects that a result reports in a list like `failed: [{bucket, key, etag, reason}]`, by key.
+
+    A key alone stands for its object, as does a key in the escaped form of S3's records. What is none of the objects
+    of the call goes to `odd`.
+    """
     if record is None or record.state != "succeeded" or not record.result_json:
         return {}
     try:
@@ -77,10 +86,16 @@ def _named(bucket: str, record: Invocation | None, what: str) -> dict[str, Mappi
     except ValueError:
         return {}
     listed = result.get(what) if isinstance(result, dict) else None
-    if not isinstance(listed, list):
+    if listed is None or isinstance(listed, int | float):  # a count is no list
         return {}
-    return {
-        item["key"]: item
-        for item in listed
-        if isinstance(item, dict) and isinstance(item.get("key"), str) and item.get("bucket", bucket) == bucket
-    }
+    found: dict[str, Mapping[str, Any]] = {}
+    for item in listed if isinstance(listed, list) else [listed]:
+        told = item if isinstance(item, dict) else {"key": item}
+        key = told.get("key")
+        wanted = (key, unquote_plus(key)) if isinstance(key, str) and told.get("bucket", bucket) == bucket else ()
+        known = next((name for name in wanted if name in names), None)
+        if known is None:
+            odd.append(f"{what}: {item!r:.80}")
+        else:
+            found[known] = told
+    return found

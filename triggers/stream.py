@@ -13,6 +13,8 @@ GROUP = "triggers"
 DEAD_SECONDS = 15.0
 """A consumer that has not asked for so long is dead; the others take its entries over."""
 FORGET_SECONDS = 3600.0
+OLDEST = b"0"
+"""Before all others: where reading begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +47,13 @@ class Stream:
         )
         return _notes([entry for _, entries in found or () for entry in entries])
 
-    def alive(self) -> None:
-        """Be seen although nothing new is read just now."""
-        self._client.xreadgroup(GROUP, self._consumer, {keys.EVENTS: "0"}, count=1)
+    def mine(self, after: bytes, most: int) -> tuple[list[Notification], bytes]:
+        """What this process has read and not settled, from one id on; and where to go on (OLDEST: that was all)."""
+        found: Any = self._client.xreadgroup(GROUP, self._consumer, {keys.EVENTS: after}, count=most)
+        entries = [entry for _, entries in found or () for entry in entries]
+        if trimmed := [entry_id for entry_id, fields in entries if not fields]:
+            self._client.xack(keys.EVENTS, GROUP, *trimmed)
+        return _notes(entries), entries[-1][0] if len(entries) >= most else OLDEST
 
     def acknowledge(self, ids: list[bytes]) -> None:
         """These are settled: they leave the stream, which holds only what is still to be done."""
@@ -85,14 +91,17 @@ class Stream:
         info: Any = self._client.xinfo_stream(keys.EVENTS)
         return bytes(info["last-generated-id"])
 
-    def settled(self, up_to: bytes) -> bool:
-        """Whether every notification up to this id has been settled by whoever received it."""
+    def unsettled(self, up_to: bytes) -> tuple[bytes, bytes] | None:
+        """None when every notification up to this id has been settled by whoever received it; else how far they are:
+        up to which one they were read, and the oldest that is not settled."""
         self.join()
         groups: Any = self._client.xinfo_groups(keys.EVENTS)
-        delivered = next((group["last-delivered-id"] for group in groups if group["name"] == GROUP.encode()), b"0-0")
+        read = next((group["last-delivered-id"] for group in groups if group["name"] == GROUP.encode()), b"0-0")
         pending: Any = self._client.xpending(keys.EVENTS, GROUP)
-        oldest = pending["min"]
-        return _order(delivered) >= _order(up_to) and (oldest is None or _order(oldest) > _order(up_to))
+        oldest = pending["min"] or b""
+        if _order(read) >= _order(up_to) and (not oldest or _order(oldest) > _order(up_to)):
+            return None
+        return min(read, up_to, key=_order), oldest
 
 
 def _notes(entries: Any) -> list[Notification]:

@@ -15,6 +15,10 @@ from runtime.index import batches, manifest
 _UNBUILT_SECONDS = 86400.0
 """Batches older than the newest manifest by more than this are in it, or were left out of it for good."""
 
+_IN_FLIGHT = 1_000_000
+"""After a loss of the broker so many numbers are left out: what was out then may still be written, with numbers that
+nothing stored tells of, and must not win over what is handed out from now on."""
+
 # A counter that is missing (a fresh or emptied broker) is not started without knowing the floor.
 _TAKE = """
 local now = redis.call('GET', KEYS[1])
@@ -50,7 +54,8 @@ class Sequence:
         return self._floors[index]
 
     def _whole_floor(self, index: str) -> int:
-        """The highest number in the newest manifest, and in the batches that came since, which no manifest knows."""
+        """A number above those in the newest manifest, in the batches that came since, which no manifest knows, and in
+        those that are still to come."""
         current = manifest.newest(self._store, index)
         since = current.created - _UNBUILT_SECONDS if current else 0.0
         floor = self._read_floor(index)
@@ -60,7 +65,7 @@ class Sequence:
                     rows = batches.read_rows(self._store, index, batch_id)
                     floor = max([floor, *(row.seq for row in rows)])
         self._floors[index] = floor
-        return floor
+        return floor + _IN_FLIGHT if floor else 0
 
     def _call(self, index: str, count: int, floor: int, *, fresh: bool) -> int:
         with translated():

@@ -123,7 +123,8 @@ class Waking:
             try:
                 self._clients[url] = broker.connect(url)
             except ValueError as error:
-                raise Broken(f"The url of its source is no Redis URL ({error}).", lasting=True) from error
+                # Nor are the words of the error: they quote what they cannot read.
+                raise Broken("The url of its source is no URL of a Redis server.", lasting=True) from error
         return self._clients[url]
 
 

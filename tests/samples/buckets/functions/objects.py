@@ -30,3 +30,8 @@ def restless(objects: list[ObjectEvent], *, context: Context) -> None:
     for one in objects:
         if one.event == "created":
             context.store.put(one.bucket, one.key, context.store.get(one.bucket, one.key).data + b"!")
+
+
+def never(objects: list[ObjectEvent]) -> dict[str, object]:
+    """Leaves everything for another time, always."""
+    return {"deferred": [{"bucket": one.bucket, "key": one.key} for one in objects]}
