@@ -111,6 +111,18 @@ def test_the_recording_with_its_timing_over_a_real_connection() -> None:
     }
 
 
+def test_what_a_server_kept_back_is_read_when_it_comes_at_last() -> None:
+    """Recorded from a build that never flushes: pieces of 4 KiB, cut anywhere."""
+    parts = timed("listen_unflushed_timed.jsonl")
+    assert any(not data.endswith(b"\n") for _, data in parts)
+    with ListenServer(recorded([(0.0, data) for _, data in parts])).running() as server:
+        desk = Desk()
+        with pytest.raises(Broken, match="ended the listen stream"):
+            listen(server, desk)
+    found = [hint.key.rpartition("/")[2] for hint in hints(desk.bodies)]
+    assert found == [f"{number} ä.txt" for number in range(35)], "and the last one never came whole"
+
+
 @pytest.mark.parametrize("escape", [False, True])
 @pytest.mark.parametrize("ping", [b'{"Records":null}', b'{"Records":[]}', b" "])
 def test_keys_arrive_escaped_or_not_and_keep_alives_are_nothing(escape: bool, ping: bytes) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from runtime import keys
+from runtime.broker import connect
 from runtime.config import StoreSettings
 from runtime.store import MinioStore
 from tests.system import System, until
@@ -71,6 +73,30 @@ def test_index_and_bucket_agree_and_then_do_not(system: System, files: Path) -> 
         }
     until(lambda: verified(system), "an index that agrees again")
     assert system.tundish("rm", "notes/one.txt", "notes/three.txt", "notes/four.txt").returncode == 0
+    until(lambda: verified(system), "an index without them")
+
+
+def test_a_lost_ledger_is_made_anew_and_changes_nothing_in_the_index(system: System, files: Path) -> None:
+    assert system.tundish("put", str(files)).returncode == 0
+    until(lambda: verified(system), "an index that agrees")
+    before = json.loads(system.tundish("index", "verify", "--json").stdout)["indexes"][0]
+    broker = connect(system.connections["CELERY_BROKER_URL"])
+
+    with held(system):
+        lost = [*broker.scan_iter(keys.ledger("*", "*")), *broker.scan_iter(keys.listing("*", "*"))]
+        assert broker.delete(*lost) >= 2
+    os.kill(system.pid("triggers"), signal.SIGKILL)  # the next one looks at once
+    until(lambda: list(broker.scan_iter(keys.lost("*", "*"))), "a word on the lost ledger")
+    until(lambda: broker.hlen(next(iter(broker.scan_iter(keys.ledger("*", "documents"))), "none")) >= 3, "a new ledger")
+    until(lambda: verified(system), "an index that agrees again")
+    after = json.loads(system.tundish("index", "verify", "--json").stdout)["indexes"][0]
+    # The version may be another one, since other objects went together; what is in it is the same.
+    assert [after[name] for name in ("objects", "documents", "chunks")] == [
+        before[name] for name in ("objects", "documents", "chunks")
+    ]
+    told = system.tundish("buckets")
+    assert "lost" in told.stdout + told.stderr
+    assert system.tundish("rm", *[f"notes/{path.name}" for path in files.iterdir()]).returncode == 0
     until(lambda: verified(system), "an index without them")
 
 

@@ -95,8 +95,8 @@ class Lister:
         if (hold := self._ledger.hold()) and hold["confirmed"]:
             self._poll.ask(now)
         due = self._poll.due(self._ledger.last_listing())
-        # Look at the clock of the other processes, and for a confirmation, again after a second.
-        self._next = now + 1.0
+        # Look at the clock of the other processes, and for a confirmation, again after a second at most.
+        self._next = now + 1.0 if due <= now else min(due, now + 1.0)
         if due > now:
             return False
         if self._suspected is not None and not self._all_heard(self._suspected, now):
