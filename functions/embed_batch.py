@@ -41,11 +41,21 @@ class Deferred:
 
 
 @dataclass(frozen=True, slots=True)
+class Read:
+    """An object that was another one when it was read than the event said; `etag` is empty where it was gone."""
+
+    bucket: str
+    key: str
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
 class EmbedResult:
     """What became of a batch. `count` is the number of vectors at `path`.
 
     `reused`: nothing new was written. `deferred`: what the time was too short for; the bucket trigger that sent it
-    hands it out again, or else the invocation `deferred_to` does it.
+    hands it out again, or else the invocation `deferred_to` does it. `read` tells the trigger what was really there:
+    an object that went and came back with the same bytes would pass for done otherwise.
     """
 
     index: str
@@ -57,6 +67,7 @@ class EmbedResult:
     reused: bool = False
     deferred: list[Deferred] = field(default_factory=list)
     deferred_to: str | None = None
+    read: list[Read] = field(default_factory=list)
 
 
 def embed_batch(
@@ -71,6 +82,16 @@ def embed_batch(
     A document that cannot be read is listed in `failed` and leaves the index; the others are not held up by it.
     """
     members = gather(documents or [], objects or [], index, context.index, context.store)
+    others = [Read(one.bucket, one.key, one.etag) for one in members if _is_another(one)]
+    return replace(_embed(index, members, context), read=others)
+
+
+def _is_another(member: Member) -> bool:
+    event = member.source
+    return isinstance(event, ObjectEvent) and event.event == "created" and event.etag not in (None, member.etag)
+
+
+def _embed(index: str, members: Sequence[Member], context: Context) -> EmbedResult:
     versions = context.index.text_versions(index, [member.id for member in members])
     for member in members:
         member.compare(versions.get(member.id))

@@ -12,7 +12,8 @@ from gateway import state
 from gateway.fields import Given, parse
 from gateway.keypath import bucket_and_key
 from runtime import documents
-from runtime.errors import ObjectMissing
+from runtime.errors import BadInput, ObjectMissing
+from runtime.store_names import check_new_key
 
 if TYPE_CHECKING:
     from runtime.index.held import Held
@@ -57,6 +58,8 @@ async def status(request: Request) -> Response:
 async def _as_stored(gateway: state.Gateway, bucket: str, key: str, found: dict[str, Any] | None) -> dict[str, Any]:
     """What the ledger does not know: an object that has not been seen yet, or not since it came back, or is no
     trigger's. Raises ObjectMissing for one that is not there, and never was."""
+    if found is None or not found["triggers"]:
+        _check_name(key)
     try:
         info = await gateway.in_thread(gateway.store.head, bucket, key)
     except ObjectMissing:
@@ -66,6 +69,16 @@ async def _as_stored(gateway: state.Gateway, bucket: str, key: str, found: dict[
     unseen: dict[str, Any] = {"bucket": bucket, "key": key, "status": "pending", "reason": None, "triggers": []}
     known = found if found and found["status"] == "unwatched" else {}
     return {**unseen, **known, "etag": info.etag, "size": info.size, "invocation": None, "processed_at": None}
+
+
+def _check_name(key: str) -> None:
+    """SeaweedFS answers for `a//b` and for `a\\b` with `a/b`. Raises ObjectMissing."""
+    try:
+        check_new_key(key)
+    except BadInput as error:
+        raise ObjectMissing(
+            f"No trigger knows such an object, and the store may have it by another name. {error}"
+        ) from error
 
 
 async def _held(gateway: state.Gateway, bucket: str, key: str, trigger: dict[str, Any]) -> Held | None:

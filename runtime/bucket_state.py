@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
+from math import inf
 from typing import Any
 
 import redis
 
 from runtime import keys, pause, source_state
 from runtime.broker import translated
-from runtime.config import Project
+from runtime.config import Guard, Project
 from runtime.watch import Watch, watches
 
 
@@ -18,8 +20,8 @@ def read(client: redis.Redis, project: Project) -> list[tuple[Watch, dict[str, A
     """Each trigger with what is known of it, but for the counts of its ledger. Raises BrokerDown.
 
     `listing` is {"ended", "took", "objects"}, `held` {"count", "known", "at", "confirmed"}, `lost` {"at", "objects"} (a
-    ledger that was lost and made anew), `source` that of runtime/source_state.py, `paused` {"since", "reason"}; None
-    where there is none. Times are seconds since the epoch.
+    ledger that was lost and made anew), `source` that of runtime/source_state.py with `standing`, `paused` {"since",
+    "reason"}, `budget` what `_budget` tells; None where there is none. Times are seconds since the epoch.
     """
     known, resting = watches(project), pause.paused(client)
     sources = source_state.read(client, project.buckets())
@@ -29,10 +31,12 @@ def read(client: redis.Redis, project: Project) -> list[tuple[Watch, dict[str, A
             pipe.get(keys.listing(watch.name, watch.trigger.bucket))
             pipe.get(watch.hold)
             pipe.get(keys.lost(watch.name, watch.trigger.bucket))
-        answers: list[Any] = pipe.execute()
+            pipe.hmget(keys.budget(watch.name, watch.trigger.bucket), "minute", "objects", "bytes")
+        pipe.time()
+        *answers, (now, _) = pipe.execute()
     found = []
     for number, watch in enumerate(known):
-        out, *told_by = answers[4 * number : 4 * number + 4]
+        out, *told_by, spent = answers[5 * number : 5 * number + 5]
         listing, held, lost = (json.loads(raw) if raw else None for raw in told_by)
         trigger, source = watch.trigger, sources.get(watch.trigger.bucket)
         told = {
@@ -41,14 +45,31 @@ def read(client: redis.Redis, project: Project) -> list[tuple[Watch, dict[str, A
             "bucket": trigger.bucket,
             "prefix": trigger.prefix,
             "index": trigger.index,
-            "source": asdict(source) if source else None,
+            "source": {**asdict(source), "standing": source.standing} if source else None,
             "wanted_source": trigger.source.kind,
             "in_flight": out,
             "most_in_flight": trigger.in_flight,
             "listing": listing,
             "held": held,
             "lost": lost,
+            "budget": _budget(trigger.guard, [int(value or 0) for value in spent], now),
             "paused": next((resting["trigger", name] for name in watch.names if ("trigger", name) in resting), None),
         }
         found.append((watch, told))
     return found
+
+
+def _budget(guard: Guard, spent: Sequence[int], now: int) -> dict[str, Any] | None:
+    """What was handed out in this minute, which is the broker's, and of how much; None where nothing limits it.
+
+    `spent`: no more goes in it, or no further object of the size that those had so far. `seconds`: how long it lasts.
+    """
+    most_objects, most_bytes = guard.objects_per_minute, guard.bytes_per_minute
+    if most_objects is None and most_bytes is None:
+        return None
+    minute, objects, size = spent
+    if minute != now // 60:
+        objects = size = 0
+    out = objects > 0 and (objects >= (most_objects or inf) or size + size / objects > (most_bytes or inf))
+    told = {"objects": objects, "bytes": size, "objects_per_minute": most_objects, "bytes_per_minute": most_bytes}
+    return {**told, "spent": out, "seconds": 60 - now % 60}

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 
 from runtime.config import BucketTrigger, CronTrigger, Queue
-from runtime.globs import Globs
+from runtime.config_bucket import check_bucket
 from runtime.schema import FunctionItem, FunctionsFile
 from runtime.yaml_lines import Path_
 
@@ -130,26 +130,7 @@ def _function(
         if isinstance(trigger, CronTrigger):
             _cron(place, trigger, report)
         elif isinstance(trigger, BucketTrigger):
-            _bucket(place, trigger, own_bucket, report)
-
-
-def _bucket(path: Path_, trigger: BucketTrigger, own_bucket: str, report: Report) -> None:
-    if trigger.bucket == own_bucket:
-        report((*path, "bucket"), f"{own_bucket} is where Tundish keeps its own objects; use another bucket")
-    if trigger.min_size is not None and trigger.max_size is not None and trigger.min_size > trigger.max_size:
-        report((*path, "min_size"), "is larger than max_size: no object has such a size")
-    if trigger.prefix.startswith("/"):
-        report((*path, "prefix"), f"{trigger.prefix!r} begins with a slash, which no key does; remove it")
-    source = trigger.source
-    if source.kind != "minio_redis" and ({"url", "key"} & source.model_fields_set):
-        report((*path, "source"), f"url and key belong to kind: minio_redis, not to {source.kind}")
-    try:
-        Globs(trigger.glob)
-    except ValueError as error:
-        report((*path, "glob"), str(error))
-    for pattern in trigger.content_type:
-        if not re.fullmatch(r"[\w.+*-]+/[\w.+*-]+", pattern):
-            report((*path, "content_type"), f"{pattern!r} is no content type; write it like text/plain or image/*")
+            check_bucket(place, trigger, own_bucket, report)
 
 
 def _pool_honours(path: Path_, item: FunctionItem, queue_name: str, content: FunctionsFile, report: Report) -> None:

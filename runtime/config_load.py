@@ -22,6 +22,18 @@ from runtime.state_folder import places
 from runtime.yaml_lines import Path_, Yaml, show
 
 _MAPPING = "must be a mapping (key: value), found {found}"
+_LIST = "must be a list like [a, b], found {found}"
+_HARMLESS: Mapping[str | int, Any] = {
+    "version": 1,
+    "functions": {},
+    "handler": "missing.py:missing",
+    "function": "",
+    "http": {},
+    "cron": "@hourly",
+    "every": 1,
+    "bucket": "missing",
+}
+"""Stands for what is wrong or missing while the rest is checked."""
 
 
 @dataclass(slots=True)
@@ -112,23 +124,28 @@ def _validate(text: Yaml, file: Path, problems: list[Problem]) -> FunctionsFile 
         try:
             return FunctionsFile.model_validate(data)
         except ValidationError as error:
-            for detail in error.errors(include_url=False):
-                path = _plain_path(detail["loc"], data)
+            details = [(detail, _plain_path(detail["loc"], data)) for detail in error.errors(include_url=False)]
+            for detail, path in details:
                 problem = Problem(show(path), _message(detail, path, data), text.line(path), file.name)
                 if problem.path not in {known.path for known in problems}:
                     problems.append(problem)
+            for detail, path in details:
                 _leave_out(data, path, detail["type"])
     return None
 
 
 def _leave_out(data: Any, path: Path_, kind: str) -> None:
-    if kind == "missing":  # filled in with something harmless; the checks skip what is reported already
-        values: dict[str | int, Any] = {"version": 1, "functions": {}, "handler": "missing.py:missing", "function": ""}
-        _at(data, path[:-1])[path[-1]] = values.get(path[-1], "missing")
-    elif path and isinstance(parent := _at(data, path[:-1]), dict):
+    parent = _at(data, path[:-1])
+    if len(path) == 4 and path[2] == "triggers":
+        parent[path[3]] = {"http": {}}
+    elif len(path) == 5 and path[2] == "triggers" and path[4] in _HARMLESS:  # without it, it would be no trigger
+        parent[path[4]] = _HARMLESS[path[4]]
+    elif isinstance(parent, list):
+        _leave_out(data, path[:-1], kind="")
+    elif isinstance(parent, dict) and kind == "missing":  # the checks skip what is reported already
+        parent[path[-1]] = _HARMLESS.get(path[-1], "missing")
+    elif isinstance(parent, dict):
         parent.pop(path[-1], None)
-    elif path and isinstance(parent, list):
-        parent[int(path[-1])] = {"http": {}} if "triggers" in path else parent[0]
 
 
 def _plain_path(location: tuple[int | str, ...], data: Any) -> Path_:
@@ -162,6 +179,7 @@ def _message(detail: Any, path: Path_, data: Any) -> str:
     if kind == "extra_forbidden":
         return f"unknown key{nearest(str(path[-1]), keys_at(path[:-1], _at(data, path[:-1])))}"
     plain = {"missing": "is missing", "model_type": _MAPPING, "dict_type": _MAPPING, "value_error": "{error}"}
+    plain |= {"list_type": _LIST, "tuple_type": _LIST}
     if kind in plain:
         return plain[kind].format(found=repr(found)[:60], **detail.get("ctx", {}))
     if kind in ("union_tag_not_found", "union_tag_invalid"):

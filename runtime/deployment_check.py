@@ -17,8 +17,19 @@ _PLACE = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/(?!/).*)?", re.DOTALL)
 
 def check_deployment(deployment: Deployment, sources: Mapping[Path_, str]) -> list[Problem]:
     """Every problem between functions.yaml and the functions; `sources` gives the lines (config_load.Loaded)."""
+    unloaded = [
+        _problem(("functions", name, "handler"), deployed.error, sources)
+        for name, deployed in deployment.functions.items()
+        if deployed.error
+    ]
+    return unloaded + misfits(deployment, sources)
+
+
+def misfits(deployment: Deployment, sources: Mapping[Path_, str]) -> list[Problem]:
+    """The problems that no running system takes over. A handler that does not load is none: the others run."""
     settings = deployment.settings
-    found = [told for name, deployed in deployment.functions.items() for told in _problems(name, deployed)]
+    loaded = [(name, deployed) for name, deployed in deployment.functions.items() if not deployed.error]
+    found = [told for name, deployed in loaded for told in _problems(name, deployed)]
     return [_problem(path, message, sources) for path, message in [*found, *loops(settings.project, settings.root)]]
 
 
@@ -32,9 +43,6 @@ def _problem(path: Path_, message: str, sources: Mapping[Path_, str]) -> Problem
 def _problems(name: str, deployed: Deployed) -> Iterator[tuple[Path_, str]]:
     path: Path_ = ("functions", name)
     spec = deployed.spec
-    if deployed.error:
-        yield (*path, "handler"), deployed.error
-        return
     for called, given in _calls(path, deployed):
         try:
             validate(deployed, given)

@@ -116,5 +116,7 @@ def _why_unwatched(project: Project, bucket: str, key: str) -> str:
     if not mine:
         named = ", ".join(project.buckets()) or "none"
         return f"No trigger watches the bucket {bucket!r}; watched buckets: {named}."
+    if key.endswith("/"):
+        return f"{key!r} is a folder marker, and no document: no trigger takes such keys."
     wanted = "; ".join(f"{watch.function.name} takes {watch.pattern}" for watch in mine)
     return f"No trigger on the bucket {bucket!r} takes the key {key!r}: {wanted}."

@@ -13,10 +13,11 @@ from typing import Any
 from runtime import gates, home, parts, services
 from runtime.address import check_address
 from runtime.child import Child
-from runtime.config import Settings
+from runtime.config_load import Loaded
 from runtime.console import Console
 from runtime.deployment import Deployment, build_deployment, describe_project
-from runtime.errors import ServiceFailed, TundishError
+from runtime.deployment_check import misfits
+from runtime.errors import ConfigError, ServiceFailed, TundishError
 from runtime.free_ports import Ports
 from runtime.private_files import write_private
 from runtime.supervisor import Supervisor
@@ -29,8 +30,9 @@ Then = Callable[["House"], None]
 class House:
     """Starts everything in order and keeps the list of what runs. `direct` runs in the supervisor's director thread."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str], supervisor: Supervisor) -> None:
-        self.settings, self.environ, self.supervisor = settings, environ, supervisor
+    def __init__(self, loaded: Loaded, environ: Mapping[str, str], supervisor: Supervisor) -> None:
+        self.settings, self._sources = loaded.settings, loaded.sources
+        self.environ, self.supervisor = environ, supervisor
         self.began = time.time()
         self.console = supervisor.console
         self.workers: dict[str, Child] = {}
@@ -38,16 +40,16 @@ class House:
         self.parts: parts.Parts
         self.deployment: Deployment
         # On a broker of somebody else another system may serve the same queues.
-        self._generation = parts.any_generation() if settings.broker_url else 1
+        self._generation = parts.any_generation() if self.settings.broker_url else 1
         self._began = time.monotonic()
 
     def start(self) -> None:
         """Returns when everything works but the search for texts, whose model takes longest to load.
 
-        Raises ServiceFailed, HandlerError, Stopping.
+        Raises ServiceFailed, ConfigError, HandlerError, Stopping.
         """
         started = self._services()
-        self.deployment = self.describe(self.settings)  # while the services start
+        self.deployment = self.describe(Loaded(self.settings, self._sources))  # while the services start
         self._write(self.deployment)
         for name, deployed in self.deployment.functions.items():
             if deployed.error:
@@ -71,9 +73,17 @@ class House:
             f"({len(self.deployment.functions)} functions, {len(self.workers)} workers). Ctrl-C stops it."
         )
 
-    def describe(self, settings: Settings) -> Deployment:
-        """Describe the functions in a child process; keep the description in memory only. Raises HandlerError."""
-        return build_deployment(settings, describe_project(settings, self.environ))
+    def describe(self, loaded: Loaded) -> Deployment:
+        """Describe the functions in a child process; keep the description in memory only.
+
+        Raises HandlerError, and ConfigError for what `tundish check` refuses. A handler that does not load is told by
+        its `error`.
+        """
+        settings = loaded.settings
+        deployment = build_deployment(settings, describe_project(settings, self.environ))
+        if problems := misfits(deployment, loaded.sources):
+            raise ConfigError(problems)
+        return deployment
 
     def adopt(self, deployment: Deployment) -> None:
         """Make a deployment the one that every process started or told from now on reads."""
@@ -172,7 +182,7 @@ class House:
 
 
 def run(
-    load: Callable[[], Settings],
+    load: Callable[[], Loaded],
     folder: Path,
     environ: Mapping[str, str],
     console: Console,
@@ -186,12 +196,13 @@ def run(
     The settings are loaded under the lock of the state folder: before that, `run.json` may name services that are gone.
     """
     with home.claimed(folder, console.say) as lock:
-        settings = check_address(load())
+        loaded = load()
+        settings = check_address(loaded.settings)
         home.label(lock, parts.gateway_url(settings))
         supervisor = Supervisor(console, keep_open=(lock,))
 
         def direct(running: Supervisor) -> None:
-            house = House(settings, environ, running)
+            house = House(replace(loaded, settings=settings), environ, running)
             house.start()
             if started:
                 started(house)

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from runtime.config import Function, Settings
-from runtime.config_load import load_settings
+from runtime.config import Function
+from runtime.config_load import Loaded, load
 from runtime.deployment import Deployment
 from runtime.errors import TundishError
 from runtime.house import House
@@ -100,7 +100,7 @@ class Reloader:
         names = ", ".join(sorted({path.name for path in changed}))
         old = house.deployment
         try:
-            new = house.describe(self._settings())
+            new = house.describe(self._loaded())
         except TundishError as error:
             say(f"{names}: not taken over, everything keeps running as it was.\n{error}")
             return
@@ -139,12 +139,12 @@ class Reloader:
                     saved.add(path.resolve())
         return saved
 
-    def _settings(self) -> Settings:
+    def _loaded(self) -> Loaded:
         """What functions.yaml says now, with the connections as they are. Raises ConfigError."""
         now = self._house.settings
         environ = {**self._house.environ, **connections(now)}
-        read = load_settings(environ, file=now.file, home=now.home, host=now.host, port=now.port)
-        return read.model_copy(update={"description": now.description})
+        read = load(environ, file=now.file, home=now.home, host=now.host, port=now.port)
+        return Loaded(read.settings.model_copy(update={"description": now.description}), read.sources)
 
     def _wanted(self, _: object, path: str) -> bool:
         found = Path(path).resolve()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import redis
 import redis.asyncio
@@ -23,7 +23,8 @@ class SourceState:
     """`kind` is a source of functions.yaml (never `auto`); `woken`, whether its notifications can be relied on.
 
     `detail` is a sentence for people. Times are seconds since the epoch: `since` when the source began (0: it is
-    broken), `heard` when the store last notified anybody (0: never). `by` is host:pid of the process that minds it.
+    broken), `heard` when the store last notified anybody (0: never), `missed` when a listing last found a change that
+    nobody had announced. `by` is host:pid of the process that minds it.
     """
 
     bucket: str
@@ -33,6 +34,16 @@ class SourceState:
     since: float
     heard: float
     by: str
+    missed: float = 0.0
+
+    @property
+    def standing(self) -> Literal["woken", "polled", "waiting", "silent"]:
+        """In a word. A source that posts and never did is waited for, until a change shows that it should have."""
+        if self.kind == "poll":
+            return "polled"
+        if self.woken:
+            return "woken"
+        return "waiting" if self.since and not self.heard and not self.missed else "silent"
 
 
 def read(client: redis.Redis, buckets: Iterable[str]) -> dict[str, SourceState]:
@@ -73,4 +84,5 @@ def decode(bucket: str, fields: Mapping[bytes, bytes]) -> SourceState:
         float(text(b"since") or 0),
         float(text(b"heard") or 0),
         text(b"by"),
+        float(text(b"missed") or 0),
     )

@@ -235,7 +235,7 @@ def _body(name: str, runner: Runner | None) -> Callable[..., Any]:
             raise TundishError(f"{name} runs in a worker of Tundish; send it with apply_async or send_task")
         return runner.run(name, self.request, args, kwargs)
 
-    body.__name__ = name
+    body.__name__ = "body"  # Celery compiles it; the task goes by its own name, which need not be an identifier
     return body
 
 

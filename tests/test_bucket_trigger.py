@@ -131,6 +131,21 @@ def test_a_newer_change_waits_for_the_retry_of_an_older_one_where_only_order_tel
     assert house.changes() == [("created", "a.txt"), ("removed", "a.txt"), ("created", "a.txt")]
 
 
+def test_an_object_that_was_gone_when_it_was_read_does_not_pass_for_done_when_it_is_back(build: Any) -> None:
+    house = build()
+    with house.running():
+        house.put("a.txt", b"one")
+        house.tell("a.txt")
+        (call,) = until(house.calls)
+        house.remove("a.txt")  # and nobody is told: neither of this nor of the return
+        house.put("a.txt", b"one")
+        house.end(call, result={"read": [{"bucket": house.bucket, "key": "a.txt", "etag": ""}]})
+        until(lambda: len(house.calls()) == 2)
+        house.finish("a.txt")
+        assert house.entry("a.txt").etag == house.s3.stat_object(house.bucket, "a.txt").etag
+    assert house.changes() == [("created", "a.txt"), ("created", "a.txt")]
+
+
 def test_a_removed_object_is_told_and_may_come_back(build: Any) -> None:
     house = build()
     with house.running():

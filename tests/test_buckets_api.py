@@ -13,14 +13,15 @@ from starlette.testclient import TestClient
 
 from gateway.ledger_counts import LedgerCounts
 from gateway.state import Gateway
-from runtime import document_list, event_letters, keys, ledger_count, pause
-from runtime.config import Settings
+from runtime import bucket_state, document_list, event_letters, keys, ledger_count, pause
+from runtime.cli import bucket_output
+from runtime.config import BucketTrigger, Guard, Settings
 from runtime.document_list import Wanted
 from runtime.documents import Status
 from runtime.entry import Entry, State
 from runtime.ledger_count import Counted
 from runtime.submit import Call, submit
-from runtime.watch import Watch
+from runtime.watch import Watch, watches
 from tests import ledgers
 from tests.gatewaying import deployment, problem, serving
 from tests.ledgers import fill, note
@@ -80,6 +81,43 @@ def test_what_is_known_of_every_trigger(web: TestClient, redis_client: redis.Red
     assert by_name[other.name]["source"] is None
     assert by_name[other.name]["lost"] == {"at": 4.0, "objects": 12}
     assert set(by_name[other.name]["states"].values()) == {0}
+
+
+@pytest.mark.parametrize(
+    ("guard", "spent", "told", "words"),
+    [
+        ({"objects_per_minute": 20}, (20, 900), True, "20 of 20 objects, guard.objects_per_minute"),
+        ({"objects_per_minute": 20}, (19, 900), False, ""),
+        ({"bytes_per_minute": 1000}, (2, 600), False, ""),
+        ({"bytes_per_minute": 1000}, (2, 700), True, "700B of 1000B, guard.bytes_per_minute"),  # a third does not fit
+        ({"bytes_per_minute": 1000}, (1, 4000), True, "4000B of 1000B"),
+        ({}, (20, 900), None, ""),
+    ],
+)
+def test_a_budget_that_is_spent_is_told(
+    made: Settings, redis_client: redis.Redis, guard: dict[str, int], spent: tuple[int, int], told: bool, words: str
+) -> None:
+    functions: dict[str, Any] = dict(made.project.functions)
+    limited = BucketTrigger(bucket="documents", guard=Guard(**guard))
+    functions = {**functions, "embed": functions["embed"].model_copy(update={"buckets": (limited,)})}
+    project = made.project.model_copy(update={"functions": functions})
+    watch = next(watch for watch in watches(project) if watch.function.name == "embed")
+    seconds: Any = redis_client.time()
+    for minute in (seconds[0] // 60, seconds[0] // 60 + 1):  # it may change just now
+        fields: dict[Any, Any] = {"minute": minute, "objects": spent[0], "bytes": spent[1]}
+        redis_client.hset(keys.budget(watch.name, "documents"), mapping=fields)
+        found = next(one for known, one in bucket_state.read(redis_client, project) if known.name == watch.name)
+        if found["budget"] is None or found["budget"]["objects"]:
+            break
+    if told is None:
+        assert found["budget"] is None
+        return
+    assert found["budget"]["spent"] is told and 0 < found["budget"]["seconds"] <= 60
+    notes = " ".join(bucket_output.notes({**found, "states": {}}))
+    assert ("the budget of this minute is spent" in notes) == told and words in notes
+    redis_client.hset(keys.budget(watch.name, "documents"), "minute", 7)  # of an earlier minute
+    found = next(one for known, one in bucket_state.read(redis_client, project) if known.name == watch.name)
+    assert (found["budget"]["objects"], found["budget"]["bytes"], found["budget"]["spent"]) == (0, 0, False)
 
 
 def test_without_any_trigger_the_list_is_empty(made: Settings) -> None:

@@ -72,9 +72,31 @@ def test_the_list_for_people(tundish: Any, redis_client: redis.Redis, known: lis
     line = next(line for line in done.stdout.splitlines() if line.startswith(mine.name))
     assert "7 objects in 0.5 s" in line
     assert "nobody watches" in line
-    assert "tundish buckets confirm documents" in done.stderr
-    assert "tundish buckets failed documents" in done.stderr
+    assert "tundish buckets confirm documents" in done.stdout
+    assert "tundish buckets failed documents" in done.stdout
+    assert done.stderr == ""
     assert json.loads(tundish("list", "--json").stdout)["triggers"][-1]["held"]["count"] == 9
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({"kind": "seaweedfs", "since": "5"}, "seaweedfs, waiting"),
+        ({"kind": "seaweedfs", "since": "5", "missed": "70", "detail": "changes go unannounced"}, "seaweedfs, silent"),
+        ({"kind": "seaweedfs", "since": "5", "heard": "6", "missed": "99"}, "seaweedfs, silent"),
+        ({"kind": "minio_listen", "since": "0", "detail": "not connected yet"}, "minio_listen, silent"),
+        ({"kind": "seaweedfs", "since": "5", "heard": "6", "woken": "1"}, "seaweedfs  "),
+        ({"kind": "poll", "since": "5"}, "poll  "),
+    ],
+)
+def test_a_source_that_waits_for_its_first_notification_is_not_called_silent(
+    tundish: Any, redis_client: redis.Redis, known: list[Watch], fields: dict[Any, Any], shown: str
+) -> None:
+    redis_client.hset(keys.source("documents"), mapping={"woken": "0", **fields})
+    done = tundish()
+    line = next(line for line in done.stdout.splitlines() if line.startswith(known[0].name))
+    assert shown in line
+    assert (f"{known[0].name}: {fields.get('detail')}" in done.stdout) == bool(fields.get("detail"))
 
 
 def test_what_failed_for_people(tundish: Any, redis_client: redis.Redis, known: list[Watch]) -> None:

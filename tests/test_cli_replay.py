@@ -91,7 +91,7 @@ def test_ctrl_c_leaves_it_alone_and_says_how_to_end_it(filled: System) -> None:
     [
         (("--bucket", "documnts"), 1, "watched buckets: documents"),
         (("--bucket", "documents", "--trigger", "embd"), 1, "no trigger embd"),
-        (("--bucket", "documents", "--since", "soon"), 1, "since"),
+        (("--bucket", "documents", "--since", "soon"), 2, "since"),
         (("--status", "nothing"), 1, "no replay nothing"),
         (("--prefix", "a/"), 2, "--bucket"),
         (("--bucket", "documents", "--status", "x"), 2, "--bucket"),

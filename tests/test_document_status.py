@@ -160,6 +160,28 @@ def test_an_object_that_came_back_is_not_removed(house: House) -> None:
     problem(house.web.get(f"/documents/{house.bucket}/b.txt"), 404)
 
 
+def test_a_folder_marker_is_called_one(house: House) -> None:
+    house.put("notes/")
+    told = house.status("notes/")
+    assert (told["status"], told["reason"]) == (
+        "unwatched",
+        "'notes/' is a folder marker, and no document: no trigger takes such keys.",
+    )
+
+
+@pytest.mark.parametrize("key", ["notes//a.txt", "notes%5Ca.txt", "/notes/a.txt"])
+def test_an_object_that_has_another_name_in_the_store_is_not_pending(house: House, key: str) -> None:
+    house.put("notes/a.txt")  # SeaweedFS answers for all of these names with this one
+    told = problem(house.web.get(f"/documents/{house.bucket}/{key}"), 404)
+    assert house.status("notes/a.txt")["status"] == "pending"
+    assert "by another name" in told["detail"] and "Rename it" in told["detail"]
+
+
+def test_where_a_store_has_such_a_name_what_the_ledger_says_of_it_counts(house: House) -> None:
+    house.note("notes//a.txt", Entry("done", "e", 3, invocation="call-1", at=2.0))
+    assert house.status("notes//a.txt")["status"] == "completed"
+
+
 def test_an_object_that_a_filter_refused(house: House) -> None:
     etag = house.put("a.txt")
     house.note("a.txt", Entry("skipped", etag, reason="it has 5 B, less than min_size 1KiB", at=2.0))

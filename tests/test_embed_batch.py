@@ -166,6 +166,20 @@ def test_removed_and_missing_objects_leave(house: House) -> None:
     assert house.found() == {"c.txt": "c.txt"}
 
 
+def test_what_was_another_one_when_it_was_read_is_told(house: House) -> None:
+    for key in ("same.txt", "other.txt", "gone.txt"):
+        house.put(key, key)
+    names = ("same.txt", "other.txt", "gone.txt")
+    events = [house.event(key, etag=house.store.head("docs", key).etag) for key in names]
+    house.put("other.txt", "changed")
+    house.store.delete("docs", "gone.txt")
+    etag = house.store.head("docs", "other.txt").etag
+    for _ in range(2):  # also when the batch is there already
+        told = house.embed(*events).read
+        assert [(one.key, one.etag) for one in told] == [("other.txt", etag), ("gone.txt", "")]
+    assert house.embed(ObjectEvent("docs", "same.txt")).read == [], "nobody said what it should be"
+
+
 def test_a_missing_object_named_by_hand_is_reported(house: House) -> None:
     house.embed(house.event("gone.txt", event="removed"))
     [failure] = house.embed(ObjectEvent("docs", "gone.txt")).failed

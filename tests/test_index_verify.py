@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import redis
 
 from runtime.config import StoreSettings
 from runtime.context import Row
-from runtime.entry import Entry
+from runtime.entry import Entry, read
 from runtime.store import MinioStore
 from tests.indexing import vector
 from tests.verifying import World
@@ -152,6 +154,33 @@ def test_a_batch_that_waits_for_its_build(world: World) -> None:
     assert world.found() == {}
 
 
+def test_of_several_batches_that_wait_the_newest_change_counts(world: World) -> None:
+    world.settled("a")
+    for number in range(6):  # their names, by which they are listed, say nothing of their order
+        world.embed(new=world.put("docs/new.txt", f"{number}"))
+    assert world.found() == {"new": "pending"}
+
+
+@pytest.mark.parametrize("overwritten", [False, True])
+def test_what_is_embedded_while_the_bucket_is_listed_is_pending(
+    world: World, monkeypatch: pytest.MonkeyPatch, overwritten: bool
+) -> None:
+    """The batches that wait were listed before; the ledger is read after."""
+    world.settled("a")
+    etag, whole, done = world.put("docs/b.txt"), world.store.list, list[str]()
+
+    def late(store: MinioStore, bucket: str, *words: Any, **more: Any) -> Iterator[Any]:
+        yield from whole(bucket, *words, **more)
+        if bucket == world.bucket and not done:
+            done.append(world.embed(b=world.put("docs/b.txt", "other bytes") if overwritten else etag))
+            known = read(world.client.hget(world.watch.ledger, "docs/b.txt"))
+            assert known is not None
+            world.ledger("docs/b.txt", replace(known, at=time.time()))
+
+    monkeypatch.setattr(MinioStore, "list", late)
+    assert world.found() == {"b": "pending"}
+
+
 def test_a_rollback_that_holds_the_index_is_named(world: World) -> None:
     world.settled("a")
     world.publish(held=True)
@@ -170,6 +199,20 @@ def test_an_unreadable_object(world: World) -> None:
     assert world.found() == {"bad": "unreadable"}
     world.put("docs/bad.txt", "mended, and nobody has seen it")
     assert world.found() == {"bad": "missing"}
+
+
+def test_files_that_cannot_be_read_may_be_left_out_of_account(world: World) -> None:
+    world.settled("a")
+    world.ledger("docs/bad.txt", Entry("dead", world.put("docs/bad.txt"), 5, reason="it is encrypted"))
+    code, output = world.verify("--allow-unreadable")
+    assert code == 0 and "agree" in output and "1 unreadable" in output and "it is encrypted" in output
+    code, output = world.verify("--allow-unreadable", "--json")
+    told = json.loads(output)
+    assert code == 0 and told["ok"] and told["indexes"][0]["ok"]
+    assert (told["indexes"][0]["counts"]["unreadable"], told["indexes"][0]["allowed"]) == (1, ["unreadable"])
+    assert world.verify()[0] == 1
+    world.put("docs/new.txt")
+    assert world.verify("--allow-unreadable")[0] == 1
 
 
 def test_what_a_filter_refused_is_not_missed(world: World) -> None:

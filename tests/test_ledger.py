@@ -163,6 +163,19 @@ DONE = replace(pending("t1"), state="done", at=9.0)
             True,
         ),
         (pending("t1"), None, replace(DONE, state="pending", invocation=""), True),
+        # It was another one, or gone, when it was read: that is what was handled, and it is looked at again.
+        (
+            pending("t1"),
+            record("succeeded", {"read": [{"bucket": "b", "key": "k", "etag": "e7"}]}),
+            replace(DONE, etag="e7"),
+            True,
+        ),
+        (
+            pending("t1"),
+            record("succeeded", {"read": [{"bucket": "b", "key": "k", "etag": ""}]}),
+            replace(DONE, etag=""),
+            True,
+        ),
         # What came of halving a batch that failed stays small: the guilty one may be among those put off.
         (
             replace(pending("t1"), share=2),

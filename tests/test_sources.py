@@ -155,6 +155,49 @@ def test_junk_is_counted_and_said_once(source: str, body: bytes, caplog: pytest.
     assert caplog.text.count("cannot be used") == 1
 
 
+@pytest.mark.parametrize(
+    ("source", "body", "reason"),
+    [
+        ("minio", b"", "it is empty; JSON was expected"),
+        ("minio", b'{"Records": ', "it is no JSON from line 1, column 13 on"),
+        ("minio", b"\xc3(", "it is no text in UTF-8; JSON was expected"),
+        ("minio", b"[]", "it is a list; an object with `Records` was expected"),
+        ("minio", b'{"EventName": "x", "Key": "y"}', "it has only EventName, Key; `Records` was expected"),
+        ("minio", b'{"Records": {}}', "`Records` is no list of records"),
+        ("minio", b'{"Records": [{"s3": {"bucket": {"name": "b"}}}]}', "`s3` has only bucket; `object` was expected"),
+        ("minio", b'{"Records": [{"eventName": "x"}]}', "a record has only eventName; `s3` was expected"),
+        ("minio", b'{"Records": [7]}', "a record is a number; an object with `s3` was expected"),
+        (
+            "minio",
+            b'{"Records": [{"s3": {"bucket": {"name": "b"}, "object": {"key": 7}}}]}',
+            "`s3.object.key` is a number; text was expected",
+        ),
+        ("minio_listen", b"{}", "it is empty; `Records` was expected"),
+        ("minio_redis", b"{}", "it is no list of events, as the target writes them with format=access"),
+        ("minio_redis", b'[{"Event": null}]', "`Event` is null; a list was expected"),
+        ("seaweedfs", b'{"key": "/buckets/b/k"}', "it has only key; `event_type` was expected"),
+        (
+            "seaweedfs",
+            b'{"event_type": "explode", "key": "/buckets/b/k"}',
+            "`event_type` is 'explode'; one of create, update, delete, rename was expected",
+        ),
+        (
+            "seaweedfs",
+            b'{"event_type": "rename", "key": "/buckets/b/k", "message": {}}',
+            "`message` is empty; `new_parent_path` was expected",
+        ),
+        ("gateway", b'{"bucket": "b"}', "it has only bucket; `key` was expected"),
+        ("gateway", b"9" * 5000, "it holds a number of too many digits"),
+        ("gateway", b"[" * 100_000, "it is nested too deeply"),
+        ("gateway", b'{"\\ud800": 1}', "it has only \\ud800; `bucket` was expected"),
+    ],
+)
+def test_what_cannot_be_used_is_told_in_words_for_people(source: str, body: bytes, reason: str) -> None:
+    letters: list[tuple[str, bytes, str]] = []
+    Sources(lambda *letter: letters.append(letter)).parse(source, body)
+    assert letters == [(source, body, reason)]
+
+
 def test_the_test_event_of_s3_is_no_junk() -> None:
     sources = Sources()
     told = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b"}
@@ -187,8 +230,10 @@ VALUES = st.recursive(
 @hypothesis.given(VALUES, st.sampled_from(sorted(PARSERS)))
 @hypothesis.settings(max_examples=500)
 def test_no_json_upsets_a_parser(value: object, source: str) -> None:
-    for hint in Sources().parse(source, json.dumps(value).encode()):
+    reasons: list[str] = []
+    for hint in Sources(lambda *letter: reasons.append(letter[2])).parse(source, json.dumps(value).encode()):
         assert isinstance(hint.bucket, str) and isinstance(hint.key, str)
+    assert not any("another shape" in reason for reason in reasons)  # each was foreseen, and has a sentence
 
 
 LAST = {"ended": 1000.0, "took": 2.0}

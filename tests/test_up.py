@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -96,10 +97,69 @@ def test_a_mistake_in_the_yaml_changes_nothing(living: System) -> None:
     file = living.folder / "functions.yaml"
     good = file.read_text()
     file.write_text(good + "  three: {handlr: functions/one.py:answer}\n")
-    until(lambda: "functions.yaml: not taken over" in living.log, "the word")
-    assert "did you mean handler?" in living.log
+    until(lambda: "did you mean handler?" in living.log, "the word")
+    assert "functions.yaml: not taken over, everything keeps running as it was" in living.log
     assert call(living, "one") != 404
     file.write_text(good)
+
+
+def test_what_check_refuses_is_not_taken_over(living: System) -> None:
+    file = living.folder / "functions.yaml"
+    good = file.read_text()
+    file.write_text(good + "  tick: {handler: functions/one.py:answer, triggers: [{every: 1h, with: {x: 1}}]}\n")
+    until(lambda: "functions.yaml:8: functions.tick.triggers: answer cannot be called so: " in living.log, "the word")
+    assert "functions.yaml: not taken over, everything keeps running as it was" in living.log
+    assert call(living, "tick") == 404
+    file.write_text(good)
+
+
+REFUSED = """\
+version: 1
+functions:
+  broken: {handler: broken.py:broken}
+  copy: {handler: shop.py:copy, triggers: [{bucket: shop, prefix: in/}]}
+  tick: {handler: shop.py:tick, triggers: [{every: 1h, with: {nmae: x}}]}
+  blind: {handler: shop.py:tick, triggers: [{bucket: other}]}
+"""
+SHOP = """\
+def copy(objects: list, *, context) -> None:
+    context.store.put("shop", "in/x", b"")
+
+
+def tick(name: str = "") -> str:
+    return name
+"""
+
+
+def test_what_check_refuses_does_not_start(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("def broken(:\n")
+    (tmp_path / "shop.py").write_text(SHOP)
+    file = tmp_path / "functions.yaml"
+    file.write_text(REFUSED)
+
+    def tundish(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-P", "-m", "runtime.cli.main", *words]
+        environ = clean_environ()
+        return subprocess.run(
+            command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False, timeout=120
+        )
+
+    told = tundish("check").stderr.splitlines()
+    assert [line.partition(": ")[0] for line in told] == [f"functions.yaml:{number}" for number in (3, 5, 6, 4)]
+    done = tundish("up", "--port", "0", "--no-reload")
+    assert done.returncode == 1, done.stdout
+    log = done.stdout.splitlines()
+    assert [line.partition("| ")[2] for line in log if "| functions.yaml:" in line] == told[1:]
+    assert "Ready after" not in done.stdout
+    assert not (tmp_path / ".tundish" / "functions.json").exists()
+
+
+def test_a_function_that_does_not_load_keeps_nobody_from_starting(tmp_path: Path, sample: Path) -> None:
+    project = shutil.copytree(sample, tmp_path / "project")
+    (project / "functions" / "two.py").write_text("def answer(:\n")
+    with running_system(tmp_path, "--no-reload") as system:
+        assert "Function two is not available: functions/two.py:1" in system.log
+        assert call(system, "one") == "one"
 
 
 def test_a_new_function_on_a_new_queue_is_served(living: System) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from click.testing import CliRunner
 
+from runtime.cli import client as cli_client
 from runtime.cli import uploads
 from runtime.cli.client import Client, Refused
+from runtime.cli.main import cli
 from runtime.cli.uploads import Uploads, fate_known
 
 
@@ -112,3 +117,26 @@ def test_each_fate_has_its_word(tmp_path: Path) -> None:
 def test_news_of_older_bytes_is_none(tmp_path: Path) -> None:
     assert not fate_known({**status("failed"), "etag": "older"}, "e")
     assert fate_known(status("failed"), "e")
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_a_name_that_is_not_utf8_is_refused_and_the_rest_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for name in (b"a.txt", b"b\xff.txt", b"c\\d.txt", b"z.txt"):
+        (folder / os.fsdecode(name)).write_bytes(b"x")
+    gateway = Gateway()
+    gateway.statuses = {f"odd/{name}.txt": [status("completed", searchable=True)] for name in "az"}
+    monkeypatch.setattr(cli_client, "find", lambda _: gateway)
+    done = CliRunner().invoke(cli, ["put", str(folder), "--bucket", "docs", *words], obj={})
+    assert isinstance(done.exception, SystemExit) and done.exit_code == 1, done.exception
+    assert list(gateway.taken) == ["/buckets/docs/odd/a.txt", "/buckets/docs/odd/z.txt"]
+    if words:
+        told = {one["key"]: one for one in json.loads(done.stdout)}
+        assert told["odd/b\\xff.txt"]["status"] == "refused" and told["odd/z.txt"]["status"] == "searchable"
+    else:
+        assert "2 of 4 files" in done.stdout
+        line = next(line for line in done.stderr.splitlines() if "xff" in line)
+        assert line.startswith("refused    docs/odd/b\\xff.txt: ") and "it is not valid Unicode" in line

@@ -264,7 +264,7 @@ def test_a_webhook_counts_from_its_first_notification(redis_client: redis.Redis,
         first, second = (Room(redis_client, server.settings, watched) for _ in range(2))
         with first.running(), second.running():
             until(lambda: first.is_told("seaweedfs", woken=False))
-            assert first.state is not None and first.state.detail == "no notification has come yet"
+            assert first.state is not None and (first.state.detail, first.state.standing) == ("", "waiting")
             second.waking.heard(BUCKET, "gateway")  # an upload of ours; the store has said nothing
             assert (first.rescan, second.rescan) == (5.0, 5.0)
             second.waking.heard(BUCKET, "seaweedfs")

@@ -31,11 +31,13 @@ def settle(
     with the error; but the objects of a failed batch go once more, in halves, until the one that fails is alone.
     Gone (kept too shortly, or wiped), or left over for want of time (`deferred` in the result): pending under
     nobody, and looked at again, which submits it once more. An entry that meanwhile belongs to a newer invocation
-    is left alone.
+    is left alone. An object that was another one when the function read it (`read: [{bucket, key, etag}]`) is looked
+    at again: it may have gone and come back with the bytes that it was handed out with.
     """
     settled = Settled([], [])
     failed = _named(bucket, record, "failed", names, settled.odd)
     deferred = _named(bucket, record, "deferred", names, settled.odd)
+    others = _named(bucket, record, "read", names, settled.odd)
     apart = record is not None and record.split and record.state in ("failed", "dead")
     half = (len(names) + 1) // 2
     for key, before in zip(names, known, strict=True):
@@ -46,16 +48,20 @@ def settle(
         if record is None or open_again:
             after = entry.moved(now, invocation="", share=half if apart else entry.share)
         else:
-            after = _close(entry, record, failed.get(key), now)
-        if entry.again or open_again:
+            after = _close(entry, record, failed.get(key), others.get(key), now)
+        if entry.again or open_again or key in others:
             settled.hints.append(key)
         settled.changes.append(Change(key, before, after))
     return settled
 
 
-def _close(entry: Entry, record: Invocation, failure: Mapping[str, Any] | None, now: float) -> Entry:
+def _close(
+    entry: Entry, record: Invocation, failure: Mapping[str, Any] | None, other: Mapping[str, Any] | None, now: float
+) -> Entry:
     # What was there in between is unknown (A, then B, then A again): with no etag the next look hands it out again.
     etag = "" if entry.again else entry.etag
+    if other is not None and etag:
+        etag = str(other.get("etag") or "")  # what was really handled; what is there now is compared to that
     if record.state != "succeeded":
         return entry.moved(now, state="dead", etag=etag, reason=_reason(record))
     if failure is not None:

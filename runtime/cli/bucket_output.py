@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from runtime.cli.output import snippet
+from runtime.units import format_size
 
 TRIGGERS = ("trigger", "bucket", "source", "done", "pending", "dead", "skipped", "out", "last listing")
 FAILED = ("bucket", "key", "etag", "function", "failed", "reason")
@@ -29,8 +30,8 @@ def _source(one: Mapping[str, Any]) -> str:
     source = one["source"]
     if source is None:
         return "nobody watches"
-    kind: str = source["kind"]
-    return kind if source["woken"] or kind == "poll" else f"{kind}, silent"
+    kind, standing = source["kind"], source["standing"]
+    return f"{kind}, {standing}" if standing in ("waiting", "silent") else str(kind)
 
 
 def notes(one: Mapping[str, Any]) -> Iterator[str]:
@@ -45,6 +46,11 @@ def notes(one: Mapping[str, Any]) -> Iterator[str]:
             f"{one['name']}: HELD since {when(held['at'])}: {held['count']} of {held['known']} objects are suddenly "
             f"gone. If that is meant: tundish buckets confirm {one['bucket']}"
         )
+    if (budget := one["budget"]) and budget["spent"]:
+        yield (
+            f"{one['name']}: the budget of this minute is spent ({_spent(budget)}); what waits goes on in "
+            f"{budget['seconds']} s"
+        )
     if lost := one["lost"]:
         yield (
             f"{one['name']}: the ledger was lost, and made anew until {when(lost['at'])}: {lost['objects']} objects "
@@ -55,6 +61,15 @@ def notes(one: Mapping[str, Any]) -> Iterator[str]:
         yield f"{one['name']}: paused since {when(paused['since'])}{reason}"
     if one["states"].get("dead"):
         yield f"{one['name']}: objects have failed; see: tundish buckets failed {one['bucket']}"
+
+
+def _spent(budget: Mapping[str, Any]) -> str:
+    parts = []
+    if most := budget["objects_per_minute"]:
+        parts.append(f"{budget['objects']} of {most} objects, guard.objects_per_minute")
+    if most := budget["bytes_per_minute"]:
+        parts.append(f"{format_size(budget['bytes'])} of {format_size(most)}, guard.bytes_per_minute")
+    return "; ".join(parts)
 
 
 def letter(one: Mapping[str, Any]) -> tuple[str, ...]:

@@ -52,7 +52,7 @@ def list_(environ: Mapping[str, str], as_json: bool = False) -> None:
         return
     print_table(bucket_output.TRIGGERS, map(bucket_output.trigger, found))
     for line in (line for one in found for line in bucket_output.notes(one)):
-        click.echo(line, err=True)
+        click.echo(line)
 
 
 @buckets.command()

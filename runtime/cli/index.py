@@ -44,9 +44,10 @@ def index(ctx: click.Context, name: str, as_json: bool) -> None:
 
 @index.command()
 @click.option("--index", "name", help="Which index (default: all of them).")
+@click.option("--allow-unreadable", is_flag=True, help="Files that the function failed on for good do not count.")
 @_json
 @click.pass_obj
-def verify(environ: Mapping[str, str], name: str | None, as_json: bool) -> None:
+def verify(environ: Mapping[str, str], name: str | None, allow_unreadable: bool, as_json: bool) -> None:
     """Compare the index with its buckets: same keys, same etags, same chunk counts.
 
     Asks store and broker itself. Exit code 0: they agree exactly; 1: they do not; 3: store or broker cannot be reached.
@@ -63,6 +64,8 @@ def verify(environ: Mapping[str, str], name: str | None, as_json: bool) -> None:
         reports = _verified(settings, name)
     except (BrokerDown, StoreDenied, StoreDown) as error:
         raise Unreachable(str(error)) from error
+    for report in reports if allow_unreadable else ():
+        report.allowed.append("unreadable")
     ok = all(report.ok for report in reports)
     if as_json:
         print_json({"ok": ok, "indexes": [report.plain() for report in reports]})

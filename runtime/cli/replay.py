@@ -47,7 +47,7 @@ def replay(
         raise click.UsageError("Name a --bucket (with what is meant of it), or --status ID, or --cancel ID.")
     client = find(environ)
     if bucket is not None:
-        told = client.post(_PATH, {"bucket": bucket, **given})
+        told = _ask(client, {"bucket": bucket, **given})
         if wait:
             told = _wait(client, told["id"])
         elif not as_json:
@@ -65,6 +65,18 @@ def replay(
         _print(told)
     if bucket is not None and wait and (told["failed"] or told["state"] != "done"):
         raise SystemExit(1)
+
+
+def _ask(client: Client, wish: Mapping[str, Any]) -> dict[str, Any]:
+    from runtime.cli.client import Refused
+
+    try:
+        told: dict[str, Any] = client.post(_PATH, wish)
+    except Refused as error:
+        if error.status == 422:  # an option says what cannot be
+            raise click.UsageError(str(error)) from error
+        raise
+    return told
 
 
 def _wait(client: Client, replay_id: str) -> dict[str, Any]:

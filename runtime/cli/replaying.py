@@ -11,6 +11,9 @@ from runtime.cli.display import Display
 
 _POLL_SECONDS = 0.5
 _LINE_SECONDS = 10.0
+_TAKEN_SECONDS = 5.0
+"""A `triggers` process takes on a replay within a second or two."""
+
 _PATIENCE_SECONDS = 60.0
 """The gateway or its broker may be away for so long; the replay does not mind."""
 
@@ -43,11 +46,14 @@ def sentence(told: Mapping[str, Any]) -> str:
     parts = [
         f"counting, {told['total']} objects so far" if counting else f"{told['settled']} of {told['total']} objects"
     ]
-    if told["handed"] > told["settled"]:
-        parts.append(f"{told['handed'] - told['settled']} under way")
+    for ended, words in ((False, "under way"), (True, "under way when it ended")):
+        jobs = [one for one in told["triggers"] if (one["ended"] is not None) == ended]
+        if out := sum(one["handed"] - one["settled"] for one in jobs):
+            parts.append(f"{out} {words}")
     if told["failed"]:
         parts.append(f"{told['failed']} failed")
+    late = time.time() - told["started"] > _TAKEN_SECONDS
     for one in told["triggers"]:
-        if one["ended"] is None and (one["paused"] or one["begun"] is None):
+        if one["ended"] is None and (one["paused"] or (one["begun"] is None and late)):
             parts.append(f"{one['trigger']} {'is paused' if one['paused'] else 'waits for a triggers process'}")
     return ", ".join(parts)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from runtime.config import Settings
+    from runtime.config_load import Loaded
     from runtime.house import House
 
 
@@ -39,8 +39,7 @@ def up(
 
     Broker and store are started here unless CELERY_BROKER_URL and MINIO_ENDPOINT name others.
     """
-    from runtime import house
-    from runtime.config_load import load_settings
+    from runtime import config_load, house
     from runtime.console import Console
     from runtime.state_folder import places
 
@@ -61,8 +60,8 @@ def up(
 
         Reloader(running).watch()
 
-    def load() -> Settings:
-        return load_settings(environ, file=file, home=home, host=host, port=port)
+    def load() -> Loaded:
+        return config_load.load(environ, file=file, home=home, host=host, port=port)
 
     started = show if seed or demo else None
     sys.exit(house.run(load, home, environ, console, started=started, ready=follow if reload else None))

@@ -12,6 +12,8 @@ from typing import Any, BinaryIO
 import click
 
 from runtime.cli.client import Client, Refused, object_path
+from runtime.errors import BadInput
+from runtime.store_names import check_new_key
 
 PATIENCE_SECONDS = 300.0
 """Without any news of any document for this long, waiting ends."""
@@ -75,9 +77,10 @@ class Uploads:
         self._sent, self._size = 0, sum(path.stat().st_size for path, _ in files if path.is_file())
         for path, key in files:
             try:
+                check_new_key(key)
                 etag = self._upload(path, key)
-            except (Refused, OSError) as error:
-                self._settle(results, key, "refused", ok=False, reason=f"{path}: {error}")
+            except (BadInput, Refused, OSError) as error:
+                self._settle(results, key, "refused", ok=False, reason=f"{_shown(str(path))}: {error}")
                 continue
             status = self._status(key)
             if status and status["status"] == "unwatched":
@@ -132,7 +135,7 @@ class Uploads:
             self._settle(results, key, "late", ok=False, reason=reason)
 
     def _settle(self, results: dict[str, Told], key: str, status: str, *, ok: bool, reason: str | None = None) -> None:
-        results[key] = {"bucket": self._bucket, "key": key, "status": status, "ok": ok, "reason": reason}
+        results[key] = {"bucket": self._bucket, "key": _shown(key), "status": status, "ok": ok, "reason": reason}
         self._tell(results[key])
 
 
@@ -150,6 +153,11 @@ def _word(status: Mapping[str, Any]) -> str:
     done = "searchable" if status.get("searchable") else "done"
     words: dict[str, str] = {"completed": done, "unwatched": "stored"}
     return words.get(status["status"], str(status["status"]))
+
+
+def _shown(name: str) -> str:
+    """A name that can be printed: bytes that are not UTF-8 as `\\xff`."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _mebibytes(size: int) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import Any
@@ -20,6 +21,9 @@ from runtime.watch import Watch
 MOST_UNPUBLISHED = 100_000
 """Documents of batches that wait for a build which are remembered; what is beyond is only called missing."""
 
+CLOCKS_SECONDS = 60.0
+"""So far may the clocks of two hosts be apart."""
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -34,31 +38,54 @@ class Difference:
 class Explainer:
     """Tells differences that are being settled, or were refused, from those that nothing will mend."""
 
-    def __init__(self, client: redis.Redis, watches: Sequence[Watch]) -> None:
-        self._client, self._watches = client, watches
-        self._waiting: dict[tuple[str, str], str] = {}
+    def __init__(
+        self,
+        client: redis.Redis,
+        store: Store,
+        index: str,
+        watches: Sequence[Watch],
+        unpublished: Callable[[], Iterable[str]],
+    ) -> None:
+        """`unpublished` lists the committed batches that the index is not made of yet."""
+        self._client, self._store, self._index, self._watches = client, store, index, watches
+        self._unpublished = unpublished
+        self._waiting: dict[tuple[str, str], tuple[int, str]] = {}
+        self._seen: set[str] = set()
+        self._looked_at = 0.0
 
-    def read_unpublished(self, store: Store, index: str, ids: Iterable[str]) -> None:
-        """Remember what the committed batches `ids` will bring, or take away, with the next build."""
-        for batch_id in ids:
+    def look(self) -> None:
+        """Remember what the batches that wait for a build will bring, or take away: of several, the newest counts."""
+        self._looked_at = time.time()
+        for batch_id in self._unpublished():
             if len(self._waiting) > MOST_UNPUBLISHED:
                 return
+            if batch_id in self._seen:
+                continue
+            self._seen.add(batch_id)
             try:
-                rows = batches.read_rows(store, index, batch_id)
+                rows = batches.read_rows(self._store, self._index, batch_id)
             except (CorruptBatch, ObjectMissing):
                 continue  # a build says so, and leaves it out
             for row in rows:
-                self._waiting[row.bucket, row.key] = row.etag if row.op == "put" else ""
+                change = row.seq, row.etag if row.op == "put" else ""
+                place = row.bucket, row.key
+                self._waiting[place] = max(change, self._waiting.get(place, change))
 
     def findings(self, differences: Iterable[Difference]) -> Iterator[Finding]:
         """One finding for each difference, but for what a filter of the trigger has refused."""
         for bucket, group in groupby(differences, key=lambda one: one.bucket):
             while some := list(islice(group, 1000)):
                 entries = self._entries(bucket, [one.key for one in some])
+                if any(self._embedded_since(entry) for told in entries for entry in told):
+                    self.look()
                 for one, told in zip(some, entries, strict=True):
                     finding = self._finding(one, told)
                     if finding is not None:
                         yield finding
+
+    def _embedded_since(self, entry: Entry) -> bool:
+        """Whether its batch may have been written after they were looked at."""
+        return entry.state in ("done", "removed") and entry.at > self._looked_at - CLOCKS_SECONDS
 
     def _entries(self, bucket: str, names: list[str]) -> list[list[Entry]]:
         """The entries of each key in the ledgers of every trigger that takes it."""
@@ -82,11 +109,21 @@ class Explainer:
                 return _named("pending", one, detail)
             if entry.state == "dead" and entry.etag == one.stored:
                 return _named("unreadable", one, entry.reason)
-        if self._waiting.get((one.bucket, one.key)) == one.stored:
+        _, etag = self._waiting.get((one.bucket, one.key), (0, None))
+        # What was overwritten after it was listed waits under its new etag.
+        if etag is not None and etag in (one.stored, etag_now(self._store, one.bucket, one.key)):
             return _named("pending", one, "it is embedded; build_index has not published it yet")
         kind, detail = _plain(one)
         known = " and ".join(sorted({entry.state for entry in entries}))
         return _named(kind, one, f"{detail}; {f'its ledger says {known}' if known else 'no ledger knows it'}")
+
+
+def etag_now(store: Store, bucket: str, key: str) -> str:
+    """Of the object as it is; empty where there is none."""
+    try:
+        return store.head(bucket, key).etag
+    except ObjectMissing:
+        return ""
 
 
 def _plain(one: Difference) -> tuple[Kind, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from runtime.index import batches, contents, layout, manifest
 from runtime.index.cache import SegmentCache
 from runtime.index.contents import Contents, etag_hash, name_at
 from runtime.index.docs import Positions
-from runtime.index.explain import Difference, Explainer
+from runtime.index.explain import Difference, Explainer, etag_now
 from runtime.index.manifest import Manifest
 from runtime.index.report import SHOWN, Finding, Report
 from runtime.watch import watches
@@ -64,7 +65,7 @@ class _Pass:
     def __init__(self, store: Store, client: redis.Redis, project: Project, index: str, tell: Tell) -> None:
         self._store, self._index, self._tell = store, index, tell
         self._watches = [watch for watch in watches(project) if watch.trigger.index == index]
-        self._explainer = Explainer(client, self._watches)
+        self._client = client
         self._report = Report(index)
 
     def run(self, cache: SegmentCache) -> Report:
@@ -78,9 +79,12 @@ class _Pass:
         if current:
             held = contents.read(cache, current, lambda done, total: self._tell("reading the index", done, total))
             self._take(current, held)
-        self._unpublished(current, held)
+        explainer = Explainer(
+            self._client, self._store, self._index, self._watches, partial(self._unpublished, current, held)
+        )
+        explainer.look()
         self._chunks(held)
-        for finding in self._explainer.findings(self._differences(held)):
+        for finding in explainer.findings(self._differences(held)):
             report.add(finding)
         return report
 
@@ -100,14 +104,15 @@ class _Pass:
             detail = f"an older version of it, etag {old.etag}, is still found"
             report.add(Finding("extra", old.bucket, old.key, detail))
 
-    def _unpublished(self, current: Manifest | None, held: Contents) -> None:
+    def _unpublished(self, current: Manifest | None, held: Contents) -> list[str]:
+        """The committed batches that the version is not made of."""
         if held.damage:
-            return  # what the damaged part was made of is unknown
+            return []  # what the damaged part was made of is unknown
         known = set(held.batches)
         skipped = {skip.batch for skip in current.skipped} if current else set()
         listed = batches.listing(self._store, self._index)
         fresh = [name for name, found in listed.items() if found.rows and (name, found.rows) not in known]
-        self._explainer.read_unpublished(self._store, self._index, (name for name in fresh if name not in skipped))
+        return [name for name in fresh if name not in skipped]
 
     def _chunks(self, held: Contents) -> None:
         """What is searchable of each document against the batch that it was written with."""
@@ -162,15 +167,9 @@ class _Pass:
         """Documents that no listing had. A listing may miss what is written while it runs: a HEAD decides."""
         for number, place in enumerate(places.tolist()):
             name = held.name(place)
-            stored = self._etag(name.bucket, name.key) if number < SHOWN else ""
+            stored = etag_now(self._store, name.bucket, name.key) if number < SHOWN else ""
             if stored != name.etag:
                 yield Difference(name.bucket, name.key, name.etag, stored)
-
-    def _etag(self, bucket: str, key: str) -> str:
-        try:
-            return self._store.head(bucket, key).etag
-        except ObjectMissing:
-            return ""
 
     def _list(self, bucket: str) -> Iterator[ObjectInfo]:
         try:

@@ -27,7 +27,7 @@ class Hint:
 
 
 Parser = Callable[[bytes], list[Hint]]
-"""One source's reader. Raises ValueError, KeyError or TypeError on what it cannot use."""
+"""One source's reader. Raises ValueError on what it cannot use: for people, what was expected and what is there."""
 
 
 class Broken(Exception):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 from triggers.sources.base import Hint
+from triggers.sources.reading import document, take
 
 
 def parse(body: bytes) -> list[Hint]:
-    told = json.loads(body)
-    return [Hint(told["bucket"], told["key"])]
+    told = document(body)
+    return [Hint(take(told, "bucket", kind=str), take(told, "key", kind=str))]

@@ -106,7 +106,9 @@ class Minder:
             return self._detail or "changes go unannounced"
         if self._kind == "poll":
             return ""
-        return "not connected yet" if self._kind in ASKS else "no notification has come yet"
+        if self._kind in ASKS:
+            return "not connected yet"
+        return "no notification has come yet, although there were changes" if self.board.missed else ""
 
     def run(self) -> None:
         """Mind the bucket, whenever no other process does, until `stop`."""

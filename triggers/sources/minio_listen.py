@@ -6,16 +6,15 @@ Silo and RustFS. The connection itself is triggers/sources/listen_stream.py.
 
 from __future__ import annotations
 
-import json
-
 from runtime.config import StoreSettings
 from triggers.sources import listen_stream, s3_records
 from triggers.sources.base import Desk, Hint
+from triggers.sources.reading import document, take
 
 
 def parse(body: bytes) -> list[Hint]:
     """One line, `{"Records": […]}`. MinIO does not escape the keys in it, RustFS does."""
-    return s3_records.hints(json.loads(body)["Records"] or [], escaped=None)
+    return s3_records.hints(take(document(body), "Records"), escaped=None)
 
 
 class MinioListen:

@@ -5,7 +5,6 @@ An entry leaves the list only after it is in our stream, and only if the list st
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 import uuid
@@ -18,6 +17,7 @@ import redis
 from runtime import keys, scripts
 from triggers.sources import s3_records
 from triggers.sources.base import Broken, Desk, Hint
+from triggers.sources.reading import document, take
 
 log = logging.getLogger("tundish.triggers")
 
@@ -37,10 +37,10 @@ _OTHER_FORMAT = (
 
 def parse(body: bytes) -> list[Hint]:
     """One entry, `[{"Event": [record, …], "EventTime"}]`; the keys in it are query-escaped."""
-    entries = json.loads(body)
+    entries = document(body)
     if not isinstance(entries, list) or not entries:
-        raise ValueError("it is no list of events")
-    return s3_records.hints([record for entry in entries for record in entry["Event"]], escaped=True)
+        raise ValueError("it is no list of events, as the target writes them with format=access")
+    return s3_records.hints([record for entry in entries for record in take(entry, "Event", kind=list)], escaped=True)
 
 
 class MinioRedis:

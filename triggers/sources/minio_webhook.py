@@ -6,14 +6,13 @@ is not read.
 
 from __future__ import annotations
 
-import json
-
 from triggers.sources import s3_records
 from triggers.sources.base import Hint
+from triggers.sources.reading import document, take
 
 
 def parse(body: bytes) -> list[Hint]:
-    told = json.loads(body)
-    if "Records" not in told and told.get("Event") == "s3:TestEvent":
+    told = document(body)
+    if isinstance(told, dict) and "Records" not in told and told.get("Event") == "s3:TestEvent":
         return []  # S3 says that the wiring works
-    return s3_records.hints(told["Records"] or [], escaped=True)
+    return s3_records.hints(take(told, "Records"), escaped=True)

@@ -19,6 +19,7 @@ PARSERS: dict[str, Parser] = {
     "gateway": gateway.parse,
 }
 
+_SHAPE = "it has another shape than what this source sends"
 
 Letters = Callable[[str, bytes, str], None]
 """Keeps what nobody can use: source, body, reason."""
@@ -35,17 +36,23 @@ class Sources:
     def parse(self, source: str, body: bytes) -> list[Hint]:
         parser = PARSERS.get(source)
         if parser is None:
-            return self._junk(source, body, f"no such source; known are {', '.join(PARSERS)}")
+            return self._junk(source, body, f"there is no such source; known are {', '.join(PARSERS)}")
         try:
             hints = parser(body)
             for hint in hints:
-                hint.bucket.encode(), hint.key.encode()  # a lone surrogate names no object, and no key in Redis
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            return self._junk(source, body, f"{type(error).__name__}: {error}")
+                hint.bucket.encode(), hint.key.encode()
+        except UnicodeEncodeError as error:
+            # A lone surrogate names no object, and no key in Redis.
+            return self._junk(source, body, f"it names {error.object[:200]!r}, which is not valid Unicode")
+        except ValueError as error:
+            return self._junk(source, body, str(error))
+        except (LookupError, TypeError, AttributeError, RecursionError):  # a message must not stop the triggers
+            return self._junk(source, body, _SHAPE)
         return hints
 
     def _junk(self, source: str, body: bytes, reason: str) -> list[Hint]:
         self.unusable[source] += 1
+        reason = reason.encode(errors="backslashreplace").decode()  # it may quote what came
         if self.unusable[source] == 1:
             log.warning(
                 "a notification of the source %r cannot be used (%s); it begins with %r. Nothing is lost: the listing "

@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from triggers.sources.base import Hint
+from triggers.sources.reading import document, take
 
 _ROOT = "/buckets/"
 _UPLOADS = ".uploads"
@@ -18,15 +18,24 @@ _EVENTS = ("create", "update", "delete", "rename")
 
 
 def parse(body: bytes) -> list[Hint]:
-    told = json.loads(body)
-    event, message = told["event_type"], told.get("message") or {}
+    told = document(body)
+    event, key = take(told, "event_type", kind=str), take(told, "key", kind=str)
     if event not in _EVENTS:
-        raise ValueError(f"unknown event_type {event!r}")
-    old, new = message.get("old_entry") or {}, message.get("new_entry") or {}
-    hints = _about(told["key"], old or new, event)
+        raise ValueError(f"`event_type` is {event[:80]!r}; one of {', '.join(_EVENTS)} was expected")
+    message = _entry(told, "message")
+    old, new = _entry(message, "old_entry"), _entry(message, "new_entry")
+    hints = _about(key, old or new, event)
     if event == "rename":  # `key` is where it was; where it went stands in the message
-        hints += _about(f"{message['new_parent_path']}/{new['name']}", new, event)
+        parent = take(message, "new_parent_path", kind=str, of="`message`")
+        name = take(new, "name", kind=str, of="`new_entry`")
+        hints += _about(f"{parent}/{name}", new, event)
     return hints
+
+
+def _entry(found: dict[str, Any], name: str) -> dict[str, Any]:
+    """An object that may be left out, or null."""
+    entry: dict[str, Any] = take(found, name, kind=dict) if found.get(name) is not None else {}
+    return entry
 
 
 def _about(path: str, entry: dict[str, Any], event: str) -> list[Hint]:
