@@ -1,10 +1,13 @@
 # make up     the whole system, with docs/ indexed, until Ctrl-C
 # make demo   the same, ending by itself after the answers
 # make test   every test, against a real broker and a real store
-#             (J=3 side by side, each with a broker and a store of its own; most of their time they wait)
-# make bench  what docs/performance.md reports (B=NAME picks one of bench/)
+#             (J=4 side by side, each with a broker and a store of its own; most of their time they wait)
+# make bench  what docs/performance.md reports (B=NAME picks one of bench/; B=dispatch installs the other queues first)
+# make bench-quick  a little of it, in about a minute
 # make chaos  10,000 calls, then 10,000 changes of objects, while every process is killed in turn (N=1000 for fewer);
 #             fails when a promise is broken
+# make audit  published vulnerabilities of the pinned packages (asks PyPI; fails where that cannot be asked)
+# make docs   the documentation as a site, in build/site
 #
 # PORT=8001          another port for `make up`
 # TORCH_INDEX=URL    take PyTorch from an index of CPU builds (PyPI's for Linux brings gigabytes of CUDA)
@@ -14,7 +17,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PORT ?=
 B ?= system
-J ?= 3
+J ?= 4
 N ?= 10000
 TORCH_INDEX ?=
 TORCH = torch==2.13.0
@@ -24,7 +27,7 @@ BIN = $(VENV)/bin
 PACKAGES = functions runtime gateway triggers
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: install up demo test lint fmt bench chaos clean
+.PHONY: install up demo test lint fmt bench bench-quick bench-peers chaos docs audit clean
 
 install: $(VENV)/.installed
 
@@ -35,12 +38,13 @@ demo: install
 	@$(BIN)/tundish up --port 0 --demo
 
 test: install
-	@$(BIN)/python -m pytest -n $(J) --dist loadfile
+	@$(BIN)/python -m pytest -n $(J) --dist loadfile --no-loadscope-reorder
 
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(PACKAGES) tests bench
+	$(BIN)/bandit -q -ll -c pyproject.toml -r $(PACKAGES)
 
 fmt: install
 	$(BIN)/ruff check --fix .
@@ -48,12 +52,26 @@ fmt: install
 	$(BIN)/python -P -m runtime.schema > runtime/functions.schema.json.new
 	mv runtime/functions.schema.json.new runtime/functions.schema.json
 
-bench: install
+bench: install $(if $(filter dispatch start,$(B)),bench-peers)
 	$(BIN)/python -m bench.$(B)
+
+bench-quick: install bench-peers
+	@$(BIN)/python -m bench.quick
+
+# The other queues have an environment each: some of them want another redis-py than we do. One that cannot be had is
+# left out here, and told to be missing by the benchmark.
+bench-peers: $(patsubst bench/peers/%.txt,$(VENV)/peers/%/.installed,$(wildcard bench/peers/*.txt))
 
 chaos: install
 	$(BIN)/python -m tests.chaos -n $(N)
 	$(BIN)/python -m tests.chaos.buckets -n $(N)
+
+audit: install
+	@$(PIP) -c constraints.txt -e '.[audit]'
+	$(BIN)/pip-audit --strict --disable-pip --no-deps -r constraints.txt
+
+docs: install
+	@$(BIN)/mkdocs build --strict
 
 # The state folder .tundish stays: it holds your documents. Remove it by hand if you mean to.
 clean:
@@ -83,3 +101,9 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml constraints.txt
 	@echo "Installing the other dependencies …"
 	@$(PIP) -c constraints.txt -e '.[test,lint]'
 	@touch $@
+
+$(VENV)/peers/%/.installed: bench/peers/%.txt | $(VENV)/.made
+	@echo "Installing $* for the benchmarks …"
+	@$(BIN)/python -m venv $(VENV)/peers/$*
+	@$(VENV)/peers/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $< && touch $@ || \
+		echo "$* cannot be had." >&2

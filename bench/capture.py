@@ -43,7 +43,7 @@ class _Deaf:
     """Stands in for Capture: nothing is heard."""
 
     @contextlib.contextmanager
-    def attempt(self, task_id: str, function: str, number: int) -> Iterator[Output]:
+    def attempt(self, task_id: str, function: str, number: int, tenant: str) -> Iterator[Output]:
         yield Output(task_id, function, number, lambda: None)
 
 

@@ -33,7 +33,9 @@ class System:
 
 
 @contextlib.contextmanager
-def system(file: Path = ROOT / "functions.yaml", environ: Mapping[str, str] | None = None) -> Iterator[System]:
+def system(
+    file: Path = ROOT / "functions.yaml", environ: Mapping[str, str] | None = None, *, reload: bool = False
+) -> Iterator[System]:
     """Start the whole system, wait until it says ready, stop it at the end. `environ` is added to this process's."""
     http = urllib3.PoolManager(retries=False, timeout=5.0)
     with tempfile.TemporaryDirectory() as folder:
@@ -42,7 +44,10 @@ def system(file: Path = ROOT / "functions.yaml", environ: Mapping[str, str] | No
         started = time.perf_counter()
         with (home / "up.log").open("wb") as log:
             process = subprocess.Popen(
-                [*command, "--port", "0", "--no-reload"], stdout=log, stderr=log, env={**os.environ, **(environ or {})}
+                [*command, "--port", "0", "--reload" if reload else "--no-reload"],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **(environ or {})},
             )
         try:
             url = ""

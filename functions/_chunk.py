@@ -1,10 +1,18 @@
-"""Cutting a text into pieces that a model can take whole. Pure: token offsets in, character ranges out."""
+"""Cutting a text into pieces that a model can take whole. Pure: token offsets in, character ranges out.
+
+Where a piece ends depends on the text around that place, not on how many pieces came before: after an edit the pieces
+behind it are soon the same again, and so are their vectors.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
-CHUNKER_VERSION = "1"
+from ._layout import Layout, joined
+from ._tables import in_row
+
+CHUNKER_VERSION = "2"
 """Part of every batch's id: raise it when the same text would be cut differently."""
 
 LIMIT = 254
@@ -20,19 +28,25 @@ SECTION = 200_000
 _LONGEST_TOKEN = 256
 _SENTENCE_ENDS = frozenset(".!?…。！？")
 _CLOSERS = "\"')]}»”’"
-_PARAGRAPH, _SENTENCE, _WORD = 3, 2, 1
+_HEADING, _PARAGRAPH, _SENTENCE, _WORD = 4, 3, 2, 1
 # From here on Unicode holds the scripts that are written without spaces: a border is everywhere.
 _UNSPACED = "\u2e80"
 
 Range = tuple[int, int]
 
 
-def chunk(text: str, offsets: Sequence[Range], limit: int = LIMIT, overlap: int = OVERLAP) -> list[Range]:
+_NONE = Layout()
+
+
+def chunk(
+    text: str, offsets: Sequence[Range], limit: int = LIMIT, overlap: int = OVERLAP, layout: Layout = _NONE
+) -> list[Range]:
     """Character ranges of the chunks of `text`, in order.
 
     `offsets`: character offsets of its tokens, ascending. A chunk has at most `limit` tokens and ends, where it can,
-    between paragraphs, else sentences, else words. Every character but white space is in some chunk; a chunk repeats
-    up to `overlap` tokens (less than half of `limit`) of the one before.
+    before a heading or what else begins by the `layout`, else between paragraphs, else sentences or lines, else words.
+    Every character but white space is in some chunk; a chunk repeats up to `overlap` tokens (less than half of `limit`)
+    of the one before, but for one with which something new begins.
     """
     if not 0 <= overlap * 2 < limit:
         raise ValueError(f"overlap {overlap} must be less than half of limit {limit}")
@@ -41,31 +55,38 @@ def chunk(text: str, offsets: Sequence[Range], limit: int = LIMIT, overlap: int 
     first = 0
     while first < len(tokens):
         last = first + limit
-        cut = _cut(text, tokens, first, limit, overlap) if last < len(tokens) else len(tokens)
+        cut = _cut(text, tokens, first, limit, overlap, layout) if last < len(tokens) else len(tokens)
         # What the tokenizer leaves out (an accent, a control character) belongs to the token before it.
         start = tokens[first][0] if first else 0
         end = tokens[cut][0] if cut < len(tokens) else len(text)
         chunks.append(_stripped(text, start, end))
         if cut == len(tokens):
             break
-        first = _resume(text, tokens, cut, overlap)
+        first = _resume(text, tokens, cut, overlap, layout)
     return chunks
 
 
-def sections(text: str, size: int = SECTION) -> Iterator[Range]:
-    """Ranges that make up `text`, each of at most `size` characters, cut at a paragraph, a line or a space."""
+def sections(text: str, size: int = SECTION, layout: Layout = _NONE) -> Iterator[Range]:
+    """Ranges that make up `text`, each of at most `size` characters, cut where something new begins by the `layout`,
+    else at a paragraph, a line or a space."""
     start = 0
     while len(text) - start > size:
-        half, end = start + size // 2, start + size
-        for border in ("\n\n", "\n", " "):
-            found = text.rfind(border, half, end)
-            if found >= 0:
-                end = found + len(border)
-                break
+        half, most = start + size // 2, start + size
+        begin = next(layout.before(most), 0)
+        end = begin if begin > half else 0
+        end = end or next(filter(None, (_after(text, border, half, most) for border in ("\n\n", "\n", " "))), 0)
+        # A script that is written without spaces, or no text at all.
+        end = end or next((place for place in range(most, half, -1) if not joined(text, place)), most)
         yield start, end
         start = end
     if start < len(text):
         yield start, len(text)
+
+
+def _after(text: str, border: str, first: int, last: int) -> int:
+    """The place behind the last such border, 0 where there is none."""
+    found = text.rfind(border, first, last)
+    return found + len(border) if found >= 0 else 0
 
 
 def _short(offsets: Sequence[Range]) -> Iterator[Range]:
@@ -74,36 +95,59 @@ def _short(offsets: Sequence[Range]) -> Iterator[Range]:
             yield part, min(end, part + _LONGEST_TOKEN)
 
 
-def _border(text: str, tokens: Sequence[Range], place: int) -> int:
+def _border(text: str, tokens: Sequence[Range], place: int, layout: Layout) -> int:
     """How good a place to cut it is before token `place`: 0 is inside a word."""
     end, start = tokens[place - 1][1], tokens[place][0]
+    if joined(text, start):
+        return 0
     gap = text[end:start]
+    if layout.torn(end, start):
+        return _WORD
+    if layout.begins(end, start):
+        return _HEADING
     if "\n\n" in gap or gap.count("\n") > 1:
         return _PARAGRAPH
-    before = text[max(0, end - 4) : end].rstrip(_CLOSERS)[-1:]
-    if gap and ("\n" in gap or before in _SENTENCE_ENDS):
+    if "\n" in gap:
         return _SENTENCE
+    if gap and text[max(0, end - 4) : end].rstrip(_CLOSERS)[-1:] in _SENTENCE_ENDS and text[end - 1] not in "|":
+        # A line of source code and the row of a table are wholes: a full stop within them ends nothing.
+        return _WORD if layout.rows or in_row(text, start) else _SENTENCE
     left, right = text[end - 1 : end], text[start : start + 1]
     if (gap and not gap.strip()) or not (left.isalnum() and right.isalnum()) or max(left, right) >= _UNSPACED:
         return _WORD
     return 0
 
 
-def _cut(text: str, tokens: Sequence[Range], first: int, limit: int, overlap: int) -> int:
-    """Where the chunk that begins at token `first` ends: the last good border in its second half."""
-    last = first + limit
-    for least, lowest in ((_PARAGRAPH, limit // 2), (_SENTENCE, limit // 2), (_WORD, overlap + 1)):
-        for place in range(last, first + max(lowest, overlap + 1) - 1, -1):
-            if _border(text, tokens, place) >= least:
-                return place
-    return last
+def _cut(text: str, tokens: Sequence[Range], first: int, limit: int, overlap: int, layout: Layout) -> int:
+    """Where the chunk that begins at token `first` ends: before the last heading, unless hardly anything would be left
+    of it; else at the last good border in its second half."""
+    last, least = first + limit, first + overlap + 1
+    for start in layout.before(tokens[last][0]):
+        place = bisect_left(tokens, (start, start))
+        if place < max(first + limit // 4, least):
+            break
+        if _border(text, tokens, place, layout) == _HEADING:
+            return place
+    sentence = 0
+    for place in range(last, max(first + limit // 2, least) - 1, -1):
+        border = _border(text, tokens, place, layout)
+        if border >= _PARAGRAPH:
+            return place
+        sentence = sentence or (place if border == _SENTENCE else 0)
+    if sentence:
+        return sentence
+    places = range(last, least - 1, -1)
+    word = next((place for place in places if _border(text, tokens, place, layout)), 0)
+    return word or next((place for place in places if not joined(text, tokens[place][0])), last)
 
 
-def _resume(text: str, tokens: Sequence[Range], cut: int, overlap: int) -> int:
+def _resume(text: str, tokens: Sequence[Range], cut: int, overlap: int, layout: Layout) -> int:
     """The token with which the next chunk begins: the first good border within the overlap, else `cut` itself."""
+    if _border(text, tokens, cut, layout) == _HEADING:
+        return cut
     for least in (_SENTENCE, _WORD):
         for place in range(cut - overlap, cut):
-            if _border(text, tokens, place) >= least:
+            if _border(text, tokens, place, layout) >= least:
                 return place
     return cut
 

@@ -1,13 +1,15 @@
 """Runs in a process of its own: reads hostile documents, so that a crash or a bomb hits nobody else.
 
-Standard input is a socket. A request is four bytes of length and a msgpack map `{"data", "kind", "cpu_seconds"}`;
-the answer has `{"text", "title", "warnings"}` or `{"error"}`. The process ends when the other side hangs up.
+Standard input is a socket. A request is four bytes of length and a msgpack map `{"data", "kind", "cpu_seconds",
+"seconds", "pages", "languages", "tessdata"}`; the answer has `{"text", "title", "pages", "language", "notes"}` or
+`{"error"}`. The process ends when the other side hangs up.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import os
 import resource
 import select
@@ -15,14 +17,13 @@ import socket
 import struct
 import sys
 import threading
+import types
+from pathlib import Path
 from typing import Any
 
 LENGTH = struct.Struct("!I")
-MIME_TYPES = {
-    "html": "text/html",
-    "pdf": "application/pdf",
-    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-}
+_PACKAGE = "reading"
+_READERS = {"pdf": "_extract_pdf", "email": "_extract_mail", "image": "_extract_image"}
 
 
 def limit_memory(size: int) -> None:
@@ -68,34 +69,24 @@ def _exactly(connection: socket.socket, size: int) -> bytes:
     return bytes(data)
 
 
-def configuration(kind: str) -> Any:
-    """How documents of one kind are read: no cache, no OCR, no threads, small limits."""
-    import xberg
-
-    return xberg.ExtractionConfig(
-        use_cache=False,
-        disable_ocr=True,
-        max_archive_depth=0,
-        # Its plain text of a DOCX holds the names of styles, and of a HTML page data: URLs of pictures.
-        output_format="plain" if kind == "pdf" else "markdown",
-        escape_markdown=False,
-        html_options=xberg.ConversionOptions(extract_metadata=False, skip_images=True, strip_tags=["a"]),
-        concurrency=xberg.ConcurrencyConfig(max_threads=1),
-        security_limits=xberg.SecurityLimits(max_content_size=100 * 2**20, max_archive_size=200 * 2**20),
-    )
+def sibling(name: str) -> Any:
+    """A module beside this file, whatever its package is called where this process was started."""
+    if _PACKAGE not in sys.modules:
+        package = types.ModuleType(_PACKAGE)
+        package.__path__ = [str(Path(__file__).parent)]
+        sys.modules[_PACKAGE] = package
+    return importlib.import_module(f"{_PACKAGE}.{name}")
 
 
-async def extract(data: bytes, kind: str) -> dict[str, Any]:
-    import xberg
-
-    document = xberg.ExtractInput(kind="bytes", bytes=data, mime_type=MIME_TYPES[kind])
-    result = await xberg.extract(document, configuration(kind))
-    if result.errors or not result.results:
-        return {"error": "; ".join(error.message for error in result.errors) or "nothing was found in it"}
-    found = result.results[0]
-    # Notes on pages without enough prose to judge are no damage.
-    warnings = [warning.message for warning in found.processing_warnings if warning.source != "ocr"]
-    return {"text": found.content, "title": found.metadata.title or "", "warnings": warnings[:5]}
+async def extract(data: bytes, kind: str, limits: dict[str, Any]) -> dict[str, Any]:
+    """What was found in a document, or `{"error"}` with the cause."""
+    found = sibling("_extract_found")
+    reader = sibling(_READERS.get(kind, "_extract_xberg"))
+    try:
+        answer: dict[str, Any] = (await reader.read(data, kind, found.Limits(**limits))).packed()
+    except found.Refused as error:
+        return {"error": str(error)}
+    return answer
 
 
 def main() -> None:
@@ -106,14 +97,14 @@ def main() -> None:
     end_with(connection)
     while True:
         request = msgpack.unpackb(receive(connection))
-        limit_cpu(request["cpu_seconds"])
+        limit_cpu(request.pop("cpu_seconds"))
         try:
-            answer = asyncio.run(extract(request["data"], request["kind"]))
+            answer = asyncio.run(extract(request.pop("data"), request.pop("kind"), request))
         except MemoryError:
             os._exit(1)
         except Exception as error:  # noqa: BLE001 - the sentence goes to the owner of the document
             answer = {"error": str(error)}
-        body = msgpack.packb(answer)
+        body = msgpack.packb(answer, unicode_errors="replace")
         connection.sendall(LENGTH.pack(len(body)) + body)
 
 

@@ -1,4 +1,4 @@
-"""The process that reads PDF, DOCX and HTML for this one: started at first use, reused, replaced when it dies."""
+"""The process that parses documents for this one: started at first use, reused, replaced when it dies."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ MEMORY_LIMIT = 2**30
 
 ANSWER_LIMIT = 256 * 2**20
 _CHILD = Path(__file__).with_name("_extract_child.py")
+_KEPT = 2**28
+"""Bytes of memory with which a child may wait for its next document: what one keeps is not there for the others."""
+
 _LENGTH = struct.Struct("!I")
 _START_SECONDS = 20.0
 
@@ -42,7 +45,13 @@ class Extracted:
 
     text: str
     title: str = ""
-    warnings: list[str] = field(default_factory=list)
+    pages: list[int] = field(default_factory=list)
+    language: str = ""
+    notes: list[str] = field(default_factory=list)
+    passing: bool = False
+    """Another time there may be more of it."""
+    scanned: int = 0
+    """Pages that wait for OCR to be there."""
 
 
 class Extractor:
@@ -64,11 +73,15 @@ class Extractor:
         """The child's process id, where one runs."""
         return self._child.pid if self._child else None
 
-    def extract(self, data: bytes, kind: str, *, timeout: float) -> Extracted:
-        """The text of a document (`kind`: html, pdf or docx). Raises Unreadable with the cause, unnamed the file."""
+    def extract(self, data: bytes, kind: str, *, timeout: float, **limits: Any) -> Extracted:
+        """The text of a document (`kind`: as in `Text`). Raises Unreadable with the cause, unnamed the file.
+
+        `limits`: the fields of `_extract_found.Limits`.
+        """
+        request = {"data": data, "kind": kind, "cpu_seconds": int(timeout) + 1, **limits}
         with self._lock:
             try:
-                answer = self._ask({"data": data, "kind": kind, "cpu_seconds": int(timeout) + 1}, timeout)
+                answer = self._ask(request, timeout)
             except TimeoutError as error:
                 self._kill()
                 raise Unreadable(f"it took longer than {timeout:.0f} s to read", passing=True) from error
@@ -108,6 +121,8 @@ class Extractor:
         if size > ANSWER_LIMIT:
             raise EOFError
         answer: dict[str, Any] = msgpack.unpackb(_receive(connection, size, deadline))
+        if answer.pop("busy", False) or (self._child is not None and _resident(self._child.pid) > _KEPT):
+            self._kill()
         return answer
 
     def _start(self) -> socket.socket:
@@ -161,14 +176,23 @@ def _receive(connection: socket.socket, size: int, deadline: float) -> bytes:
     return bytes(data)
 
 
-def of_this_process() -> Extractor:
-    """The extractor that all documents of this process share. A forked copy gets its own."""
-    return _of_process(os.getpid())
+def _resident(pid: int) -> int:
+    """Bytes of memory that a process holds; 0 where that is not told (macOS)."""
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
+    except (OSError, IndexError):
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def of_this_process(memory: int = MEMORY_LIMIT) -> Extractor:
+    """The extractor that all documents of this process share which may take so much memory. A fork gets its own."""
+    return _of_process(os.getpid(), memory)
 
 
 @functools.cache
-def _of_process(pid: int) -> Extractor:
-    return Extractor()
+def _of_process(pid: int, memory: int) -> Extractor:
+    return Extractor(memory=memory)
 
 
 def _forget(extractor: weakref.ref[Extractor]) -> None:

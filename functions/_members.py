@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from runtime.context import Document, Index, ObjectEvent, Store
+from runtime.context import Document, Index, ObjectEvent, Store, StoredObject
 from runtime.errors import BadInput, ObjectMissing
 
 OBJECT_LIMIT = 64 * 2**20
@@ -20,6 +20,9 @@ READERS = 4
 
 BATCH_LIMIT = 256 * 2**20
 """Bytes of all objects of a batch: they are held in memory until the batch is written."""
+
+METADATA_BYTES = 2048
+"""Of an object's own metadata: what S3 takes. Every row of the object repeats it, so that searches can ask for it."""
 
 
 @dataclass(slots=True)
@@ -41,6 +44,18 @@ class Member:
     text: str | None = None
     meta: dict[str, Any] = field(default_factory=dict)
     problem: str = ""
+    unread: Store | None = None
+    """Where its content is still to be read; until then, `etag` is what the event says."""
+    newest: tuple[str, int] | None = None
+    tenant: str = "default"
+    """Whose its rows are."""
+    tries: int = 0
+    """How often this content was read before, and might be read better another time."""
+
+    @property
+    def listed(self) -> bool:
+        """Whether it comes from a listing, and nobody asked for just this one."""
+        return not isinstance(self.source, Document) and (self.source is None or self.source.seq is None)
 
     @property
     def place(self) -> tuple[str, str]:
@@ -65,14 +80,26 @@ class Member:
 
         What is here was read after `fresh` was reserved, so that number is as true and wins.
         """
+        self.newest = newest
         self.overtaken = self.op == "put" and newest is not None and newest[1] >= self.seq and newest[0] != self.etag
+
+    def read(self) -> Member:
+        """Itself, read by now. Raises StoreDown and StoreDenied."""
+        store, self.unread = self.unread, None
+        if store is not None and isinstance(self.source, ObjectEvent):
+            _fill(self, self.source, store)
+            self.compare(self.newest)
+        return self
 
 
 def gather(
     documents: Iterable[Document], objects: Iterable[ObjectEvent], index: str, indexes: Index, store: Store
 ) -> list[Member]:
-    """Read every member once. Of several changes of one key the last counts. Raises StoreDown and StoreDenied."""
-    texts = {_text_key(document): document for document in documents}
+    """Every member once. Of several changes of one key the last counts. Raises StoreDown and StoreDenied.
+
+    Objects of which the event says the etag are still to be read, unless it is but one.
+    """
+    texts = {text_key(document): document for document in documents}
     events: dict[tuple[str, str], ObjectEvent] = {}
     for event in objects:
         known = events.get((event.bucket, event.key))
@@ -87,20 +114,30 @@ def gather(
     size = 0
     for member in _read([(event, next(numbers)) for event in events.values()], store):
         size += len(member.data)
-        if size > BATCH_LIMIT:
-            raise BadInput(f"The objects are over {BATCH_LIMIT // 2**20} MiB together. Send fewer at once.")
+        check_size(size)
         members.append(member)
     return members
+
+
+def check_size(size: int) -> None:
+    """Raises BadInput for objects that are too many bytes together."""
+    if size > BATCH_LIMIT:
+        raise BadInput(f"The objects are over {BATCH_LIMIT // 2**20} MiB together. Send fewer at once.")
 
 
 def _read(events: list[tuple[ObjectEvent, int]], store: Store) -> Iterator[Member]:
     """Every object with its number, in order, some at once: one after the other they would be mostly waited for."""
 
-    def one(numbered: tuple[ObjectEvent, int]) -> Member:
-        return _of_object(numbered[0], numbered[1], store)
+    many = len(events) > 1
 
-    if len(events) == 1:
-        yield one(events[0])
+    def one(numbered: tuple[ObjectEvent, int]) -> Member:
+        event, fresh = numbered
+        if many and event.event == "created" and event.etag:
+            return Member(event.bucket, event.key, fresh, event.seq, etag=event.etag, source=event, unread=store)
+        return _of_object(event, fresh, store)
+
+    if not many:
+        yield from map(one, events)
         return
     with ThreadPoolExecutor(READERS, thread_name_prefix="objects") as pool:
         for first in range(0, len(events), READERS):
@@ -109,7 +146,17 @@ def _read(events: list[tuple[ObjectEvent, int]], store: Store) -> Iterator[Membe
 
 def batch_id(index: str, members: Sequence[Member], *versions: str) -> str:
     """The name of a batch: the same content through the same `versions` of model and code has the same name."""
-    content = sorted((m.bucket, m.key, m.etag, m.op, m.problem if m.op == "delete" else "") for m in members)
+    content = sorted(
+        (
+            m.bucket,
+            m.key,
+            m.etag,
+            m.op,
+            m.problem if m.op == "delete" else "",
+            *([m.tenant] if m.tenant != "default" else ()),
+        )
+        for m in members
+    )
     return hashlib.sha256(json.dumps([index, versions, content]).encode()).hexdigest()
 
 
@@ -123,7 +170,12 @@ def _sha(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _text_key(document: Document) -> str:
+def text_key(document: Document) -> str:
+    """What a text that came in a call is called. Raises BadInput."""
+    try:
+        (document.id or "").encode()
+    except UnicodeEncodeError as error:
+        raise BadInput(f"The id {document.id!r} is not valid Unicode.") from error
     return document.id or _sha(document.text)[:32]
 
 
@@ -137,23 +189,48 @@ def _of_text(key: str, document: Document, fresh: int) -> Member:
 
 def _of_object(event: ObjectEvent, fresh: int, store: Store) -> Member:
     member = Member(event.bucket, event.key, fresh, event.seq, source=event)
+    _fill(member, event, store)
+    return member
+
+
+def _fill(member: Member, event: ObjectEvent, store: Store) -> None:
+    member.etag = ""
     # A text that came in `documents` has no object that could be asked.
     if event.event == "removed" and (event.seq is not None or not event.bucket):
         member.op = "delete"
-        return member
+        return
     try:
         found = store.get(event.bucket, event.key, limit=OBJECT_LIMIT)
         member.data, member.etag = found.data, found.etag
-        if found.content_type:
-            member.meta["content_type"] = found.content_type
+        member.meta.update(_told(found))
     except ObjectMissing:
         _missing(member, event)
-    except BadInput as error:  # too large
+    except BadInput:  # too large
         try:
-            member.etag, member.problem = store.head(event.bucket, event.key).etag, str(error)
+            there = store.head(event.bucket, event.key)
         except ObjectMissing:
             _missing(member, event)
-    return member
+            return
+        most = OBJECT_LIMIT // 2**20
+        member.etag = there.etag
+        member.problem = f"{member.name} has {there.size / 2**20:,.0f} MiB; at most {most} MiB are read. Split it."
+
+
+def _told(found: StoredObject) -> dict[str, Any]:
+    """What the store says of an object, for its rows; what it does not say is left out."""
+    told = {"content_type": found.content_type, "modified": found.modified, "metadata": _bounded(found.metadata)}
+    return {name: value for name, value in told.items() if value}
+
+
+def _bounded(metadata: Mapping[str, str]) -> dict[str, str]:
+    kept: dict[str, str] = {}
+    room = METADATA_BYTES
+    for name, value in sorted(metadata.items()):
+        room -= len(name) + len(value)
+        if room < 0:
+            break
+        kept[name] = value
+    return kept
 
 
 def _missing(member: Member, event: ObjectEvent) -> None:

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from runtime.context import Context, Models, Row
+from runtime.context import Chunking, Context, Extraction, Models, Row
 from runtime.errors import BadInput
 
-from ._chunk import chunk, sections
+from ._ahead import ahead
 from ._extractor import Unreadable, of_this_process
 from ._members import Member
+from ._passes import AMPLE_SECONDS, LARGE, SMALL, Passes
+from ._pieces import Piece, pieces
+from ._recall import Once, Recall
 from ._text import Text, read_text
 
 if TYPE_CHECKING:
     from runtime.context import Vectors
 
-SLICE = 64
-"""Chunks that are embedded at once, of however many members: passes over single small documents cost twice the time."""
-
 # The share of the time limit that is kept for writing the batch.
 _RESERVE = 0.25
-_PARSE_SECONDS = (2.0, 30.0)
+_LEAST_SECONDS = 2.0
+"""For one document, however little time there is."""
 
 
 @dataclass(slots=True)
@@ -34,39 +37,52 @@ class Work:
     vectors: Vectors
     done: list[Member]
     deferred: list[Member]
+    embedded: int
+    """Texts that the model has embedded; the vectors of the others were known, or those of a text like them."""
 
 
 class OutOfTime(Exception):
     """The time limit of this invocation is near."""
 
 
-def embed(members: Sequence[Member], context: Context) -> Work:
-    """Extract, chunk and embed, one member after the other; what does not fit into the time is deferred.
+def embed(
+    members: Sequence[Member],
+    context: Context,
+    models: Models,
+    recall: Recall,
+    chunking: Chunking,
+    extraction: Extraction,
+) -> Work:
+    """Read, extract, chunk and embed, all at the same time; what does not fit into the time is deferred.
 
+    What `recall` knows is not done again.
     At least one member is done: a document that no invocation has the time for is a failure.
     """
     time = context.time_left()
-    reserve = (time or 0.0) * _RESERVE
-    passes = _Passes(context.models, lambda: _check_time(context, reserve))
+    check = partial(_check_time, context, (time or 0.0) * _RESERVE)
     rows: list[Row] = []
     done: list[Member] = []
     deferred: list[Member] = []
-    for place, member in enumerate(members):
-        known = len(passes)
-        try:
-            _check_time(context, reserve)
-            chunks = _rows(member, context)
-            passes.add([row.text for row in chunks if row.op == "put"])
-        except OutOfTime:
-            passes.keep(known)
-            if done:
-                deferred = list(members[place:])
-                break
-            chunks = [_failed(member, context, _TOO_LONG.format(name=member.name), passing=True)]
-        member.data, member.text = b"", None  # only its rows are needed now
-        rows += chunks
-        done.append(member)
-    return Work(rows, passes.vectors(), done, deferred)
+    turn = LARGE if time is None or time >= AMPLE_SECONDS else SMALL
+    with Passes(models, check, turn) as turns, closing(ahead(members)) as read:
+        passes = Once(turns, recall.vectors)
+        for place, member in enumerate(read):
+            before = len(passes)
+            try:
+                check()
+                known, member.tries = recall.rows(member, member.tenant), recall.tries(member)
+                chunks = known or _rows(member, context, models, chunking, extraction, check)
+                passes.add([row.text for row in chunks if row.op == "put"])
+            except OutOfTime:
+                passes.keep(before)
+                if done:
+                    deferred = list(members[place:])
+                    break
+                chunks = [_failed(member, context, _TOO_LONG.format(name=member.name), passing=True)]
+            member.data, member.text = b"", None  # only its rows are needed now
+            rows += chunks
+            done.append(member)
+        return Work(rows, passes.vectors(), done, deferred, passes.embedded)
 
 
 _TOO_LONG = "{name} is too long to be embedded within the function's time limit. Split it, or raise its `timeout`."
@@ -78,101 +94,66 @@ def _check_time(context: Context, reserve: float) -> None:
         raise OutOfTime
 
 
-def _rows(member: Member, context: Context) -> list[Row]:
-    """The rows of one member: its chunks, or the word that it is gone."""
+def _rows(
+    member: Member,
+    context: Context,
+    models: Models,
+    chunking: Chunking,
+    extraction: Extraction,
+    check: Callable[[], None],
+) -> list[Row]:
+    """The rows of one member: its chunks, or the word that it is gone. Raises what `check` raises."""
     if member.problem:
         return [_failed(member, context, member.problem)]
     if member.op == "delete":
         return [_row(member, context)]
     try:
-        text = Text(member.text, "text") if member.text is not None else _extract(member, context)
+        text = Text(member.text, "text") if member.text is not None else _extract(member, context, extraction)
     except BadInput as error:
         return [_failed(member, context, str(error), passing=isinstance(error, Unreadable) and error.passing)]
     if member.bucket:
+        found = {"title": text.title, "language": text.language, "notes": list(text.notes)}
         member.meta["suffix"] = PurePosixPath(member.key).suffix.lower()
-        if text.title:
-            member.meta["title"] = text.title
-    return [
-        _row(member, context, number, start, end, text.text)
-        for number, (start, end) in enumerate(_ranges(text.text, context.models))
-    ] or [_failed(member, context, f"{member.name} has no readable characters: there is nothing to index.")]
+        member.meta |= {name: value for name, value in found.items() if value}
+        member.meta |= {"passing": member.tries + 1} if text.passing else {}
+    cut = pieces(text, models, chunking, check)
+    return [_row(member, context, number, piece, text.text) for number, piece in enumerate(cut)] or [
+        _failed(member, context, f"{member.name} has no readable characters: there is nothing to index.")
+    ]
 
 
-def _extract(member: Member, context: Context) -> Text:
-    shortest, longest = _PARSE_SECONDS
+def _extract(member: Member, context: Context, extraction: Extraction) -> Text:
     left = context.time_left()
     # A few slow documents must not take the time of all others.
-    timeout = longest if left is None else max(shortest, min(longest, left / 4))
-    return read_text(member.key, member.data, of_this_process(), timeout=timeout)
+    timeout = extraction.seconds if left is None else max(_LEAST_SECONDS, min(extraction.seconds, left / 4))
+    extractor = of_this_process(extraction.memory)
+    return read_text(member.key, member.data, extractor, timeout=timeout, extraction=extraction)
 
 
-def _ranges(text: str, models: Models) -> list[tuple[int, int]]:
-    ranges = []
-    for first, last in sections(text):
-        part = text[first:last]
-        ranges += [(first + start, first + end) for start, end in chunk(part, models.tokenize(part)) if start < end]
-    return ranges
-
-
-def _row(
-    member: Member, context: Context, number: int = 0, start: int = 0, end: int = 0, text: str | None = None
-) -> Row:
+def _row(member: Member, context: Context, number: int = 0, piece: Piece | None = None, text: str = "") -> Row:
+    """A chunk's row; without a piece, the word that the member is gone."""
+    if piece is None:
+        return Row(member.bucket, member.key, member.etag, member.seq, "delete", member.tenant)
+    # What came in a call says of itself what it wants.
+    meta = member.meta | piece.meta if member.bucket and piece.meta else member.meta
+    start, end = piece.start, piece.end
     return Row(
         member.bucket,
         member.key,
         member.etag,
         member.seq,
-        "delete" if text is None else "put",
-        context.tenant,
+        "put",
+        member.tenant,
         number,
         start,
         end,
-        text[start:end] if text is not None else "",
-        member.meta if text is not None else {},
+        text[start:end],
+        meta,
     )
 
 
 def _failed(member: Member, context: Context, reason: str, *, passing: bool = False) -> Row:
     """An unreadable document leaves the index: its older version is no longer what is stored under its name."""
     row = _row(member, context)
-    row.meta.update({"failed": reason, **({"passing": True} if passing else {})})
+    row.meta.update({"failed": reason, **({"passing": member.tries + 1} if passing else {})})
     return row
-
-
-class _Passes:
-    """Texts in, vectors out in the same order, with full passes of the model; `check` may end it between two."""
-
-    def __init__(self, models: Models, check: Callable[[], None]) -> None:
-        self._models, self._check = models, check
-        self._waiting: list[str] = []
-        self._parts: list[Vectors] = []
-
-    def __len__(self) -> int:
-        return sum(map(len, self._parts)) + len(self._waiting)
-
-    def add(self, texts: Sequence[str]) -> None:
-        """Raises what `check` raises; what came before these texts is embedded by then, or waits."""
-        self._waiting += texts
-        for number in range(len(self._waiting) // SLICE):
-            if number:
-                self._check()
-            self._embed()
-
-    def keep(self, count: int) -> None:
-        """Forget all but the first `count` texts."""
-        self._waiting = self._waiting[: max(0, count - (len(self) - len(self._waiting)))]
-        self._parts = [self._joined()[:count]]
-
-    def vectors(self) -> Vectors:
-        if self._waiting:
-            self._embed()
-        return self._joined()
-
-    def _embed(self) -> None:
-        part, self._waiting = self._waiting[:SLICE], self._waiting[SLICE:]
-        self._parts.append(self._models.embed(part))
-
-    def _joined(self) -> Vectors:
-        import numpy as np
-
-        return np.concatenate([np.zeros((0, self._models.dimensions), np.float32), *self._parts])

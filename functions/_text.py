@@ -1,157 +1,179 @@
 """The text of a file, whatever kind of file it is; and one clear sentence where there is none to be had.
 
-Content decides before the suffix does: a PDF named .txt is read as a PDF. Text and Markdown are decoded here;
-HTML, PDF and DOCX are parsed in a process of their own.
+Content decides before the suffix does: a PDF named .txt is read as a PDF. Text, Markdown and source code are decoded
+here; all else is parsed in a process of its own, which may be ended, and then costs that document only.
 """
 
 from __future__ import annotations
 
-import codecs
 import html
-import io
 import re
-import zipfile
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from dataclasses import dataclass, replace
 
+from runtime.context import Extraction
 from runtime.errors import BadInput
 
-from ._extractor import Extractor, Unreadable
+from . import _tessdata
+from ._decode import decode
+from ._extractor import Extracted, Extractor, Unreadable
+from ._kinds import kind_of
+from ._language import language_of
 
-EXTRACTOR_VERSION = "1"
+EXTRACTOR_VERSION = "3"
 """Part of every batch's id: raise it when the same file would give another text."""
 
-TEXT_SUFFIXES = frozenset({"", ".txt", ".text", ".log", ".md", ".markdown", ".rst"})
-HTML_SUFFIXES = frozenset({".html", ".htm", ".xhtml"})
-SUPPORTED = "text, Markdown, HTML, PDF and DOCX"
+_PLAIN = ("text", "markdown", "code")
+_IN_TIME = 0.8
+"""The share of the time after which the parser hands over what it has, before it is ended."""
 
-# UTF-32 first: its little-endian mark begins with UTF-16's.
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
+_HEAD = 2**18
+"""Characters of a page in which its title is looked for."""
+
 _TITLE = re.compile(r"<title[^>]{0,200}>(.{0,1000}?)</title", re.IGNORECASE | re.DOTALL)
-_OFFICE_97 = bytes.fromhex("d0cf11e0a1b11ae1")
+_CALLED = {"image": "an image", "email": "an e-mail"}
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A file's text. `kind`: text, html, pdf or docx; `title` is empty where the file names none."""
+    """A file's text. `kind`: text, markdown, code, html, pdf, docx, pptx, xlsx, epub, email or image.
+
+    `title` is empty where the file names none. `pages`: the offsets in `text` at which its pages (slides, sheets)
+    begin, ascending; empty where it has none. `language` is a BCP 47 code, or empty. `notes`: what was left out.
+    `encoding` is that of a text file. `passing`: another time there may be more of it.
+    """
 
     text: str
     kind: str
     title: str = ""
+    pages: tuple[int, ...] = ()
+    language: str = ""
+    notes: tuple[str, ...] = ()
+    encoding: str = ""
+    passing: bool = False
 
 
-def read_text(name: str, data: bytes, extractor: Extractor, *, timeout: float = 30.0) -> Text:
+def made_by(extraction: Extraction) -> str:
+    """By what a file becomes text, for the name of its batch: this code, and those settings that change the text."""
+    ocr = "" if extraction.ocr is None else "+".join(extraction.ocr) or "-"
+    usual = Extraction()
+    if (extraction.ocr, extraction.pages) == (usual.ocr, usual.pages):
+        return EXTRACTOR_VERSION
+    return f"{EXTRACTOR_VERSION}:{ocr}:{extraction.pages}"
+
+
+def read_text(
+    name: str, data: bytes, extractor: Extractor, *, timeout: float = 30.0, extraction: Extraction | None = None
+) -> Text:
     """The text of the file `name`. Raises BadInput with a sentence that names the file, the cause and the mend."""
     if not data:
         raise BadInput(f"{name} is empty: there is nothing to index. Upload it again with its content.")
-    kind = _kind(name, data)
-    if kind == "text":
-        return _checked(name, Text(_decode(name, data), kind))
-    title = ""
+    kind = kind_of(name, data)
+    if kind in _PLAIN:
+        text, encoding = decode(name, data)
+        return _checked(name, Text(text, kind, notes=_damaged(text, encoding, data), encoding=encoding))
+    title, encoding = "", ""
+    notes: tuple[str, ...] = ()
     if kind == "html":
-        source = _decode(name, data, declared=_CHARSET.search(data[:4096]))
-        found = _TITLE.search(source)
+        source, encoding = decode(name, data, _CHARSET.search(data[:4096]))
+        found = _TITLE.search(source[:_HEAD])
         title = " ".join(html.unescape(found[1]).split()) if found else ""
+        notes = _damaged(source, encoding, data)
         data = source.encode()
+    asked = extraction or Extraction()
+    extracted = _extracted(name, kind, data, extractor, timeout, asked)
+    scanned = extracted.scanned > 0 and asked.ocr != ()
+    if not _words(extracted.text):
+        _refuse(name, extracted, scanned)
+    told = Text(
+        extracted.text,
+        kind,
+        title or extracted.title,
+        tuple(extracted.pages),
+        extracted.language,
+        (*notes, *extracted.notes),
+        encoding,
+        extracted.passing or scanned,
+    )
+    return _checked(name, told)
+
+
+def _refuse(name: str, extracted: Extracted, scanned: bool) -> None:
+    """Why there is no text, where the reader says so. Raises BadInput."""
+    if scanned:
+        raise Unreadable(f"{name} holds pictures of text, which need OCR. {_tessdata.INSTALL}", passing=True)
+    if extracted.passing:
+        raise Unreadable(f"{name} was not read in the time there is (`timeout` in functions.yaml).", passing=True)
+    if extracted.notes:
+        raise BadInput(f"{name} is damaged, no text could be read from it: {extracted.notes[0]}. Export it again.")
+
+
+def _damaged(text: str, encoding: str, data: bytes) -> tuple[str, ...]:
+    """A note of what stands for bytes that are no character, if anything does."""
+    count = text.count("\ufffd") if encoding == "utf-8" else 0
+    if not count or "\ufffd".encode() in data:
+        return ()
+    return (f"the file is damaged or cut short: {count} of its characters could not be read",)
+
+
+def _extracted(
+    name: str, kind: str, data: bytes, extractor: Extractor, timeout: float, extraction: Extraction
+) -> Extracted:
+    languages: list[str] = []
+    tessdata = ""
+    if kind in ("pdf", "image"):
+        try:
+            languages, tessdata = _tessdata.found(extraction.ocr, _tessdata.folders())
+        except LookupError as error:
+            # Once it is installed, the same file can be read.
+            raise Unreadable(f"{name} cannot be read: {error}", passing=True) from error
+        if kind == "image" and extraction.ocr == ():
+            raise BadInput(f"{name} is an image, and reading images is switched off (`ocr: []`).")
+        if kind == "image" and not languages:
+            raise Unreadable(
+                f"{name} is an image: its text can be read by OCR only, which is not installed. {_tessdata.INSTALL}",
+                passing=True,
+            )
     try:
-        extracted = extractor.extract(data, kind, timeout=timeout)
+        return extractor.extract(
+            data,
+            kind,
+            timeout=timeout,
+            seconds=timeout * _IN_TIME,
+            pages=extraction.pages,
+            languages=languages,
+            tessdata=tessdata,
+        )
     except Unreadable as error:
-        reason = _reason(str(error), kind)
-        raise Unreadable(f"{name} cannot be read as {kind.upper()}: {reason}", passing=error.passing) from error
-    if not extracted.text.strip() and extracted.warnings:
-        raise BadInput(f"{name} is damaged, no text could be read from it: {extracted.warnings[0]}. Export it again.")
-    title = title or ("" if extracted.title == "untitled" else extracted.title)
-    return _checked(name, Text(extracted.text, kind, title))
+        called = _CALLED.get(kind, kind.upper())
+        reason = _reason(str(error), called)
+        raise Unreadable(f"{name} cannot be read as {called}: {reason}", passing=error.passing) from error
+
+
+def _words(text: str) -> bool:
+    return any(map(str.isalnum, text))
 
 
 def _checked(name: str, text: Text) -> Text:
-    if text.text.strip():
-        return text
-    mend = "Scanned pages need OCR first." if text.kind == "pdf" else "Upload it again with its content."
+    """The text with its language, where there is any. Raises BadInput."""
+    if text.text.strip() if text.kind in _PLAIN else _words(text.text):
+        return text if text.kind == "code" else replace(text, language=language_of(text.text) or text.language)
+    mend = "Upload it again with its content."
+    if text.kind in ("pdf", "image"):
+        mend = "Scanned pages need OCR, whose languages are those of `ocr` in functions.yaml."
     raise BadInput(f"{name} has no text in it: there is nothing to index. {mend}")
 
 
-def _kind(name: str, data: bytes) -> str:
-    """What kind of file it is. Raises BadInput for one that cannot be read."""
-    suffix = PurePosixPath(name).suffix.lower()
-    if data.startswith(b"%PDF-") or (suffix == ".pdf" and b"%PDF-" in data[:1024]):
-        return "pdf"
-    if data.startswith(b"PK\x03\x04") and _is_docx(data):
-        return "docx"
-    if data.startswith(_OFFICE_97):
-        raise BadInput(
-            f"{name} is a Word 97 file or protected by a password. Save it as an unprotected .docx and upload it again."
-        )
-    if suffix in (".pdf", ".docx"):
-        raise BadInput(
-            f"{name} is not a {suffix[1:].upper()} file, although its name says so: it may be damaged or cut short. "
-            "Export it again, or give it its right suffix."
-        )
-    if suffix in HTML_SUFFIXES:
-        return "html"
-    if suffix in TEXT_SUFFIXES:
-        return "text"
-    raise BadInput(f"{name}: files of this kind cannot be read. Supported are {SUPPORTED}.")
-
-
-def _is_docx(data: bytes) -> bool:
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:  # reads the directory only, unpacks nothing
-            return "word/document.xml" in archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return False
-
-
-def _decode(name: str, data: bytes, declared: re.Match[bytes] | None = None) -> str:
-    """The characters of a text file: by its byte order mark, as UTF-8, as declared, as UTF-16, as Windows-1252."""
-    marked = next((encoding for mark, encoding in _MARKS if data.startswith(mark)), None)
-    guesses = [marked] if marked else [_utf16(data), "utf-8", _known(declared), "cp1252", "latin-1"]
-    for encoding in filter(None, guesses):
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if len(_CONTROL.findall(text)) > 1 + len(text) // 200:  # real text has almost none
-            raise BadInput(f"{name} is not text: it holds binary data. Give the file the suffix of its real kind.")
-        return _CONTROL.sub(" ", text)
-    raise BadInput(f"{name} is marked as {marked} and is not: it is damaged. Save it again as UTF-8.")
-
-
-def _utf16(data: bytes) -> str | None:
-    """UTF-16 without a mark: text of European languages then has a zero in almost every second byte."""
-    head = data[:4096]
-    if b"\0" not in head or len(data) % 2:
-        return None
-    even, odd = head[::2].count(0), head[1::2].count(0)
-    if min(even, odd) * 20 > max(even, odd) or max(even, odd) * 4 < len(head):
-        return None
-    return "utf-16-be" if even > odd else "utf-16-le"
-
-
-def _known(declared: re.Match[bytes] | None) -> str | None:
-    if declared is None:
-        return None
-    try:
-        found = codecs.lookup(declared[1].decode("ascii"))
-    except LookupError:
-        return None
-    return found.name if found.name.startswith(("iso8859", "cp", "koi8", "shift", "euc", "gb", "big5")) else None
-
-
-def _reason(message: str, kind: str) -> str:
+def _reason(message: str, called: str) -> str:
     """The parser's message as a sentence with a mend."""
     lower = message.lower()
     if "encrypted" in lower or "password" in lower:
         return "it is protected by a password. Save it without one and upload it again."
-    if "security limit" in lower:
+    if "too many pages" in lower:
+        return "it has more pages than the limit (`pages` in functions.yaml). Split it."
+    if "security limit" in lower or "zip bomb" in lower or "security violation" in lower:
         return "it unpacks to far more than it is worth, like a zip bomb. Save it again without the large parts."
-    detail = message.rsplit("Parsing error: ", maxsplit=1)[-1].rstrip(".")
-    return f"{detail}. Export it again as {kind.upper()} or as text."
+    if "image dimensions" in lower:
+        return "it has more pixels than can be read. Save it smaller: 300 dots per inch are enough for OCR."
+    detail = " ".join(message.rsplit("Parsing error: ", maxsplit=1)[-1].split()).rstrip(".")
+    return f"{detail}. Export it again as {called if called.isupper() else 'a PDF'} or as text."

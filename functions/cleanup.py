@@ -6,10 +6,11 @@ import time
 from dataclasses import dataclass, field
 
 from runtime.context import Context
-from runtime.errors import BadInput, ObjectMissing, StoreDenied
+from runtime.errors import BadInput, CorruptSegment, ObjectMissing, StoreDenied
 
 DAY_SECONDS = 86_400
 SAFE_DAYS = 7
+FAILED_HOURS = 24
 LONGEST_DELAY_DAYS = 30
 """A call may wait so long for its time; its arguments must be there then."""
 UPLOAD_SECONDS = DAY_SECONDS
@@ -29,17 +30,22 @@ def cleanup(
     override: bool = False,
     index: str | None = None,
     buckets: tuple[str, ...] = ("documents",),
+    failed_hours: float = FAILED_HOURS,
+    delete_failed: bool = False,
     *,
     context: Context,
 ) -> CleanupResult:
-    """Remove versions, segments and batches that are older than `retention_days` and not needed, and large results.
+    """Remove versions, segments and batches that were not needed for `retention_days`, and large results.
 
     Never the current version, nor the batches that it could be rebuilt from. Every index, or `index` alone. Less than 7
     days needs `override`. Uploads in parts that were begun more than a day ago and never completed are ended, in
-    Tundish's own bucket and in `buckets`. Raises BadInput.
+    Tundish's own bucket and in `buckets`. Records of documents that failed leave after `failed_hours`; the objects
+    themselves only with `delete_failed`. Raises BadInput.
     """
     if not retention_days >= 0:
         raise BadInput(f"retention_days must not be negative; it is {retention_days}.")
+    if not failed_hours >= 0:
+        raise BadInput(f"failed_hours must not be negative; it is {failed_hours}.")
     if retention_days < SAFE_DAYS and not override:
         raise BadInput(
             f"retention_days is {retention_days:g}: versions younger than {SAFE_DAYS} days may still be wanted for a "
@@ -47,7 +53,11 @@ def cleanup(
         )
     result = CleanupResult()
     for name in [index] if index is not None else context.index.names():
-        counts = context.index.cleanup(name, retention_days * DAY_SECONDS)
+        try:
+            counts = context.index.cleanup(name, retention_days * DAY_SECONDS)
+        except CorruptSegment as error:
+            context.log.error("index %s is not cleaned up: %s", name, error)
+            continue
         result.indexes[name] = counts
         for kind, count in counts.items():
             _add(result, kind, count)
@@ -58,6 +68,10 @@ def cleanup(
         _add(result, "arguments", _remove("arguments/", retention_days + LONGEST_DELAY_DAYS, context))
         for bucket in sorted({context.store.bucket, *buckets}):
             _add(result, "uploads", _end_uploads(bucket, context))
+        for kind, count in context.documents.clear_failed(time.time() - failed_hours * 3600, delete_failed).items():
+            _add(result, kind, count)
+    for kind, count in result.removed.items():
+        context.count(f"removed_{kind}", count)
     return result
 
 

@@ -1,28 +1,34 @@
-"""Every object of a bucket into the index: parallel batches, then one build."""
+"""Everything that a bucket prefix, a set of files or a table holds into the index: batches side by side, one build."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from runtime.context import Context, ObjectInfo
-from runtime.errors import BadInput, ObjectMissing
+from runtime.context import Context
+from runtime.errors import BadInput, CallFailed
 
-SUFFIXES = frozenset({".txt", ".md", ".html", ".pdf", ".docx"})
-MAX_OBJECTS = 1000
-MAX_BYTES = 32 * 2**20
+from ._source import Source
+from ._source_known import Known, Memory
+from ._source_parts import Cutter, Parts, Plan, cutting
+from ._source_plan import SUFFIXES, Rows, plan_objects
+
 IN_FLIGHT = 8
+_Look = Callable[[Plan, Cutter, Context], None]
 _QUIET = {"chain": False}  # one build at the end, not one a batch
+_NAMED = 100
 
 
 @dataclass(frozen=True, slots=True)
 class EmbedAllResult:
     """`total_docs` documents are in the index now, `failed` could not be read; `total_time` is in seconds.
 
-    `skipped`: objects of a kind that is not read. `version`: the index's version after the build.
+    `skipped`: objects of a kind that is not read. `version`: the index's version after the build. `unchanged`: of the
+    total, rows that did not have to be read, as their source says that they are as they were; `docs_per_second` is of
+    the others. `removed`: rows that have left the source and the index. `problems`: the first of what failed, in words.
     """
 
     total_docs: int
@@ -32,76 +38,116 @@ class EmbedAllResult:
     skipped: int
     batches: int
     version: str
+    unchanged: int = 0
+    removed: int = 0
+    problems: list[str] = field(default_factory=list)
 
 
 def embed_all(
-    bucket: str = "documents", prefix: str = "", index: str = "default", *, context: Context
+    bucket: str = "documents",
+    prefix: str = "",
+    index: str = "default",
+    source: Source | None = None,
+    full: bool = False,
+    suffix: list[str] | None = None,
+    *,
+    context: Context,
 ) -> EmbedAllResult:
-    """Embed every object of `bucket` under `prefix` and build the index once.
+    """Embed every object of `bucket` under `prefix`, or every row of a `source`, and build the index once.
 
-    What was embedded before is found again by its content and costs a read. Raises BadInput for an unknown bucket.
+    What was embedded before is found again by its content and costs a read; files and tables that are as they were
+    are not even read, unless `full` says so. Rows that left their source leave the index. `suffix`: of which objects,
+    `[".py"]`; without it those of text, HTML, PDF, Office and e-mail. Raises BadInput.
     """
-    listing = _Listing(bucket, prefix, context)
-    done = failed = batches = 0
-    asked = list(listing.batches(index))
-    for first in context.map("embed_batch", asked, in_flight=IN_FLIGHT, options=_QUIET):
-        result: dict[str, Any] | None = first
-        batches += 1
-        while result is not None:
-            done += result["documents"]
-            failed += len(result["failed"])
-            result = _deferred(result, context)
-        context.log.info("%s: %d documents embedded, %d failed", bucket, done, failed)
-    built = context.call("build_index", index=index) if batches else None
+    if source is not None:
+        source.check()
+        if prefix or suffix:
+            raise BadInput("'prefix' and 'suffix' are of objects; which files a source has, its 'objects' say.")
+    parts = Parts(context.store, index, context.id)
+    plan = parts.plan()
+    if plan is None:
+        plan = Plan()
+        listing = partial(plan_objects, bucket, prefix, suffix or SUFFIXES)
+        _fill(plan, parts, listing if source is None else _rows(bucket, index, source, full, context), context)
+    done = _Done(plan)
+    context.progress(0, plan.documents, "documents")
+    items = ({"part": parts.name(number), "index": index} for number in range(len(plan.batches)))
+    answers = context.map(
+        "embed_batch", items, in_flight=IN_FLIGHT, failures=True, amounts=plan.batches, options=_QUIET
+    )
+    for answer, documents in zip(answers, plan.batches, strict=False):  # a run that died at its very end has no plan
+        for result, count in _to_its_end(answer, documents, context):
+            done.add(result, count)
+    context.progress(plan.documents, plan.documents, "documents; the index is built")
+    built = context.call("build_index", index=index) if plan.batches else None
+    context.log.info("%d documents embedded, %d failed", done.documents, done.failed)
+    if source is not None and plan.known is not None and plan.before is not None and not done.broken:
+        Memory(context, index, source, bucket).save(Known.of(plan.known), Known.of(plan.before))
+    version = _version(built, index, context)
+    parts.remove(plan)
     seconds = time.time() - context.accepted
     return EmbedAllResult(
-        total_docs=done,
+        total_docs=done.documents + plan.unchanged,
         total_time=round(seconds, 3),
-        docs_per_second=round(done / seconds, 2) if seconds else 0.0,
-        failed=failed,
-        skipped=listing.skipped,
-        batches=batches,
-        version=_version(built, index, context),
+        docs_per_second=round(done.documents / seconds, 2) if seconds else 0.0,
+        failed=done.failed,
+        skipped=plan.skipped,
+        batches=len(plan.batches),
+        version=version,
+        unchanged=plan.unchanged,
+        removed=plan.removed,
+        problems=done.problems[:_NAMED],
     )
 
 
-class _Listing:
-    """The objects of a bucket as arguments of embed_batch, in bounded portions."""
-
-    def __init__(self, bucket: str, prefix: str, context: Context) -> None:
-        self._bucket, self._prefix, self._store = bucket, prefix, context.store
-        self.skipped = 0
-
-    def batches(self, index: str) -> Iterator[dict[str, Any]]:
-        batch: list[dict[str, Any]] = []
-        size = 0
-        for item in self._objects():
-            if batch and (len(batch) == MAX_OBJECTS or size + item.size > MAX_BYTES):
-                yield {"objects": batch, "index": index}
-                batch, size = [], 0
-            batch.append({"bucket": item.bucket, "key": item.key, "etag": item.etag, "size": item.size})
-            size += item.size
-        if batch:
-            yield {"objects": batch, "index": index}
-
-    def _objects(self) -> Iterator[ObjectInfo]:
-        try:
-            for item in self._store.list(self._bucket, self._prefix):
-                if PurePosixPath(item.key).suffix.lower() in SUFFIXES:
-                    yield item
-                elif not item.key.endswith("/"):  # the marker of a folder is no document
-                    self.skipped += 1
-        except ObjectMissing as error:
-            raise BadInput(f"There is no bucket {self._bucket}. Create it, or name another one.") from error
+def _rows(bucket: str, index: str, source: Source, full: bool, context: Context) -> _Look:
+    """How to look through the rows of a source."""
+    memory = Memory(context, index, source, bucket)
+    known = memory.load()
+    if full or context.index.current(index) is None:  # of what nothing is there, nothing is known
+        known.mapping = ""
+    return lambda plan, cutter, context: Rows(source, bucket, memory, plan, context).plan(known, cutter)
 
 
-def _deferred(result: dict[str, Any], context: Context) -> dict[str, Any] | None:
-    """The result of the invocation that a batch handed the rest of its work to, if it did."""
-    task = result.get("deferred_to")
-    if task is None:
-        return None
-    rest: dict[str, Any] = next(context.wait(task))
-    return rest
+def _fill(plan: Plan, parts: Parts, look: _Look, context: Context) -> None:
+    """Look through the source and lay down the batches, once a run."""
+    parts.remove_stale()
+    with cutting(parts, plan) as cutter:
+        look(plan, cutter, context)
+    parts.seal(plan)
+    for problem in plan.problems:
+        context.log.warning("%s", problem)
+
+
+class _Done:
+    """What became of the batches."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.documents = 0
+        self.failed = plan.bad
+        self.problems = list(plan.problems)
+        self.broken = False
+        """A batch did not end well: the next run has to look at the same again."""
+
+    def add(self, result: Any, count: int) -> None:
+        if isinstance(result, CallFailed):
+            self.failed += count
+            self.problems.append(str(result))
+            self.broken = True
+            return
+        self.documents += result["documents"]
+        self.failed += len(result["failed"])
+        self.problems += [one["reason"] for one in result["failed"][:_NAMED] if "reason" in one]
+
+
+def _to_its_end(result: Any, count: int, context: Context) -> Iterator[tuple[Any, int]]:
+    """The result of a batch, and of the invocations that it handed the rest of its work to, with their documents."""
+    while True:
+        yield result, count
+        if isinstance(result, CallFailed) or (task := result.get("deferred_to")) is None:
+            return
+        count = len(result.get("deferred", ()))
+        result = next(context.wait(task, failures=True))
 
 
 def _version(built: Any, index: str, context: Context) -> str:

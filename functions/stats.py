@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from runtime.context import Context
-
-FULL_VECTORS = 500_000
-FULL_BYTES = 2 * 2**30
-Advice = Literal["fine", "plan", "now"]
+from runtime.context import Advice, Capacity, Context, advice, capacity, urgency
 
 
 @dataclass(frozen=True, slots=True)
 class IndexStats:
     """The current version of an index. `memory_bytes` is what a reader maps; generation 0 means no version yet.
 
-    `migration_urgency` is 0–100; `advice` is "fine" below 70, "plan" up to 90, "now" above.
+    `migration_urgency` is 0–100; `advice` is "fine" below 70, "plan" up to 90, "now" above. `capacity` says where the
+    machine that ran this runs out, and what to do then; None while there are no vectors.
     """
 
     index: str
@@ -29,6 +25,7 @@ class IndexStats:
     index_type: str
     migration_urgency: float
     advice: Advice
+    capacity: Capacity | None
 
 
 def stats(index: str = "default", *, context: Context) -> IndexStats:
@@ -47,15 +44,5 @@ def stats(index: str = "default", *, context: Context) -> IndexStats:
         index_type=current.kind if current else "",
         migration_urgency=round(level, 2),
         advice=advice(level),
+        capacity=capacity(vectors, size, current.dimensions, current.kind) if current else None,
     )
-
-
-def urgency(vectors: int, size: int) -> float:
-    """0–100 from the number of vectors and the bytes, whichever is nearer to its limit."""
-    return max(min(100.0, vectors / FULL_VECTORS * 100), min(100.0, size / FULL_BYTES * 100))
-
-
-def advice(level: float) -> Advice:
-    if level < 70:
-        return "fine"
-    return "plan" if level <= 90 else "now"

@@ -10,7 +10,7 @@ import msgpack
 
 from runtime.errors import BrokerDown, BrokerFull
 from runtime.invocations import Invocation, decode, read_async
-from runtime.submit import Call, accept_async, new_id
+from runtime.submit import Accepted, Call, accept_async, new_id
 
 if TYPE_CHECKING:
     from gateway.state import Gateway
@@ -26,17 +26,25 @@ class Taken:
     kept: bool = False
 
 
+async def submit(gateway: Gateway, call: Call) -> Accepted:
+    """Record and queue a call. Raises FunctionNotFound, KeyReused, LimitReached, BrokerDown."""
+    accepted = await accept_async(gateway.redis, gateway.deployment, call, gateway.wire)
+    if not accepted.replayed:
+        gateway.quota_notes.note(call.tenant, accepted.near)
+    return accepted
+
+
 async def accept_call(gateway: Gateway, call: Call) -> Taken:
     """Accept a call. It has its id from here on, so that one whose answer was lost on the way is not run twice.
 
-    Raises FunctionNotFound, KeyReused, BrokerFull, and BrokerDown where the outbox is off, full or cannot help: an
-    idempotency key cannot be checked without the broker, and its caller may safely repeat the call.
+    Raises FunctionNotFound, KeyReused, LimitReached, BrokerFull, and BrokerDown where the outbox is off, full or cannot
+    help: an idempotency key cannot be checked without the broker, and its caller may safely repeat the call.
     """
     call = replace(call, id=call.id or new_id())
     keepable = gateway.project.outbox.enabled and call.idempotency is None
     if not (keepable and gateway.courier.away):
         try:
-            accepted = await accept_async(gateway.redis, gateway.deployment, call)
+            accepted = await submit(gateway, call)
         except BrokerFull:
             raise
         except BrokerDown:

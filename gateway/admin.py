@@ -1,23 +1,51 @@
-"""`/admin/…`: index versions and a rebuild."""
+"""`/admin/…`: index versions, rollback and release, and a rebuild."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
+from pydantic import Field
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway import invoke, state
+from gateway import body, invoke, state
+from gateway.accepting import accept_call
+from gateway.fields import Given, parse
 from gateway.indexes import DEFAULT
+from gateway.permission import barred
 from gateway.problems import refuse
-from runtime.context import IndexVersion
+from runtime.config_model import Name
+from runtime.context import Capacity, IndexVersion, advice, capacity, urgency
+from runtime.errors import PreconditionFailed
+from runtime.submit import Call
 
 if TYPE_CHECKING:
     from runtime.index.port import FaissIndex
+    from runtime.index.reader import IndexReader
 
-REBUILD = "embed_all"
+REBUILD, BUILD = "embed_all", "build_index"
+T = TypeVar("T")
+
+
+class Released(Given):
+    """Which index is meant."""
+
+    index: Name = DEFAULT
+
+
+class Listed(Released):
+    """How many versions are told."""
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+class Rolled(Released):
+    """Back to which of its generations."""
+
+    generation: Annotated[int, Field(ge=1)]
 
 
 async def index_version(request: Request) -> Response:
@@ -27,23 +55,54 @@ async def index_version(request: Request) -> Response:
     reader = await gateway.indexes.reader()
     loaded = reader.version(index)
     newest = await gateway.in_thread(_index(gateway).current, index)
+    level = urgency(newest.vectors, newest.bytes) if newest else 0.0
     told: dict[str, Any] = {
         "index": index,
+        "indexes": gateway.indexes.names,
         "version": loaded.version if loaded else None,
         "generation": loaded.generation if loaded else 0,
         "newest": _plain(newest),
         "up_to_date": (newest.generation if newest else 0) <= (loaded.generation if loaded else 0),
         "trouble": gateway.indexes.trouble(index),
+        "migration_urgency": round(level, 2),
+        "advice": advice(level),
+        "capacity": _capacity(gateway, newest),
+        "words": _words(gateway, reader, index),
     }
     return _json(told, {"X-Index-Version": told["version"] or "none"})
 
 
 async def index_versions(request: Request) -> Response:
-    """Every version whose manifest is still stored, newest first."""
-    gateway, index = state.of(request), request.query_params.get("index", DEFAULT)
-    await _known(gateway, index)
-    versions = await gateway.in_thread(_index(gateway).versions, index)
-    return _json({"index": index, "versions": [_plain(version) for version in versions]})
+    """The newest versions whose manifest is still stored, newest first."""
+    gateway, asked = state.of(request), parse(Listed, request.query_params)
+    await _known(gateway, asked.index)
+    versions = await gateway.in_thread(_index(gateway).versions, asked.index, asked.limit)
+    return _json({"index": asked.index, "versions": [_plain(version) for version in versions]})
+
+
+async def rollback(request: Request) -> Response:
+    """Answer from an older version again. Builds publish nothing before the release; 409 while they are faster."""
+    gateway, given = state.of(request), parse(Rolled, await _body(request))
+    await _known(gateway, given.index)
+    made = await _published(gateway, _index(gateway).rollback, given.index, given.generation)
+    return _json(_plain(made))
+
+
+async def release(request: Request) -> Response:
+    """Let builds go on; `task_id` is the build that brings what was held back, where functions.yaml has `build_index`.
+
+    `released` is false where nothing was held.
+    """
+    gateway, given = state.of(request), parse(Released, await _body(request))
+    await _known(gateway, given.index)
+    build = gateway.deployment.functions.get(BUILD)
+    if build and (told := barred(request, BUILD, build.spec.role)):
+        refuse(403, told)
+    current, held = await _published(gateway, _index(gateway).release, given.index)
+    task_id = None
+    if held and build:
+        task_id = (await accept_call(gateway, Call(BUILD, {"index": given.index}))).id
+    return _json({"index": given.index, "released": held, "version": _plain(current), "task_id": task_id})
 
 
 async def rebuild(request: Request) -> Response:
@@ -51,7 +110,21 @@ async def rebuild(request: Request) -> Response:
     gateway = state.of(request)
     if REBUILD not in gateway.deployment.functions:
         refuse(404, f"There is no function {REBUILD} in functions.yaml, which is what a rebuild calls.")
-    return await invoke.accept(request, gateway, gateway.deployment.find(REBUILD))
+    deployed = gateway.deployment.find(REBUILD)
+    if told := barred(request, REBUILD, deployed.spec.role):
+        refuse(403, told)
+    return await invoke.accept(request, gateway, deployed)
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    return await body.json_object(request, state.of(request).project.limits.body)
+
+
+async def _published(gateway: state.Gateway, change: Callable[..., T], *arguments: Any) -> T:
+    try:
+        return await gateway.in_thread(change, *arguments)
+    except PreconditionFailed as error:
+        refuse(409, str(error))
 
 
 async def _known(gateway: state.Gateway, index: str) -> None:
@@ -63,6 +136,22 @@ def _index(gateway: state.Gateway) -> FaissIndex:
     from runtime.index.port import FaissIndex
 
     return FaissIndex(gateway.store, gateway.sync_redis)
+
+
+def _words(gateway: state.Gateway, reader: IndexReader, index: str) -> dict[str, int] | None:
+    """How many segments have words to search by, where functions.yaml asks for them."""
+    if not gateway.project.is_hybrid(index):
+        return None
+    having, segments = reader.words(index)
+    return {"segments": segments, "with_words": having}
+
+
+def _capacity(gateway: state.Gateway, newest: IndexVersion | None) -> Capacity | None:
+    """Where this gateway's machine runs out, by its own latest searches."""
+    if newest is None:
+        return None
+    p99 = gateway.search_times.p99(newest.index)
+    return capacity(newest.vectors, newest.bytes, newest.dimensions, newest.kind, seconds=p99)
 
 
 def _plain(version: IndexVersion | None) -> dict[str, Any] | None:

@@ -12,8 +12,11 @@ from starlette.middleware import Middleware
 
 from gateway import problems, routes
 from gateway.guard import Guard
-from gateway.metrics import Measured
+from gateway.measured import Measured
+from gateway.request_log import RequestLog
 from gateway.state import Gateway
+from gateway.traced import Traced
+from runtime import access
 from runtime.config import Settings
 from runtime.deployment import Deployment
 
@@ -54,8 +57,16 @@ def create_app(settings: Settings, deployment: Deployment, *, on_fatal: Callable
     app = Starlette(
         routes=routes.build(),
         middleware=[
+            *([Middleware(RequestLog)] if settings.logs.tells_requests else []),
             Middleware(Measured, requests=gateway.requests),
-            Middleware(Guard, host=settings.host),
+            Middleware(
+                Guard,
+                host=settings.host,
+                names=access.names(settings),
+                page=settings.access.public_url,
+                addresses=gateway.auth.required,
+            ),
+            *([Middleware(Traced, tracing=gateway.tracing)] if gateway.tracing.on else []),
             Middleware(problems.Unexpected),
         ],
         exception_handlers=problems.handlers(),

@@ -11,13 +11,15 @@ from typing import Any
 from pydantic_core import from_json, to_json
 from starlette.requests import Request
 
+from gateway.held import SMALL_BYTES, Held
 from gateway.problems import refuse
 from runtime.errors import FieldError, InvalidArguments
 from runtime.units import format_size
 
 _JSON = re.compile(r"application/(?:json|[\w.!#$&^-]+\+json)", re.IGNORECASE)
 # Numbers that Python reads but msgpack or other programs do not: over 64 bits, or beyond a double.
-_SUSPECT = re.compile(rb"\d{19}|[eE]\+?\d{3}")
+_SHAPES = bytes(48 if 48 <= one <= 57 else 101 if one in b"eE" else 43 if one == 43 else 46 for one in range(256))
+_SUSPECT = (b"0" * 19, b"e000", b"e+000")
 _NAME = re.compile(rb'"\s*:')
 _INTEGERS = range(-(2**63), 2**64)
 
@@ -29,23 +31,30 @@ class Oversized(Exception):
 async def read(request: Request, limit: int) -> bytes:
     """The whole body, or 413 as soon as it is known to be larger than `limit` bytes."""
     try:
-        return await read_up_to(request, limit)
+        return await read_up_to(request, limit, request.app.state.gateway.held)
     except Oversized:
         refuse(413, f"The body is larger than {format_size(limit)} (limits.body in functions.yaml).")
 
 
-async def read_up_to(request: Request, limit: int) -> bytes:
-    """The whole body. Raises Oversized before more than `limit` bytes are held."""
+async def read_up_to(request: Request, limit: int, held: Held | None = None) -> bytes:
+    """The whole body. Raises Oversized before more than `limit` bytes are held. 503 where `held` has no room for it."""
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > limit:
         raise Oversized
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise Oversized
-        parts.append(part)
-    return b"".join(parts)
+    parts, size, counted = [], 0, 0
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > limit:
+                raise Oversized
+            if held is not None and size > SMALL_BYTES:
+                held.take(size - counted, limit)
+                counted = size
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        if held is not None:
+            held.give_back(counted)
 
 
 async def json_object(request: Request, limit: int) -> dict[str, Any]:
@@ -84,12 +93,21 @@ def parse(data: bytes) -> Any:
         value = from_json(data, allow_inf_nan=False, cache_strings="keys")
     except ValueError as error:
         refuse(400, f"The body is not JSON: {_reason(data, error)}.")
-    if _SUSPECT.search(data):
+    if suspect(data):
         bad = _unfit(value, "")
         if bad:
             raise InvalidArguments(bad)
     _refuse_repeated_names(data, value)
     return value
+
+
+def suspect(data: bytes) -> bool:
+    """Whether there may be a number in it that cannot be passed on: 19 digits in a row, or an exponent of three.
+
+    A regular expression takes 33 ms for a megabyte, while nobody else is answered; this takes 2.
+    """
+    shapes = data.translate(_SHAPES)  # digits as 0, E as e
+    return any(one in shapes for one in _SUSPECT)
 
 
 def _refuse_repeated_names(data: bytes, value: Any) -> None:

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway import state
+from gateway import state, tenancy
 from gateway.fields import Given, parse
 from gateway.problems import refuse
 from runtime import bucket_state, document_list, holds
@@ -28,14 +28,19 @@ class Query(Given):
 
 
 async def listing(request: Request) -> Response:
-    """Every bucket trigger: what wakes it, its documents by state, what is out, its last listing, a held loss."""
-    gateway = state.of(request)
+    """Every bucket trigger: what wakes it, its documents by state, what is out, its last listing, a held loss.
+
+    And how many bytes an upload may have.
+    """
+    gateway, mine = state.of(request), tenancy.only(request)
     found = await gateway.in_thread(bucket_state.read, gateway.sync_redis, gateway.project)
     triggers = []
     for watch, told in found:
+        if mine is not None and not gateway.owners.whole(mine, watch.trigger.bucket, watch.trigger.prefix):
+            continue  # its numbers are of others, too
         counted = await gateway.ledgers.of(gateway, watch)
         triggers.append({**told, "states": counted.states, "counted_at": counted.at})
-    return _answer({"triggers": triggers})
+    return _answer({"triggers": triggers, "upload_limit": gateway.project.limits.upload})
 
 
 async def documents(request: Request) -> Response:
@@ -43,7 +48,7 @@ async def documents(request: Request) -> Response:
     gateway, query = state.of(request), parse(Query, request.query_params)
     if query.bucket is not None:
         _known(gateway, query.bucket)
-    wanted = Wanted(query.bucket, query.status, query.prefix)
+    wanted = Wanted(query.bucket, query.status, query.prefix, tenancy.only(request))
     try:
         found = await gateway.in_thread(document_list.page, gateway.sync_redis, gateway.project, wanted, query.cursor)
     except document_list.BadCursor as error:

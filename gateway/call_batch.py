@@ -10,9 +10,9 @@ from starlette.responses import Response
 
 from gateway.accepting import accept_call
 from gateway.call_body import Given
-from gateway.problems import refuse
+from gateway.problems import refuse, retry_after, status_of
 from gateway.state import Gateway
-from runtime.errors import BrokerDown, FieldError, InvalidArguments, KeyReused
+from runtime.errors import BrokerDown, FieldError, InvalidArguments, KeyReused, LimitReached
 from runtime.submit import Call
 
 _MOST_ERRORS = 100
@@ -41,9 +41,9 @@ async def accept_all(gateway: Gateway, works: Sequence[Call]) -> Response:
         except KeyReused:
             message = "an event with this source and id, but with other data, was taken before"
             tasks.append({"task_id": None, "status": "refused", "error": message})
-        except BrokerDown as error:
+        except (BrokerDown, LimitReached) as error:
             detail = f"Only {len(tasks)} of {len(works)} events were taken; send all of them again. {error}"
-            refuse(503, detail, headers={"Retry-After": "2"}, tasks=tasks)
+            refuse(status_of(error), detail, headers=retry_after(error), tasks=tasks)
         else:
             tasks.append({"task_id": taken.id, "status": "submitted"})
     return Response(to_json({"tasks": tasks}), 202, media_type="application/json")

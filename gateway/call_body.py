@@ -1,29 +1,44 @@
-"""What the body of a call is: the arguments as a JSON object, or one CloudEvent, or a batch of them."""
+"""What the body of a call is: the arguments as a JSON object or with files, or one CloudEvent, or a batch of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 
-from gateway import body, cloudevents
+from gateway import body, call_upload, cloudevents
 from gateway.problems import refuse
+
+if TYPE_CHECKING:
+    from gateway.state import Gateway
+    from runtime.deployment import Deployed
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What one call was given. `key` names the event that it came as."""
+    """What one call was given. `key` names the event that it came as.
+
+    `same`: what two calls under one Idempotency-Key have in common, where that is not all of the arguments.
+    """
 
     arguments: Mapping[str, Any]
     event: Mapping[str, Any] | None = None
     key: tuple[str, ...] = ()
+    same: Mapping[str, Any] | None = None
+    checked: bool = False
+    """They were held against the function's schema already."""
 
 
-async def read(request: Request, limit: int) -> Given | list[Given]:
+async def read(request: Request, gateway: Gateway, deployed: Deployed, task_id: str) -> Given | list[Given]:
     """The call, or the calls of a batch. 400, 413, 415, 422."""
-    data, kind = await body.read(request, limit), body.media_type(request)
+    kind = body.media_type(request)
+    if not (body.is_json(kind) or kind.startswith(cloudevents.KINDS) or cloudevents.is_binary(request.headers)):
+        found = await call_upload.arguments(request, gateway, deployed, task_id, kind)
+        if found is not None:
+            return Given(found[0], same=found[1], checked=True)
+    data = await body.read(request, gateway.project.limits.body)
     if kind == cloudevents.BATCH:
         return [_event(event) for event in cloudevents.batch(data)]
     if kind == cloudevents.STRUCTURED:

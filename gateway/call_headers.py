@@ -12,10 +12,16 @@ from starlette.datastructures import Headers
 from gateway.problems import field_errors, refuse
 from runtime.callback_address import parse
 from runtime.errors import FieldError
+from runtime.trace_context import Trace, state_of
 from runtime.units import parse_duration
 
 LONGEST_SECONDS = 30 * 86400.0
 """The longest X-Delay and X-Expires."""
+
+_NAMES = frozenset(
+    {b"prefer", b"x-priority", b"x-delay", b"x-expires", b"x-callback-url", b"idempotency-key", b"traceparent"}
+)
+"""All that is read here: most calls have none of them."""
 
 T = TypeVar("T")
 _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
@@ -46,6 +52,8 @@ def read(headers: Headers, *, waits: bool, allowed: Sequence[str]) -> Wishes:
 
     Preferences and trace contexts that are not valid are ignored, as their standards want it.
     """
+    if _NAMES.isdisjoint(name for name, _ in headers.raw):
+        return Wishes(later=not waits)
     later, wait = prefer(headers.getlist("prefer"))
     problems: list[FieldError] = []
 
@@ -69,7 +77,7 @@ def read(headers: Headers, *, waits: bool, allowed: Sequence[str]) -> Wishes:
         expires=one("X-Expires", _expires),
         callback=one("X-Callback-Url", lambda url: _callback(url, allowed)),
         key=one("Idempotency-Key", _key),
-        trace=trace_of(headers.getlist("traceparent")),
+        trace=trace_of(headers.getlist("traceparent"), headers.getlist("tracestate")),
         preferred=preferred,
     )
     if problems:
@@ -86,11 +94,11 @@ def prefer(given: Sequence[str]) -> tuple[bool, float | None]:
     return later, waits[0] if waits else None
 
 
-def trace_of(given: Sequence[str]) -> str | None:
-    """The one valid W3C traceparent; None otherwise."""
+def trace_of(given: Sequence[str], states: Sequence[str] = ()) -> Trace | None:
+    """The one valid W3C traceparent, with its tracestate where that is valid, too; None otherwise."""
     text = given[0].strip() if len(given) == 1 else ""
     match = _TRACE.fullmatch(text)
-    return text if match and not (text.startswith("00") and match[1]) else None
+    return Trace(text, state_of(states)) if match and not (text.startswith("00") and match[1]) else None
 
 
 def _priority(text: str) -> int:

@@ -12,8 +12,9 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway import body, state, tasks_list
+from gateway import body, state, tasks_list, tenancy
 from gateway.fields import Given, Moment, parse
+from gateway.permission import barred_from
 from gateway.problems import refuse
 from gateway.task_view import describe
 from gateway.tasks_api import find
@@ -47,8 +48,9 @@ class Selection(Given):
     state: State = "dead"
     limit: Annotated[int, Field(ge=1, le=1000)] = 1000
 
-    def wanted(self) -> Wanted:
-        return Wanted(self.function, self.state, since=self.since, until=self.until, error=self.error)
+    def wanted(self, tenant: str | None) -> Wanted:
+        """`tenant`: the only one whose letters are meant."""
+        return Wanted(self.function, self.state, since=self.since, until=self.until, error=self.error, tenant=tenant)
 
 
 async def listing(request: Request) -> Response:
@@ -64,7 +66,8 @@ async def show(request: Request) -> Response:
         refuse(404, f"The task {record.id} is no dead letter: it is {record.state}.", call_id=record.id)
     told = describe(record, traceback=True)
     told["arguments"] = await gateway.in_thread(repeat.arguments_of, record, gateway.blobs)
-    return Response(to_json(told), headers={"X-Call-Id": record.id}, media_type="application/json")
+    content = to_json(told, bytes_mode="base64")  # what was uploaded is bytes
+    return Response(content, headers={"X-Call-Id": record.id}, media_type="application/json")
 
 
 async def redrive(request: Request) -> Response:
@@ -72,9 +75,9 @@ async def redrive(request: Request) -> Response:
     gateway, selection = state.of(request), await _selection(request)
 
     def work(ids: list[str]) -> dead.Done:
-        return dead.redrive(gateway.sync_redis, gateway.deployment, gateway.blobs, ids)
+        return dead.redrive(gateway.sync_redis, gateway.deployment, gateway.blobs, ids, barred_from(request))
 
-    return await gateway.in_thread(_do, gateway, selection, "redriven", work)
+    return await gateway.in_thread(_do, gateway, selection, tenancy.only(request), "redriven", work)
 
 
 async def purge(request: Request) -> Response:
@@ -82,9 +85,9 @@ async def purge(request: Request) -> Response:
     gateway, selection = state.of(request), await _selection(request)
 
     def work(ids: list[str]) -> dead.Done:
-        return dead.purge(gateway.sync_redis, ids)
+        return dead.purge(gateway.sync_redis, ids, barred_from(request))
 
-    return await gateway.in_thread(_do, gateway, selection, "purged", work)
+    return await gateway.in_thread(_do, gateway, selection, tenancy.only(request), "purged", work)
 
 
 async def _selection(request: Request) -> Selection:
@@ -95,13 +98,15 @@ async def _selection(request: Request) -> Selection:
     return selection
 
 
-def _do(gateway: state.Gateway, selection: Selection, name: str, work: Callable[[list[str]], dead.Done]) -> Response:
+def _do(
+    gateway: state.Gateway, selection: Selection, tenant: str | None, name: str, work: Callable[[list[str]], dead.Done]
+) -> Response:
     """Choose the letters and do `work` with them. `until` makes the next request go on with the same ones."""
     more, until = False, selection.until if selection.until is not None else time.time()
     if selection.ids is not None:
         ids = list(dict.fromkeys(selection.ids))
     else:
-        ids, more = dead.select(gateway.sync_redis, replace(selection.wanted(), until=until), selection.limit)
+        ids, more = dead.select(gateway.sync_redis, replace(selection.wanted(tenant), until=until), selection.limit)
     done = work(ids)
     told = {name: done.ids, "count": len(done.ids), "skipped": done.skipped, "more": more, "until": until}
     return Response(to_json(told), media_type="application/json")

@@ -8,7 +8,7 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway import state
+from gateway import state, tenancy
 from gateway.fields import Given, parse
 from gateway.keypath import bucket_and_key
 from runtime import documents
@@ -36,6 +36,7 @@ async def status(request: Request) -> Response:
     gateway = state.of(request)
     bucket, key = bucket_and_key(request)
     query = parse(Query, request.query_params)
+    tenancy.check_object(request, bucket, key)
     found = await documents.document_status_async(gateway.redis, gateway.project, bucket, key)
     if found is None or found["status"] in ("unwatched", "removed"):
         found = await _as_stored(gateway, bucket, key, found)
@@ -66,7 +67,8 @@ async def _as_stored(gateway: state.Gateway, bucket: str, key: str, found: dict[
         if found is None or found["status"] != "removed":
             raise
         return found
-    unseen: dict[str, Any] = {"bucket": bucket, "key": key, "status": "pending", "reason": None, "triggers": []}
+    unseen: dict[str, Any] = {"bucket": bucket, "key": key, "status": "pending", "reason": None}
+    unseen |= {"notes": [], "triggers": []}
     known = found if found and found["status"] == "unwatched" else {}
     return {**unseen, **known, "etag": info.etag, "size": info.size, "invocation": None, "processed_at": None}
 

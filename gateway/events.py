@@ -1,32 +1,45 @@
-"""`POST /events/SOURCE`: bucket notifications in. They are hints: kept raw, never understood here."""
+"""`POST /events/SOURCE`: bucket notifications in. They are hints: kept raw, never understood here.
+
+They carry the token, or are signed with it as Standard Webhooks describes it.
+"""
 
 from __future__ import annotations
 
 import hmac
 import time
+from typing import NoReturn
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import body, state
 from gateway.problems import refuse
-from runtime import event_letters, keys
+from runtime import callback_sign, event_letters, keys
 
 SOURCES = ("seaweedfs", "minio")
 LIMIT = 2**20
+SIGNED_SECONDS = 300.0
+"""How old a signed notification may be: an older one may be a copy that somebody kept."""
 
 
 async def receive(request: Request) -> Response:
-    """204 for everything that carries the token: a store would send again, or hold up others, what is refused."""
+    """204 for everything that carries the token: a store would send again, or hold up others, what is refused.
+
+    401 without it, 429 where too many wrong ones came from an address.
+    """
     gateway, source = state.of(request), request.path_params["source"]
     if source not in SOURCES:
         refuse(404, f"There is no source of events called {source}; there is {', '.join(SOURCES)}.")
-    _check(request, gateway.settings.event_token)
+    signed = _check(request, gateway)
     try:
         raw = await body.read_up_to(request, LIMIT)
     except body.Oversized:  # no notification is this large; the listing finds what it was about
+        if signed:
+            _refuse(request, gateway, "it is too large to check its signature")
         await event_letters.keep_async(gateway.redis, source, b"", f"It has more than {LIMIT} bytes.")
         raw = b""
+    if signed and not _fits(request, gateway.settings.event_token, raw):
+        _refuse(request, gateway, "its signature or its time is wrong")
     if raw and not (source == "seaweedfs" and _is_own(gateway, raw)):
         await hint(gateway, source, raw)
     return Response(status_code=204)
@@ -44,13 +57,35 @@ def _is_own(gateway: state.Gateway, raw: bytes) -> bool:
     return f'"key":"/buckets/{own}/'.encode() in raw and own not in gateway.project.buckets()
 
 
-def _check(request: Request, token: str) -> None:
+def _check(request: Request, gateway: state.Gateway) -> bool:
+    """Whether it says that it is signed, which can be checked when all of it is here. 401 without a token."""
+    token = gateway.settings.event_token
+    if token and "webhook-signature" in request.headers:
+        return True
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     fits = hmac.compare_digest(given.strip().encode(), token.encode())
     if not token or scheme.lower() != "bearer" or not fits:
-        known = "" if token else " This gateway has none: set TUNDISH_EVENT_TOKEN."
-        refuse(
-            401,
-            f"Notifications need the header `Authorization: Bearer TOKEN` with the token of `tundish env`.{known}",
-            headers={"WWW-Authenticate": 'Bearer realm="tundish events"'},
-        )
+        _refuse(request, gateway, "it has no token, or a wrong one")
+    return False
+
+
+def _fits(request: Request, token: str, raw: bytes) -> bool:
+    """Whether one of its signatures is right, and of now."""
+    message, told = request.headers.get("webhook-id", ""), request.headers.get("webhook-timestamp", "")
+    if not told.isdecimal() or len(told) > 12 or abs(time.time() - int(told)) > SIGNED_SECONDS:
+        return False
+    expected = callback_sign.headers(callback_sign.key_of(token), message, int(told), raw)["webhook-signature"]
+    given = request.headers["webhook-signature"].split()
+    return any(hmac.compare_digest(one.encode(), expected.encode()) for one in given)
+
+
+def _refuse(request: Request, gateway: state.Gateway, why: str) -> NoReturn:
+    gateway.auth.hold_back(request)  # only now: who has the token is heard, whoever else fails at its address
+    gateway.auth.failed(request, f"a notification: {why}")
+    known = "" if gateway.settings.event_token else " This gateway has none: set TUNDISH_EVENT_TOKEN."
+    refuse(
+        401,
+        "Notifications need the header `Authorization: Bearer TOKEN` with the token of `tundish env`, or a signature "
+        f"that is made with it; {why}.{known}",
+        headers={"WWW-Authenticate": 'Bearer realm="tundish events"'},
+    )

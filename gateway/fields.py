@@ -10,8 +10,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from gateway.schemas import show
-from runtime.config_check import nearest
 from runtime.errors import FieldError, InvalidArguments
+from runtime.nearest import nearest
 from runtime.units import parse_duration
 
 M = TypeVar("M", bound=BaseModel)

@@ -8,9 +8,10 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway import resting, state
+from gateway import resting, state, tenancy
 from runtime import pause
 from runtime.config import Function
+from runtime.config_tenants import PER_FOLDER
 from runtime.deployment import Deployed
 from runtime.errors import BrokerDown
 from runtime.units import format_duration
@@ -21,6 +22,7 @@ async def listing(request: Request) -> Response:
     gateway = state.of(request)
     functions = [_short(found) for found in gateway.deployment.functions.values()]
     told = resting.mark(functions, gateway.project, await _paused(gateway))
+    told = [seen_by(one, tenancy.only(request)) for one in told]
     return Response(to_json({"functions": told}), media_type="application/json")
 
 
@@ -29,7 +31,7 @@ async def one(request: Request) -> Response:
     gateway = state.of(request)
     found = gateway.deployment.find(request.path_params["name"])
     (told,) = resting.mark([describe(found)], gateway.project, await _paused(gateway))
-    return Response(to_json(told), media_type="application/json")
+    return Response(to_json(seen_by(told, tenancy.only(request))), media_type="application/json")
 
 
 async def _paused(gateway: state.Gateway) -> pause.Paused:
@@ -45,6 +47,8 @@ def describe(found: Deployed) -> dict[str, Any]:
     spec = found.spec
     return _short(found) | {
         "doc": found.doc,
+        "style": found.style,
+        "setup": spec.setup,
         "schema": found.schema,
         "returns": found.returns,
         "soft_timeout": _duration(spec.soft_timeout),
@@ -67,6 +71,12 @@ def _short(found: Deployed) -> dict[str, Any]:
         "triggers": triggers(spec),
         "error": found.error,
     }
+
+
+def seen_by(told: dict[str, Any], only: str | None) -> dict[str, Any]:
+    """The description of a function, without the triggers of other tenants where `only` names the one that asks."""
+    mine = [one for one in told["triggers"] if only is None or one.get("tenant", only) in (only, PER_FOLDER)]
+    return told | {"triggers": mine}
 
 
 def triggers(spec: Function) -> list[dict[str, Any]]:

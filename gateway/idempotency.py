@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from gateway import principal
 from runtime.submit import Idempotency
 
 REPLAYED = {"Idempotency-Replayed": "true"}
@@ -19,11 +20,9 @@ def caller_of(request: Request) -> str:
     return str(getattr(request.state, "caller", "anonymous"))
 
 
-def of(
-    request: Request, function: str, arguments: Mapping[str, Any], *key: str, tenant: str = "default"
-) -> Idempotency:
+def of(request: Request, function: str, arguments: Mapping[str, Any], *key: str) -> Idempotency:
     """The key of a call: one for each tenant, function and caller. `key` has the parts that a caller chose."""
-    whose = json.dumps([tenant, function, caller_of(request), *key])
+    whose = json.dumps([principal.of(request).tenant, function, caller_of(request), *key])
     body = json.dumps(arguments, sort_keys=True, separators=(",", ":"))
     return Idempotency(_digest(whose), _digest(body))
 

@@ -7,28 +7,46 @@ pub/sub may drop, the manifests in the store are the truth.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import anyio
+import anyio.from_thread
+import anyio.to_thread
 import redis
 
+from gateway.collector import Answers, Collector
+from gateway.index_follower import Follower
 from runtime import keys
-from runtime.broker import connect_async
-from runtime.errors import TundishError
+from runtime.errors import IndexUnavailable, TundishError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.state import Gateway
-    from runtime.context import IndexVersion, Vectors
-    from runtime.index.reader import IndexReader, SearchResult
+    from runtime.context import IndexVersion
+    from runtime.index.reader import IndexReader
+    from runtime.index.search import Search, SearchResult
 
 DEFAULT = "default"
-POLL_SECONDS = 5.0
-BEHIND_SECONDS = 0.5
-"""Between two looks while a version that was announced is not loaded yet."""
+FIRST_SECONDS = 3.0
+"""How long a search waits for the first version, right after the start."""
 
+LOADING = "is being loaded"
+"""What is told of an index until the first look at it has ended."""
+
+RENAMED_SECONDS = 5.0
 RECONNECT_SECONDS = 0.5
 log = logging.getLogger("tundish.gateway")
+
+
+def cores() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Indexes:
@@ -36,18 +54,24 @@ class Indexes:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._wake = asyncio.Event()
-        self._announced: dict[str, int] = {}
         self._asked: set[str] = set()
-        self._troubles: dict[str, str] = {}
+        self._followers: dict[str, Follower] = {}
+        self._collectors: dict[str, Collector] = {}
+        self._changed = asyncio.Event()
+        self._opening = asyncio.Lock()
+        self._cores = cores()
+        self._threads = anyio.CapacityLimiter(self._cores)  # apart from the store's: a search waits for no download
         self._reader: IndexReader | None = None
 
     @property
     def names(self) -> list[str]:
         """Every index that the deployment names, and those that somebody searched."""
+        return list(dict.fromkeys([*self._deployed(), *sorted(self._asked)]))
+
+    def _deployed(self) -> list[str]:
         project = self._gateway.project
         named = [trigger.index for _, trigger in project.bucket_triggers() if trigger.index]
-        return list(dict.fromkeys([DEFAULT, *project.indexes, *named, *sorted(self._asked)]))
+        return list(dict.fromkeys([DEFAULT, *project.indexes, *named]))
 
     def versions(self) -> dict[str, IndexVersion]:
         """The version that each index answers from, where there is one."""
@@ -57,17 +81,52 @@ class Indexes:
 
     def trouble(self, index: str) -> str | None:
         """Why the newest version could not be loaded, if so; the one before it still answers."""
-        return self._troubles.get(index)
+        follower = self._followers.get(index)
+        return follower.trouble if follower else None
+
+    def verdicts(self) -> dict[str, dict[str, Any]]:
+        """For /readyz: the indexes of which there is something to say."""
+        told = {}
+        for name in self.names:
+            follower = self._followers.get(name)
+            answers = self._reader is not None and self._reader.version(name) is not None
+            if follower is None or not follower.looked:
+                told[name] = {"ready": answers, "detail": LOADING}
+            elif follower.trouble:
+                told[name] = {"ready": answers, "detail": follower.trouble}
+        return told
+
+    def loading(self) -> list[str]:
+        """The deployment's indexes whose first look has not ended, however it may end."""
+        found = ((name, self._followers.get(name)) for name in self._deployed())
+        return [name for name, follower in found if follower is None or not follower.looked]
 
     async def reader(self) -> IndexReader:
         """The reader. FAISS is imported here, in a thread, not when the gateway starts."""
-        if self._reader is None:
-            self._reader = await self._gateway.in_thread(self._open)
-        return self._reader
+        async with self._opening:
+            if self._reader is None:
+                self._reader = await self._gateway.in_thread(self._open)
+            return self._reader
 
-    async def search(self, index: str, vector: Vectors, count: int) -> SearchResult:
-        reader = await self.reader()
-        return await self._gateway.in_thread(reader.search, index, vector, count)
+    async def search(self, index: str, search: Search) -> SearchResult:
+        """The answer to one search. Raises BadInput, and IndexUnavailable where no version could be loaded."""
+        reader = await self._first_version(index)
+        collector = self._collectors.get(index)
+        if collector is None:
+            run = partial(self._search_many, reader, index)
+            collector = self._collectors[index] = Collector(run, self._cores)
+        return await collector.ask(search)
+
+    async def first_look(self, seconds: float) -> None:
+        """Wait until every index was looked for once, however that ended, but no longer than this."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                for name in self.names:
+                    await self._follower(name).first_look(seconds)
+
+    async def version(self, index: str) -> IndexVersion | None:
+        """The version that a search is answered from now, or None. Raises IndexUnavailable."""
+        return (await self._first_version(index)).version(index)
 
     async def find(self, index: str) -> bool:
         """Whether there is such an index; one that no trigger names is looked for in the store."""
@@ -78,24 +137,25 @@ class Indexes:
         if reader.version(index) is None:
             return False
         self._asked.add(index)
+        self._changed.set()
         return True
 
     async def refresh(self) -> None:
-        """Load what is new, for ever."""
-        while True:
-            self._wake.clear()
-            behind = False
-            for index in self.names:
-                behind = await self._look(index) or behind
-            try:
-                async with asyncio.timeout(BEHIND_SECONDS if behind else POLL_SECONDS):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+        """Load what is new, for ever; one index does not wait for another."""
+        running: dict[str, asyncio.Task[None]] = {}
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._changed.clear()
+                for name in self.names:
+                    if name not in running or running[name].done():
+                        running[name] = group.create_task(self._follow(name))
+                with contextlib.suppress(TimeoutError):  # a reload may name others
+                    async with asyncio.timeout(RENAMED_SECONDS):
+                        await self._changed.wait()
 
     async def listen(self) -> None:
         """Hear of new versions, over a connection that is opened again whenever it breaks."""
-        client = connect_async(self._gateway.settings.broker_url, timeout=None)
+        client = self._gateway.listener()
         try:
             while True:
                 try:
@@ -110,35 +170,50 @@ class Indexes:
         finally:
             await client.aclose()
 
-    async def _look(self, index: str) -> bool:
-        """Load the newest version of one index; whether an announced one is still missing."""
+    def _follower(self, index: str) -> Follower:
+        return self._followers.setdefault(index, Follower(self._gateway, index))
+
+    async def _follow(self, index: str) -> None:
         try:
-            reader = await self.reader()
-            if await self._gateway.in_thread(reader.refresh, index):
-                version = reader.version(index)
-                log.info("index %s: now answering from %s", index, version.version if version else "nothing")
-            self._troubles.pop(index, None)
-            version = reader.version(index)
-            return (version.generation if version else 0) < self._announced.get(index, 0)
-        except (TundishError, OSError, ValueError) as error:
-            if self._troubles.get(index) != str(error):  # once, not every five seconds
-                log.error(
-                    "index %s: the newest version cannot be loaded, the one before still answers: %s", index, error
-                )
-            self._troubles[index] = str(error)
-            return False
+            await self._follower(index).run(lambda: index in self.names)
+        finally:
+            self._followers.pop(index, None)
+
+    async def _first_version(self, index: str) -> IndexReader:
+        """Right after the start: wait for a version a moment, then say why there is none."""
+        reader = await self.reader()
+        if reader.version(index) is not None:
+            return reader
+        follower = self._follower(index)
+        self._changed.set()
+        await follower.first_look(FIRST_SECONDS)
+        if reader.version(index) is None and (follower.trouble or not follower.looked):
+            raise IndexUnavailable(
+                f"Index {index} cannot be searched. {follower.trouble}" if follower.trouble else None
+            )
+        return reader
+
+    async def _search_many(self, reader: IndexReader, index: str, searches: Sequence[Search]) -> Answers:
+        return await anyio.to_thread.run_sync(reader.search_many, index, searches, limiter=self._threads)
 
     def _hear(self, data: bytes) -> None:
         try:
             told: dict[str, Any] = json.loads(data)
             index, generation = str(told["index"]), int(told["generation"])
+            self._gateway.swaps.heard(index, generation, str(told.get("traceparent", "")))
         except (ValueError, KeyError, TypeError):
             return
-        if generation > self._announced.get(index, 0):  # a repetition is for those who missed the first
-            self._announced[index] = generation
-            self._wake.set()
+        if follower := self._followers.get(index):
+            follower.hear(generation)
 
     def _open(self) -> IndexReader:
         from runtime.index.reader import IndexReader
 
-        return IndexReader(self._gateway.store, self._gateway.settings.home / "index-cache")
+        return IndexReader(self._gateway.store, self._gateway.settings.home / "index-cache", prepare=self._prepare)
+
+    def _prepare(self, index: str, model: str) -> None:
+        """Have the embedder load another model before its first version answers; a thread of `in_thread` waits."""
+        try:
+            anyio.from_thread.run(self._gateway.embedder.load, model)
+        except TundishError as error:  # vectors can be searched for all the same
+            log.warning("index %s: its new model %s is not loaded: %s", index, model, error)

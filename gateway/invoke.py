@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway import call_body, call_headers, idempotency, state
+from gateway import accepts, call_body, call_headers, idempotency, item_stream, state, styled, tenancy
 from gateway.accepting import accept_call
 from gateway.call_answers import accepted
 from gateway.call_batch import accept_all, check_all
 from gateway.call_body import Given
 from gateway.call_headers import Wishes
 from gateway.large import lightened
+from gateway.permission import refusal
 from gateway.problems import refuse
-from gateway.waiting import wait
+from gateway.traced import parent_of
+from gateway.waiting import Terms, terms, wait
 from runtime.deployment import Deployed
 from runtime.submit import Call, new_id
-
-CLI_HEADER = "X-Tundish-Cli"
 
 
 async def call(request: Request) -> Response:
     """Run and wait. `Prefer: respond-async` does not wait, `Prefer: wait=N` waits N seconds and then answers 202."""
     gateway = state.of(request)
     return await _answer(request, gateway, _callable(request, gateway), waits=True)
+
+
+async def call_request(request: Request) -> Response:
+    """Run and wait, by another method than POST: for handlers that are called with the request itself. 403, 405."""
+    gateway = state.of(request)
+    deployed = _callable(request, gateway)
+    styled.check_method(request, deployed)
+    return await _answer(request, gateway, deployed, waits=True)
 
 
 async def call_async(request: Request) -> Response:
@@ -42,19 +52,28 @@ async def _answer(request: Request, gateway: state.Gateway, deployed: Deployed, 
         headers = {"Retry-After": "10"}
         refuse(503, f"{deployed.spec.name} cannot be loaded: {deployed.error}", headers=headers)
     wishes = call_headers.read(request.headers, waits=waits, allowed=gateway.project.callbacks.allow)
-    given = await call_body.read(request, gateway.project.limits.body)
+    task_id = new_id()
+    given: Given | list[Given]
+    if styled.wanted(deployed):
+        given = await styled.read(request, deployed, gateway.project.limits.body)
+    else:
+        given = await call_body.read(request, gateway, deployed, task_id)
     if isinstance(given, list):
         response = await _batch(request, gateway, deployed, given, wishes)
     else:
-        gateway.schemas.check(deployed.spec.name, given.arguments)
-        (work,) = await lightened(gateway, request, [_work(request, deployed, given, wishes)])
+        if not given.checked:
+            gateway.schemas.check(deployed.spec.name, given.arguments)
+        kind = None if wishes.later else item_stream.wanted(deployed, request, wishes)
+        waited = Terms() if wishes.later or kind else terms(gateway, deployed, wishes)
+        (work,) = await lightened(gateway, request, [_work(request, deployed, given, wishes, task_id, **waited)])
         request.state.call_id = work.id
         if wishes.later:
             taken = await accept_call(gateway, work)
             request.state.call_id = taken.id
             response = accepted(taken, wishes)
         else:
-            response = await wait(request, gateway, deployed, work, wishes)
+            answer = item_stream.stream(request, gateway, deployed, work, wishes, kind) if kind else None
+            response = await (answer or wait(request, gateway, deployed, work, wishes))
         if work.trace:
             response.headers["traceparent"] = work.trace
     return response
@@ -68,40 +87,36 @@ async def _batch(
     if wishes.key:
         refuse(400, "An Idempotency-Key is for one call; the events of a batch have their sources and ids.")
     check_all(gateway, deployed.spec.name, given)
-    works = [_work(request, deployed, one, wishes) for one in given]
+    works = [_work(request, deployed, one, wishes, new_id()) for one in given]
     return await accept_all(gateway, await lightened(gateway, request, works))
 
 
-def _work(request: Request, deployed: Deployed, given: Given, wishes: Wishes) -> Call:
-    """The call that a request makes, with its id."""
+def _work(
+    request: Request, deployed: Deployed, given: Given, wishes: Wishes, task_id: str, **waited: Unpack[Terms]
+) -> Call:
+    """The call that a request makes."""
     name, event = deployed.spec.name, given.event or {}
     key = ("key", wishes.key) if wishes.key else given.key
     return Call(
         name,
         given.arguments,
-        id=new_id(),
+        id=task_id,
         priority=wishes.priority,
         delay=wishes.delay,
         expires=wishes.expires,
         callback=wishes.callback,
-        trace=wishes.trace or call_headers.trace_of([str(event.get("traceparent", ""))]),
+        trace=parent_of(request.scope, wishes.trace, call_headers.trace_of([str(event.get("traceparent", ""))])),
         event=given.event,
-        idempotency=idempotency.of(request, name, given.arguments, *key) if key else None,
+        accept=accepts.named(request.headers, accepts.ARRAYS),
+        idempotency=idempotency.of(request, name, given.same or given.arguments, *key) if key else None,
+        **tenancy.whose(request),
+        **waited,
     )
 
 
 def _callable(request: Request, gateway: state.Gateway) -> Deployed:
-    """The function that is named, if it may be called like this.
-
-    There is no authentication yet and whoever reaches loopback is an administrator. So the header of the command
-    line is no protection; it keeps functions without an `http:` trigger from being called by mistake.
-    """
+    """The function that is named, if this request may call it. 403, 404."""
     deployed = gateway.deployment.find(request.path_params["name"])
-    name = deployed.spec.name
-    if not deployed.spec.http and request.headers.get(CLI_HEADER) != "1":
-        refuse(
-            403,
-            f"{name} has no http trigger. Add `http: {{}}` to its triggers in functions.yaml, "
-            f"or call it as an administrator: tundish invoke {name} (or send {CLI_HEADER}: 1).",
-        )
+    if told := refusal(request, deployed.spec):
+        refuse(403, told)
     return deployed

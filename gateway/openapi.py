@@ -12,9 +12,14 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway import state
+from gateway import rules, state
+from gateway.accepts import JSON, STREAMS
+from gateway.call_upload import MULTIPART
 from gateway.search import Query
+from gateway.upload_fields import Upload, of_body, uploads
 from runtime.deployment import Deployed, Deployment
+from runtime.file import BINARY
+from runtime.upload_hints import FILE, STREAM
 
 _WISHES = ("X-Priority", "X-Expires", "X-Callback-Url", "Idempotency-Key", "traceparent")
 
@@ -35,7 +40,27 @@ def build(deployment: Deployment) -> dict[str, Any]:
             functions[f"/function/{name}"] = {"post": _call(found, base)}
             functions[f"/async-function/{name}"] = {"post": _call_async(found)}
     base["paths"] = {**functions, **base["paths"]}
+    for path, operations in base["paths"].items():
+        for method, operation in operations.items():
+            _guard(operation, _rule(path, method.upper()))
     return base
+
+
+def _rule(path: str, method: str) -> str:
+    """What a described path needs: those of functions need what their common route does."""
+    kind = path.split("/")[1]
+    common = f"/{kind}/{{name}}" if kind in ("function", "async-function") else path.replace("{key}", "{key:key}")
+    return rules.RULES[common][method]
+
+
+def _guard(operation: dict[str, Any], rule: str) -> None:
+    """Say who may, and what others are answered."""
+    if rule == "public":
+        return
+    operation["security"] = [{"event_token": []}] if rule == "token" else [{}, {"key": []}, {"session": []}]
+    if rule != "open":
+        operation["responses"] = {**_problems("401", "403", "429"), **operation["responses"]}
+        operation["x-role"] = rule
 
 
 def _call(found: Deployed, base: dict[str, Any]) -> dict[str, Any]:
@@ -49,7 +74,7 @@ def _call(found: Deployed, base: dict[str, Any]) -> dict[str, Any]:
             header: {"$ref": f"#/components/headers/{header}"}
             for header in ("X-Call-Id", "X-Duration-Seconds", "X-Attempts", "Idempotency-Replayed", "traceparent")
         },
-        "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}.result"}}},
+        "content": _answers(found, {"$ref": f"#/components/schemas/{name}.result"}),
     }
     return {
         "operationId": f"call_{name}",
@@ -60,7 +85,7 @@ def _call(found: Deployed, base: dict[str, Any]) -> dict[str, Any]:
         "responses": {
             "200": answer,
             "202": {"$ref": "#/components/responses/Accepted"},
-            **_problems("400", "403", "404", "409", "410", "413", "415", "422", "500", "502", "503", "504"),
+            **_problems("400", "403", "404", "409", "410", "413", "415", "422", "429", "500", "502", "503", "504"),
         },
     }
 
@@ -75,18 +100,42 @@ def _call_async(found: Deployed) -> dict[str, Any]:
         "requestBody": _body(found),
         "responses": {
             "202": {"$ref": "#/components/responses/Accepted"},
-            **_problems("400", "403", "404", "413", "415", "422", "503"),
+            **_problems("400", "403", "404", "413", "415", "422", "429", "503"),
         },
     }
 
 
 def _body(found: Deployed) -> dict[str, Any]:
     schema = {"$ref": f"#/components/schemas/{found.spec.name}.arguments"}
+    content: dict[str, Any] = {"application/json": {"schema": schema}}
+    files = uploads(found.schema)
+    if files:
+        content[MULTIPART] = {"schema": _form(found.schema, files)}
+    if raw := of_body(files):
+        content |= {kind: {} for kind in raw.kinds or ("*/*",)}
     return {
         "required": bool(found.schema.get("required")),
-        "description": "The keyword arguments.",
-        "content": {"application/json": {"schema": schema}},
+        "description": "The keyword arguments."
+        + (" A raw body is one file, and the query has the rest." if raw else ""),
+        "content": content,
     }
+
+
+def _form(schema: Mapping[str, Any], files: Mapping[str, Upload]) -> dict[str, Any]:
+    """The parts of a form: files are binary, everything else as in JSON."""
+    binary: dict[str, Any] = {"type": "string", "contentMediaType": BINARY}
+    parts = {name: {"type": "array", "items": binary} if one.many else binary for name, one in files.items()}
+    others: dict[str, Any] = {name: {} for name in schema.get("properties", {}) if name not in files}
+    return {"type": "object", "properties": {**parts, **others}, "required": list(schema.get("required", ()))}
+
+
+def _answers(found: Deployed, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """What a result is sent as."""
+    returns = found.returns or {}
+    if returns.get(FILE):
+        return {"*/*": {"schema": schema}}
+    items = {kind: {"schema": {"type": "string"}} for kind in STREAMS if kind != JSON} if returns.get(STREAM) else {}
+    return {**items, JSON: {"schema": schema}}
 
 
 def _headers(*names: str) -> list[dict[str, str]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Never
 
 from starlette.responses import Response, StreamingResponse
 
-from gateway import streamed
+from gateway import file_answer, streamed
 from gateway.problems import problem, refuse
 from runtime.errors import ObjectMissing
 from runtime.invocations import Invocation
@@ -36,6 +36,8 @@ def headers(invocation: Invocation) -> dict[str, str]:
 
 async def respond(gateway: Gateway, invocation: Invocation, more: Mapping[str, str] | None = None) -> Response:
     """`answer`, also for a result that is in the store: that is streamed from there. Raises StoreDown, StoreDenied."""
+    if invocation.result_type is not None and invocation.state == "succeeded":
+        return await _file(gateway, invocation, more or {})
     reference = invocation.result_ref
     if invocation.state != "succeeded" or reference is None or invocation.result_json is not None:
         response = answer(invocation)
@@ -45,11 +47,22 @@ async def respond(gateway: Gateway, invocation: Invocation, more: Mapping[str, s
     try:
         upstream = await gateway.in_thread(store.stream, store.bucket, reference)
     except ObjectMissing:
-        detail = f"The call of {invocation.function} succeeded, but its result is not in the store any more."
-        refuse(410, detail, headers=headers(invocation), call_id=invocation.id)
+        _gone(invocation)
     length = {name: upstream.headers[name] for name in ("Content-Length",) if name in upstream.headers}
     told = {**headers(invocation), **length, **(more or {})}
     return StreamingResponse(streamed.chunks(gateway, upstream), headers=told, media_type="application/json")
+
+
+async def _file(gateway: Gateway, invocation: Invocation, more: Mapping[str, str]) -> Response:
+    try:
+        return await file_answer.respond(gateway, invocation, {**headers(invocation), **more})
+    except ObjectMissing:
+        _gone(invocation)
+
+
+def _gone(invocation: Invocation) -> Never:
+    detail = f"The call of {invocation.function} succeeded, but its result is not in the store any more."
+    refuse(410, detail, headers=headers(invocation), call_id=invocation.id)
 
 
 def answer(invocation: Invocation) -> Response:

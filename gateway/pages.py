@@ -1,8 +1,7 @@
-"""The pages for people, without script too: `/` shows the system and searches, `/docs` lists what can be called."""
+"""Pages that need no script: `/plain` shows the system and searches, `/docs` lists what can be called."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from functools import cache
 from html import escape
@@ -14,28 +13,26 @@ import redis
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway import functions_api, metrics, openapi, search, state
-from gateway.problems import Refused, refuse
+from gateway import functions_api, metrics_system, openapi, search, state, tenancy
+from gateway.problems import Refused
 from runtime.errors import TundishError
 
-_TYPES = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "svg": "image/svg+xml"}
-_FILES = ("app.js", "app.css", "icon.svg")
 
-
-async def home(request: Request) -> Response:
-    """Functions, queues, index and a search box; `/?q=…` answers without script."""
+async def plain(request: Request) -> Response:
+    """Functions, queues, index and a search box, for browsers without script and for small ones."""
     gateway = state.of(request)
-    snapshot = await metrics.snapshot(gateway)
+    system = await metrics_system.take(gateway)
+    depths = {queue.name: queue.messages for queue in system.load.queues}
     words = request.query_params.get("q", "").strip()[: search.MOST_CHARACTERS]
     return _page(
-        "home.html",
+        "plain.html",
         q=escape(words, quote=True),
-        results=await _results(gateway, words) if words else "",
+        results=await _results(gateway, words, tenancy.only(request)) if words else "",
         functions="".join(_function_row(found) for found in gateway.deployment.functions.values()),
-        queues="".join(_queue_row(name, snapshot.depths.get(name)) for name in gateway.project.queues),
-        indexes="".join(_index_row(gateway, name, snapshot) for name in gateway.indexes.names),
+        queues="".join(_queue_row(name, depths.get(name)) for name in gateway.project.queues),
+        indexes="".join(_index_row(gateway, name) for name in gateway.indexes.names),
         buckets=escape(", ".join(gateway.project.buckets()) or "none"),
-        broker="answers" if snapshot.up else "does not answer",
+        broker="answers" if system.up else "does not answer",
     )
 
 
@@ -49,21 +46,8 @@ async def reference(request: Request) -> Response:
         for path, operations in paths.items()
         for method, operation in operations.items()
     )
-    functions = "".join(_function_card(found) for found in gateway.deployment.functions.values())
+    functions = "".join(_function_card(found, tenancy.only(request)) for found in gateway.deployment.functions.values())
     return _page("docs.html", routes=routes, functions=functions)
-
-
-async def static(request: Request) -> Response:
-    """Script, style and icon; browsers ask again, and are told when nothing changed."""
-    name = request.path_params["file"]
-    if name not in _FILES:
-        refuse(404, f"There is no file {name}.")
-    data = _read(name).encode()
-    etag = f'"{hashlib.sha256(data).hexdigest()[:16]}"'
-    headers = {"ETag": etag, "Cache-Control": "no-cache"}
-    if request.headers.get("if-none-match") == etag:
-        return Response(status_code=304, headers=headers)
-    return Response(data, headers=headers, media_type=_TYPES[name.rpartition(".")[2]])
 
 
 @cache
@@ -76,9 +60,9 @@ def _page(name: str, **parts: str) -> Response:
     return Response(text, headers={"Cache-Control": "no-store"}, media_type="text/html")
 
 
-async def _results(gateway: state.Gateway, words: str) -> str:
+async def _results(gateway: state.Gateway, words: str, only: str | None) -> str:
     try:
-        found = await search.find(gateway, search.Query(q=words))
+        found = await search.find(gateway, search.Query(q=words), only)
     except (Refused, TundishError, redis.RedisError) as error:
         return f'<p class="problem">{escape(str(error))}</p>'
     if not found["results"]:
@@ -107,17 +91,17 @@ def _queue_row(name: str, depth: int | None) -> str:
     return f'<tr><th scope="row">{escape(name)}</th><td data-queue="{escape(name, quote=True)}">{shown}</td></tr>'
 
 
-def _index_row(gateway: state.Gateway, name: str, snapshot: metrics.Snapshot) -> str:
+def _index_row(gateway: state.Gateway, name: str) -> str:
     version = gateway.indexes.versions().get(name)
-    vectors = f"{snapshot.indexes[name][1]:,}" if name in snapshot.indexes else "0"
+    vectors = f"{version.vectors:,}" if version else "0"
     label = f"{version.version} (generation {version.generation})" if version else "none yet"
     trouble = gateway.indexes.trouble(name)
     note = f'<p class="problem">{escape(trouble)}</p>' if trouble else ""
     return f'<tr><th scope="row">{escape(name)}</th><td>{escape(label)}{note}</td><td>{vectors}</td></tr>'
 
 
-def _function_card(found: Any) -> str:
-    told = functions_api.describe(found)
+def _function_card(found: Any, only: str | None) -> str:
+    told = functions_api.seen_by(functions_api.describe(found), only)
     schema = escape(json.dumps(found.schema, indent=2, ensure_ascii=False))
     triggers = escape(json.dumps(told["triggers"], indent=2, ensure_ascii=False))
     return (

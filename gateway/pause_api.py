@@ -15,7 +15,7 @@ from gateway.fields import Given, parse
 from gateway.problems import refuse
 from runtime import pause, schedules
 from runtime.config import Project
-from runtime.config_check import nearest
+from runtime.nearest import nearest
 from runtime.watch import find, watches
 
 Kind = Literal["function", "queue", "trigger", "schedule"]

@@ -30,13 +30,16 @@ _STATUS: dict[type[errors.TundishError], int] = {
     errors.InvalidArguments: 422,
     errors.BadInput: 422,
     errors.KeyReused: 422,
+    errors.LimitReached: 429,
+    errors.Overloaded: 503,
     errors.StoreDenied: 502,
     errors.HandlerError: 503,
     errors.BrokerDown: 503,
     errors.StoreDown: 503,
+    errors.IndexUnavailable: 503,
     errors.ModelWarming: 503,
 }
-_PASSING = (errors.BrokerDown, errors.StoreDown, errors.ModelWarming)
+_PASSING = (errors.BrokerDown, errors.StoreDown, errors.IndexUnavailable, errors.ModelWarming)
 _BROKER_AWAY = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError)
 
 
@@ -74,6 +77,17 @@ def handlers() -> dict[Any, ExceptionHandler]:
     }
 
 
+def status_of(error: errors.TundishError) -> int:
+    return next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
+
+
+def retry_after(error: errors.TundishError) -> dict[str, str] | None:
+    """When to try again, for errors that pass."""
+    if isinstance(error, errors.LimitReached):
+        return {"Retry-After": f"{error.wait:.0f}"}
+    return {"Retry-After": str(RETRY_SECONDS)} if isinstance(error, _PASSING) else None
+
+
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)  # noqa: S101
     return problem(error.status, error.detail, headers=error.headers, **error.members)
@@ -92,13 +106,13 @@ async def _http(request: Request, error: Exception) -> Response:
 
 async def _known(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.TundishError)  # noqa: S101
-    status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
-    headers = {"Retry-After": str(RETRY_SECONDS)} if isinstance(error, _PASSING) else None
-    # Nothing came of a call whose key was used before: its id leads nowhere.
-    members: dict[str, Any] = {} if isinstance(error, errors.KeyReused) else {"call_id": call_id(request.scope)}
+    status, headers = status_of(error), retry_after(error)
+    # Nothing came of a call that was refused, or whose key was used before: its id leads nowhere.
+    nowhere = isinstance(error, errors.KeyReused | errors.LimitReached)
+    members: dict[str, Any] = {} if nowhere else {"call_id": call_id(request.scope)}
     if isinstance(error, errors.InvalidArguments):
         members["errors"] = field_errors(error.errors)
-    if status >= 500:
+    if status >= 500 and not isinstance(error, errors.Overloaded):  # under a flood there would be one for every request
         log.warning("%s %s: %s", request.method, request.url.path, error)
     return problem(status, str(error), headers=headers, **members)
 

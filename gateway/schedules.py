@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Annotated
 
-from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from pydantic import Field
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway import tenancy
 from gateway.fields import Given, parse
 from runtime import pause, schedule_state
+from runtime.principal import DEFAULT_TENANT
 from runtime.schedule_state import LATE_BOUNDS, ScheduleState
 from runtime.schedule_view import told
-from runtime.schedules import Schedule, find, schedules
+from runtime.schedules import Schedule, find, next_due, schedules, ticks
 
 if TYPE_CHECKING:
     from gateway.state import Gateway
@@ -37,6 +39,7 @@ async def listing(request: Request) -> Response:
     gateway: Gateway = request.app.state.gateway
     asked = parse(Query, request.query_params)
     named = find(gateway.project, asked.name) if asked.name else schedules(gateway.project)
+    named = [one for one in named if tenancy.sees(request, one.trigger.tenant or DEFAULT_TENANT)]
     states = await schedule_state.read_async(gateway.redis, named)
     paused, now = await pause.paused_async(gateway.redis), datetime.now(UTC)
     shown = [told(one, states[one.name], paused, now, asked.next) for one in named]
@@ -48,6 +51,32 @@ async def ticked(gateway: Gateway) -> list[Ticked]:
     known = schedules(gateway.project)
     states = await schedule_state.read_async(gateway.redis, known)
     return [(one, states[one.name]) for one in known]
+
+
+def overdue(
+    found: Sequence[Ticked], succeeded: Mapping[str, float], paused: pause.Paused
+) -> Iterator[GaugeMetricFamily]:
+    """For how long a schedule's function should have succeeded, and its interval. What rests is not late."""
+    now, labels = datetime.now(UTC), ("schedule", "function")
+    late = GaugeMetricFamily(
+        "tundish_schedule_overdue_seconds",
+        "How long ago the first tick was that its function has not succeeded after; 0: it has, after every one.",
+        labels=labels,
+    )
+    interval = GaugeMetricFamily(
+        "tundish_schedule_interval_seconds", "Seconds between the two ticks that come next.", labels=labels
+    )
+    for schedule, state in found:
+        named = (schedule.name, schedule.function)
+        since = succeeded.get(schedule.function, state.tick)
+        rests = any(("schedule", name) in paused for name in schedule.names)
+        missed = None if since is None or rests else next_due(schedule, datetime.fromtimestamp(since, UTC))
+        late.add_metric(named, max(0.0, (now - missed).total_seconds()) if missed else 0.0)
+        coming = list(islice(ticks(schedule.trigger, now), 2))
+        if len(coming) == 2:
+            interval.add_metric(named, (coming[1] - coming[0]).total_seconds())
+    yield late
+    yield interval
 
 
 def collect(found: Sequence[Ticked]) -> Iterator[Metric]:

@@ -1,17 +1,19 @@
-"""Arguments against the JSON Schemas of the deployed functions, compiled once for each deployment."""
+"""Arguments against the JSON Schemas of the deployed functions, compiled when they are needed first."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jsonschema_rs
-
-from runtime.config_check import nearest
 from runtime.deployment import Deployment
 from runtime.errors import FieldError, InvalidArguments
+
+if TYPE_CHECKING:
+    import jsonschema_rs
+from runtime.nearest import nearest
+from runtime.schema_errors import errors_of
 
 _MOST = 50  # errors in one answer: a list of a million bad items is one mistake
 
@@ -21,22 +23,31 @@ class Schemas:
 
     def __init__(self, deployment: Deployment) -> None:
         self._functions = deployment.functions
-        self._validators: dict[str, jsonschema_rs.Validator] = {}
-        for name, deployed in deployment.functions.items():
-            with contextlib.suppress(ValueError, jsonschema_rs.ReferencingError):
-                self._validators[name] = jsonschema_rs.Draft202012Validator(deployed.schema)
+        self._validators: dict[str, jsonschema_rs.Validator | None] = {}
 
     def check(self, function: str, arguments: Mapping[str, Any]) -> None:
         """Raises InvalidArguments with every bad field."""
+        if function not in self._validators and function in self._functions:
+            self._validators[function] = _compiled(self._functions[function].schema)
         validator = self._validators.get(function)
         if validator is None or validator.is_valid(arguments):
             return
         schema = self._functions[function].schema
-        found = itertools.islice(validator.iter_errors(arguments), _MOST)
+        found = itertools.islice(itertools.chain.from_iterable(map(errors_of, validator.iter_errors(arguments))), _MOST)
         raise InvalidArguments([field for error in found for field in _fields(error, schema)])
 
 
+def _compiled(schema: dict[str, Any]) -> jsonschema_rs.Validator | None:
+    import jsonschema_rs  # for calls only
+
+    with contextlib.suppress(ValueError, jsonschema_rs.ReferencingError):
+        return jsonschema_rs.Draft202012Validator(schema)
+    return None
+
+
 def _fields(error: jsonschema_rs.ValidationError, schema: Mapping[str, Any]) -> list[FieldError]:
+    import jsonschema_rs
+
     kinds, kind, path = jsonschema_rs.ValidationErrorKind, error.kind, list(error.instance_path)
     if isinstance(kind, kinds.Required):
         return [FieldError(show([*path, kind.property]), "is missing")]

@@ -11,21 +11,30 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 import anyio.to_thread
 import redis
+import redis.asyncio
 from starlette.requests import Request
 
+from gateway.auth import Auth
 from gateway.courier import Courier
+from gateway.held import Held
 from gateway.indexes import Indexes
 from gateway.ledger_counts import LedgerCounts
-from gateway.metrics import Requests
+from gateway.measured import Requests
+from gateway.quota_notes import QuotaNotes
 from gateway.replies import Replies
 from gateway.schemas import Schemas
+from gateway.search_times import SearchTimes
 from gateway.streams import Streams
+from gateway.swap_spans import SwapSpans
 from runtime.blobs import StoreBlobs
 from runtime.broker import connect, connect_async
 from runtime.config import Project, Settings
 from runtime.deployment import Deployment
 from runtime.embedding.client import EmbedderClient
 from runtime.errors import StoreDown
+from runtime.ownership import Owners
+from runtime.tracing import Tracing
+from runtime.wire import Wire
 
 if TYPE_CHECKING:
     from runtime.store import MinioStore
@@ -46,16 +55,24 @@ class Gateway:
         self.settings = settings
         self.deployment = deployment
         self.schemas = Schemas(deployment)
-        self.redis = connect_async(settings.broker_url)
-        self.replies = Replies(self.redis, connect_async(settings.broker_url, timeout=None), self.id)
+        self.redis = connect_async(settings.broker_url, settings.project.broker)
+        self.wire = Wire(self.redis)
+        self.auth = Auth(settings, self.redis)
+        self.replies = Replies(self.redis, self.listener(), self.id)
         self.courier = Courier(settings.home / "outbox", settings.broker_url, lambda: self.deployment)
         self.embedder = EmbedderClient(settings.embedder_socket)
         self.requests = Requests()
+        self.tracing = Tracing(settings.tracing, "gateway")
+        self.swaps = SwapSpans(self.tracing)
+        self.owners = Owners(self.project)
+        self.quota_notes = QuotaNotes()
         self.streams = Streams()
+        self.held = Held()
         self._store: MinioStore | None = None
         self._sync_redis: redis.Redis | None = None
         self._threads = anyio.CapacityLimiter(STORE_THREADS)
         self.indexes = Indexes(self)
+        self.search_times = SearchTimes()
         self.ledgers = LedgerCounts()
         self.buckets: set[str] = set()
         """Buckets that were seen to exist."""
@@ -84,8 +101,12 @@ class Gateway:
     def sync_redis(self) -> redis.Redis:
         """A blocking client, for what runs in threads."""
         if self._sync_redis is None:
-            self._sync_redis = connect(self.settings.broker_url)
+            self._sync_redis = connect(self.settings.broker_url, self.settings.project.broker)
         return self._sync_redis
+
+    def listener(self) -> redis.asyncio.Redis:
+        """A client for what only listens: however long it is quiet, that is no error."""
+        return connect_async(self.settings.broker_url, self.settings.project.broker, timeout=None)
 
     async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run a blocking call (the store, FAISS) beside the event loop, a bounded number at a time."""
@@ -97,14 +118,18 @@ class Gateway:
         Connections stay as they are: another broker, store or port needs a restart.
         """
         self.schemas, self.deployment = Schemas(deployment), deployment
+        self.owners = Owners(self.project)
 
     async def close(self) -> None:
         await self.courier.close()
         await self.embedder.close()
         await self.replies.close()
+        await self.wire.aclose()
         await self.redis.aclose()
         if self._sync_redis is not None:
             self._sync_redis.close()
+        if self.tracing.on:
+            await self.in_thread(self.tracing.flush)
 
 
 def of(request: Request) -> Gateway:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
+from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -57,10 +60,21 @@ class Stream(StreamingResponse):
         self._streams = streams
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.body_iterator = _while_known(Request(scope), self.body_iterator)
         try:
             await super().__call__(scope, receive, send)
         finally:
             self._streams.closed()
+
+
+async def _while_known(request: Request, chunks: Any) -> AsyncIterator[Any]:
+    """The chunks, until the key that asked for them is revoked or over: nothing is told after that."""
+    auth = request.app.state.gateway.auth
+    async with contextlib.aclosing(chunks) as told:
+        async for chunk in told:
+            if not await auth.still(request):
+                return
+            yield chunk
 
 
 class Pace:

@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway import state
+from gateway import state, tenancy
 from gateway.fields import Given, parse
 from gateway.problems import refuse
 from gateway.streams import EVENT_STREAM, Pace, event, retry_hint
@@ -62,9 +62,10 @@ async def logs(request: Request) -> Response:
 
 async def newest(request: Request) -> Response:
     """The newest lines of all invocations, a JSON object a line. As text/event-stream it goes on with what comes."""
-    query, gateway = parse(Newest, request.query_params), state.of(request)
+    query, gateway, only = parse(Newest, request.query_params), state.of(request), tenancy.only(request)
     if EVENT_STREAM not in request.headers.get("accept", ""):
-        lines = await _newest(gateway, 100 if query.tail is None else query.tail)
+        tail = 100 if query.tail is None else query.tail
+        lines = _of(await _newest(gateway, tail if only is None else ALL_CAP), only, tail)
         content = b"".join(to_json(line.shown()) + b"\n" for line in lines)
         return Response(content, headers={"Cache-Control": "no-store"}, media_type=_NDJSON)
     place = request.headers.get("last-event-id", "")
@@ -72,19 +73,21 @@ async def newest(request: Request) -> Response:
         refuse(400, f"Last-Event-ID {place[:100]!r} is not the id of an event of this stream.")
     if request.method == "HEAD":
         return Response(headers={"Content-Type": EVENT_STREAM})
-    first = [] if place else await _newest(gateway, max(1, query.tail or 0))
+    tail = query.tail or 0
+    first = [] if place else await _newest(gateway, max(1, tail) if only is None else ALL_CAP)
     start = place or (first[-1].id if first else "0-0")
-    return gateway.streams.open(_follow(gateway, first if query.tail else [], start))
+    return gateway.streams.open(_follow(gateway, _of(first, only, tail), start, only))
 
 
-async def _follow(gateway: state.Gateway, lines: list[Line], place: str) -> AsyncIterator[bytes]:
-    """Lines as they come; it ends when the gateway is stopped."""
+async def _follow(gateway: state.Gateway, lines: list[Line], place: str, only: str | None) -> AsyncIterator[bytes]:
+    """Lines as they come, those of one tenant where one is named; it ends when the gateway is stopped."""
     yield retry_hint() + b"id: %s\n\n" % place.encode()  # who is cut off before the first line comes back to here
     pace = Pace()
     while not gateway.streams.over:
-        if lines:
+        told = [line for line in lines if only in (None, line.tenant)]
+        if told:
             pace.spoke()
-            yield b"".join(event("log", line.id, to_json(line.shown())) for line in lines)
+            yield b"".join(event("log", line.id, to_json(line.shown())) for line in told)
         if len(lines) < PAGE and (sign := await pace.wait()):
             yield sign
         try:
@@ -92,6 +95,11 @@ async def _follow(gateway: state.Gateway, lines: list[Line], place: str) -> Asyn
         except BrokerDown:
             lines = []
         place = lines[-1].id if lines else place
+
+
+def _of(lines: list[Line], only: str | None, count: int) -> list[Line]:
+    """The last of those lines that are of the one tenant that is named, if one is."""
+    return [line for line in lines if only in (None, line.tenant)][-count:] if count else []
 
 
 async def _newest(gateway: state.Gateway, count: int) -> list[Line]:

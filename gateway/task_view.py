@@ -19,6 +19,9 @@ def describe(record: Invocation, *, traceback: bool = False) -> dict[str, Any]:
         "callback_url": record.callback,
         "traceparent": record.trace,
         "lost": record.lost,
+        "version": record.version,
+        "items": record.items,
+        "result_type": record.result_type,
     }
     if traceback and record.error:
         told["traceback"] = record.error.get("traceback")
@@ -66,4 +69,5 @@ def brief(record: Invocation) -> dict[str, Any]:
 
 def embed(told: dict[str, Any], result_json: bytes | None) -> bytes:
     """The description with the result's own bytes in it: read and written again, numbers could change."""
-    return b'%s,"result":%s}' % (to_json(told)[:-1], result_json or b"null")
+    # Arguments that were uploaded are bytes.
+    return b'%s,"result":%s}' % (to_json(told, bytes_mode="base64")[:-1], result_json or b"null")

@@ -6,7 +6,7 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway import accepting, outcome, state
+from gateway import accepting, outcome, state, tenancy
 from gateway.problems import refuse
 from gateway.task_result import whole
 from gateway.task_view import brief, describe, embed
@@ -55,10 +55,10 @@ async def result(request: Request) -> Response:
 
 
 async def find(request: Request) -> Invocation:
-    """The record that the path names; 404 where there is none (any more)."""
+    """The record that the path names; 404 where there is none (any more), or none that the caller may see."""
     gateway, task_id = state.of(request), request.path_params["id"]
     record = await accepting.find(gateway, task_id)
-    if record is None:
+    if record is None or not tenancy.sees(request, record.tenant):
         kept = gateway.project.retention
         succeeded, failed = format_duration(kept.succeeded), format_duration(kept.failed)
         refuse(404, f"There is no task {task_id}. Successes are kept for {succeeded}, all others for {failed}.")

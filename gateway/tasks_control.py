@@ -9,16 +9,17 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway import body, state
+from gateway import body, state, tenancy
 from gateway.accepting import accept_call
 from gateway.accepting import find as find_kept
 from gateway.fields import Given, parse
+from gateway.permission import barred_from, refusal
 from gateway.problems import refuse
 from gateway.tasks_api import find
-from gateway.tasks_submit import accepted, forbidden
+from gateway.tasks_submit import accepted
 from runtime import queue_purge
 from runtime.cancel import cancel_async
-from runtime.config_check import nearest
+from runtime.nearest import nearest
 from runtime.repeat import repeated
 from runtime.submit import new_id
 
@@ -50,8 +51,8 @@ async def retry(request: Request) -> Response:
     if not record.terminal:
         detail = f"The call of {record.function} is {record.state}; it can be repeated when it has ended."
         refuse(409, detail, call_id=record.id, state=record.state)
-    if refusal := forbidden(request, gateway.deployment.find(record.function)):
-        refuse(403, refusal)
+    if told := refusal(request, gateway.deployment.find(record.function).spec):
+        refuse(403, told)
     call = await gateway.in_thread(repeated, gateway.sync_redis, gateway.blobs, record, new_id())
     request.state.call_id = call.id
     taken = await accept_call(gateway, call)
@@ -71,6 +72,8 @@ async def purge(request: Request) -> Response:
 
 async def _cancel(request: Request, task_id: str, reason: str) -> Response:
     gateway = state.of(request)
+    if gateway.auth.required:
+        await _check(request, gateway, task_id)
     became = await cancel_async(gateway.redis, gateway.deployment, task_id, reason)
     if became == "missing":
         if await find_kept(gateway, task_id) is not None:
@@ -81,3 +84,13 @@ async def _cancel(request: Request, task_id: str, reason: str) -> Response:
     status = "REVOKED" if became == "cancelled" else "STARTED"
     told = {"task_id": task_id, "status": status, "state": became}
     return Response(to_json(told), headers={"X-Call-Id": task_id}, media_type="application/json")
+
+
+async def _check(request: Request, gateway: state.Gateway, task_id: str) -> None:
+    """404 for another tenant's; 403 where whoever asks may not call the function of that call: then it may not end
+    its calls, either."""
+    record = await find_kept(gateway, task_id)
+    if record and not tenancy.sees(request, record.tenant):
+        refuse(404, f"There is no task {task_id}.", call_id=task_id)
+    if record and (told := barred_from(request)(record)):
+        refuse(403, told)

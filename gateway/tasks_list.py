@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway import state
+from gateway import state, tenancy
 from gateway.fields import Given, Moment, parse
 from gateway.problems import refuse
 from gateway.task_view import short
@@ -40,11 +40,13 @@ class Query(Given):
     since: Moment | None = None
     until: Moment | None = None
     error: str | None = None
+    text: str | None = None
     cursor: str | None = None
     limit: Annotated[int, Field(ge=1, le=200)] = 50
 
-    def wanted(self) -> Wanted:
-        return Wanted(self.function, self.state, self.root, self.since, self.until, self.error)
+    def wanted(self, tenant: str | None) -> Wanted:
+        """`tenant`: the only one whose invocations are listed."""
+        return Wanted(self.function, self.state, self.root, self.since, self.until, self.error, self.text, tenant)
 
 
 async def listing(request: Request) -> Response:
@@ -53,10 +55,10 @@ async def listing(request: Request) -> Response:
 
 
 async def answer(request: Request, query: Query) -> Response:
-    gateway = state.of(request)
+    gateway, wanted = state.of(request), query.wanted(tenancy.only(request))
 
     def read() -> invocation_list.Page:
-        return invocation_list.page(gateway.sync_redis, query.wanted(), cursor=query.cursor, limit=query.limit)
+        return invocation_list.page(gateway.sync_redis, wanted, cursor=query.cursor, limit=query.limit)
 
     try:
         found = await gateway.in_thread(read)

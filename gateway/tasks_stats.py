@@ -9,31 +9,50 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway import state
+from gateway import state, tenancy
+from gateway.fields import Given, parse
 from gateway.pause_api import listed
+from gateway.problems import refuse
 from gateway.task_view import short
 from runtime import census, pause, recent, workload
 from runtime.invocations import TERMINAL
+from runtime.nearest import nearest
 from runtime.workload import QueueLoad, WorkerLoad, Workload
 
 
+class Queues(Given):
+    """Which queues are meant."""
+
+    queue: str | None = None
+
+
 async def queues(request: Request) -> Response:
-    """Every queue: what waits by priority, at gates and for how long; what runs; who works."""
+    """Every queue, or the one that is named: what waits by priority, at gates and for how long; what runs; who works.
+
+    For one queue alone, so that an autoscaler finds its numbers at the same place whatever else there is.
+    """
+    name, known = parse(Queues, request.query_params).queue, state.of(request).project.queues
+    if name is not None and name not in known:
+        refuse(404, f"There is no queue {name}{nearest(name, known)}")
     load = await _load(request)
-    return _answer({"queues": [_queue(queue) for queue in load.queues]})
+    return _answer({"queues": [_queue(queue) for queue in load.queues if name in (None, queue.name)]})
 
 
 async def workers(request: Request) -> Response:
     """Every worker process that is alive, with what it runs and holds."""
-    load = await _load(request)
-    return _answer({"workers": [_worker(worker) for worker in load.workers]})
+    load, whole = await _load(request), tenancy.only(request) is None
+    return _answer({"workers": [_worker(worker, whole) for worker in load.workers]})
 
 
 async def active(request: Request) -> Response:
     """What runs now, the longest first."""
     gateway, now = state.of(request), time.time()
     found = await gateway.in_thread(workload.running, gateway.sync_redis)
-    tasks = [short(record) | {"seconds": max(0.0, now - (record.started or now))} for record in found]
+    tasks = [
+        short(record) | {"seconds": max(0.0, now - (record.started or now))}
+        for record in found
+        if tenancy.sees(request, record.tenant)
+    ]
     return _answer({"tasks": tasks})
 
 
@@ -44,7 +63,7 @@ async def health(request: Request) -> Response:
     await gateway.redis.ping()
     broker_ms = (time.perf_counter() - began) * 1000
     load = await _load(request)
-    problems = [f"no worker serves the queue {queue.name}" for queue in load.queues if not queue.workers]
+    problems = [f"no worker serves the queue {queue.name}" for queue in load.queues if queue.missed]
     if not any(process.kind == "beat" and process.ready for process in load.processes):
         problems.append("no beat runs: retries, delays, schedules and what was lost wait for one")
     told = {
@@ -92,11 +111,17 @@ def _queue(queue: QueueLoad) -> dict[str, Any]:
         "running": queue.running,
         "paused": queue.paused,
         "oldest_seconds": queue.oldest,
+        "due": queue.due,
+        "waiting": queue.waiting,
+        "wait_seconds": round(queue.wait, 3),
+        "busy": queue.busy,
+        "scale_to_zero": queue.scale_to_zero,
         "workers": list(queue.workers),
     }
 
 
-def _worker(worker: WorkerLoad) -> dict[str, Any]:
+def _worker(worker: WorkerLoad, whole: bool) -> dict[str, Any]:
+    """`whole`: with the ids of what it runs, whoever's that is."""
     process = worker.process
     return {
         "worker": process.name,
@@ -106,10 +131,11 @@ def _worker(worker: WorkerLoad) -> dict[str, Any]:
         "pool": process.pool,
         "concurrency": process.concurrency,
         "running": len(worker.running),
-        "tasks": list(worker.running),
+        "tasks": list(worker.running) if whole else [],
         "held": worker.held,
         "ready": process.ready,
         "detail": process.detail,
+        "version": process.version,
         "since": process.started,
     }
 

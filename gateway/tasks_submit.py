@@ -10,15 +10,16 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway import body, idempotency, outcome, state
+from gateway import body, idempotency, outcome, state, tenancy
 from gateway.accepting import Taken, accept_call
 from gateway.call_headers import LONGEST_SECONDS, trace_of
 from gateway.fields import Given, Priority, parse
 from gateway.large import lightened
-from gateway.problems import refuse
+from gateway.permission import refusal as refusal_of
+from gateway.problems import refuse, retry_after, status_of
 from runtime import callback_address
 from runtime.deployment import Deployed
-from runtime.errors import BrokerDown, FieldError, FunctionNotFound, InvalidArguments, KeyReused
+from runtime.errors import BrokerDown, FieldError, FunctionNotFound, InvalidArguments, KeyReused, LimitReached
 from runtime.submit import Call, new_id
 from runtime.units import Duration
 
@@ -48,8 +49,9 @@ class Task(Given):
             delay=self.delay,
             expires=self.expires,
             callback=self.callback_url,
-            trace=trace_of(request.headers.getlist("traceparent")),
+            trace=trace_of(request.headers.getlist("traceparent"), request.headers.getlist("tracestate")),
             idempotency=idempotency.of(request, self.task_type, self.task_data, "key", key) if key else None,
+            **tenancy.whose(request),
         )
 
 
@@ -67,7 +69,7 @@ async def submit(request: Request) -> Response:
         deployed = gateway.deployment.find(task.task_type)
     except FunctionNotFound as error:
         refuse(400, str(error))
-    if refusal := forbidden(request, deployed):
+    if refusal := refusal_of(request, deployed.spec):
         refuse(403, refusal)
     if deployed.error:
         refuse(503, _broken(deployed), headers={"Retry-After": "10"})
@@ -99,9 +101,9 @@ async def batch(request: Request) -> Response:
     except KeyReused as error:
         detail = f"tasks[{len(ids)}].idempotency_key: {error} The {len(ids)} tasks before it were submitted."
         refuse(422, detail, root_id=root, task_ids=ids)
-    except BrokerDown as error:
+    except (BrokerDown, LimitReached) as error:
         detail = f"Only {len(ids)} of {len(tasks)} tasks were submitted; send the others again. {error}"
-        refuse(503, detail, headers={"Retry-After": "2"}, root_id=root, task_ids=ids)
+        refuse(status_of(error), detail, headers=retry_after(error), root_id=root, task_ids=ids)
     told = {"root_id": root, "tasks": [{"task_id": task_id, "status": "submitted"} for task_id in ids]}
     headers = {"Location": f"/api/v1/tasks?root={root}"}
     return Response(to_json(told), 202, headers=headers, media_type="application/json")
@@ -115,14 +117,6 @@ def accepted(taken: Taken, **more: Any) -> Response:
     return Response(content, 202, headers=headers, media_type="application/json")
 
 
-def forbidden(request: Request, deployed: Deployed) -> str | None:
-    """Why this request may not call this function, if so."""
-    if deployed.spec.http or request.headers.get("X-Tundish-Cli") == "1":
-        return None
-    name = deployed.spec.name
-    return f"{name} has no http trigger. Add `http: {{}}` to its triggers in functions.yaml, or use tundish invoke."
-
-
 def _item(request: Request, gateway: state.Gateway, item: Any, at: str) -> Task:
     """One task of a batch. Raises InvalidArguments with all that is wrong with it."""
     if not isinstance(item, dict):
@@ -132,7 +126,7 @@ def _item(request: Request, gateway: state.Gateway, item: Any, at: str) -> Task:
         deployed = gateway.deployment.find(task.task_type)
     except FunctionNotFound as error:
         raise InvalidArguments([FieldError(f"{at}.task_type", str(error))]) from error
-    refusal = forbidden(request, deployed) or (_broken(deployed) if deployed.error else None)
+    refusal = refusal_of(request, deployed.spec) or (_broken(deployed) if deployed.error else None)
     if refusal:
         raise InvalidArguments([FieldError(f"{at}.task_type", refusal)])
     _check(gateway, task, f"{at}.")

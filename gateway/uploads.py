@@ -9,13 +9,18 @@ from urllib.parse import quote
 
 import redis
 from pydantic_core import to_json
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from gateway import events, state, streamed
+from gateway import charging, events, principal, state, streamed, tenancy
+from gateway.call_headers import trace_of
 from gateway.incoming import Incoming, too_large
 from gateway.keypath import bucket_and_key
+from gateway.permission import beyond
 from gateway.problems import refuse
+from runtime.stamped_store import STATE, TRACE
+from runtime.trace_context import headers
 from runtime.watch import watches
 
 # What somebody uploaded must not run as a page of this gateway's own origin.
@@ -27,7 +32,9 @@ async def put(request: Request) -> Response:
     """Store an object and say who will process it. A known `Content-Length` saves a multipart upload."""
     gateway = state.of(request)
     bucket, key = bucket_and_key(request)
+    tenancy.check_new_object(request, bucket, key)
     _writable(gateway, bucket)
+    _callable(request, gateway, bucket, key, "created")
     limit = gateway.project.limits.upload
     declared = request.headers.get("content-length", "")
     length = int(declared) if declared.isdecimal() else None
@@ -36,7 +43,11 @@ async def put(request: Request) -> Response:
     await _ensure_bucket(gateway, bucket)
     data = Incoming(request.stream(), limit)
     content_type = request.headers.get("content-type", "")
-    etag = await gateway.in_thread(gateway.store.put_stream, bucket, key, data, length, content_type)
+    owner, caller = gateway.owners.of(bucket, key), principal.of(request).name
+    async with charging.charged(gateway, owner, f"{bucket}/{key}", length, caller) as came:
+        send, trace = gateway.store.put_stream, written_in(request.headers)
+        etag = await gateway.in_thread(send, bucket, key, data, length, content_type, trace)
+        came(data.size)
     await _hint(gateway, bucket, key, "created")
     place = f"/documents/{bucket}/{quote(key)}"
     watching = _watching(gateway, bucket, key, "created")
@@ -57,6 +68,7 @@ async def get(request: Request) -> Response:
     """The object's bytes, always as a download. `HEAD` asks the store for the headers only."""
     gateway = state.of(request)
     bucket, key = bucket_and_key(request)
+    tenancy.check_object(request, bucket, key)
     if request.method == "HEAD":
         info = await gateway.in_thread(gateway.store.head, bucket, key)
         headers = {"ETag": f'"{info.etag}"', "Content-Length": str(info.size), **_SANDBOX}
@@ -72,15 +84,28 @@ async def delete(request: Request) -> Response:
     """Remove an object; removing what is not there is no error. Its rows leave the index soon after."""
     gateway = state.of(request)
     bucket, key = bucket_and_key(request)
+    tenancy.check_new_object(request, bucket, key)
     _writable(gateway, bucket)
+    _callable(request, gateway, bucket, key, "removed")
     await gateway.in_thread(gateway.store.delete, bucket, key)
     await _hint(gateway, bucket, key, "removed")
     return Response(status_code=204)
 
 
+def written_in(given: Headers) -> dict[str, str]:
+    """The metadata of an upload: the trace that what comes of it goes on in, where its request has one."""
+    return headers(trace_of(given.getlist(TRACE), given.getlist(STATE)))
+
+
 def _writable(gateway: state.Gateway, bucket: str) -> None:
     if bucket == gateway.settings.store.bucket:
         refuse(403, f"The bucket {bucket} holds Tundish's own objects and is not written through the gateway.")
+
+
+def _callable(request: Request, gateway: state.Gateway, bucket: str, key: str, event: str) -> None:
+    """403 where the object would call a function that this key may not call."""
+    if told := beyond(request, _watching(gateway, bucket, key, event)):
+        refuse(403, f"{bucket}/{key} {told}")
 
 
 async def _ensure_bucket(gateway: state.Gateway, bucket: str) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import TypedDict
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import outcome
-from gateway.accepting import Taken, accept_call
+from gateway.accepting import Taken, accept_call, submit
 from gateway.call_answers import accepted, not_yet
 from gateway.call_headers import Wishes
 from gateway.idempotency import REPLAYED
@@ -18,12 +19,20 @@ from gateway.state import Gateway
 from runtime.cancel import cancel_async
 from runtime.deployment import Deployed
 from runtime.invocations import TERMINAL, Invocation, read_async
-from runtime.submit import Call, accept_async, answer_async
+from runtime.submit import Call, answer_async
 
 QUEUE_GRACE_SECONDS = 5.0
 """Added to the function's own timeout: the time a call may stand in the queue and its answer may travel."""
 
 LONGEST_WAIT_SECONDS = 3600.0
+
+
+class Terms(TypedDict, total=False):
+    """Fields of a Call."""
+
+    reply_to: str | None
+    retry: bool
+    deadline: float | None
 
 
 async def wait(request: Request, gateway: Gateway, deployed: Deployed, work: Call, wishes: Wishes) -> Response:
@@ -32,19 +41,19 @@ async def wait(request: Request, gateway: Gateway, deployed: Deployed, work: Cal
     Somebody who waits is told of the first failure, and the work is stopped when their time is over. Somebody who
     takes a 202 for an answer (`Prefer: wait=N`) gets the retries, and it goes on.
     """
-    task_id, longest = str(work.id), _longest(deployed)
-    work = replace(work, reply_to=gateway.id, retry=wishes.wait is not None)
+    task_id, longest = str(work.id), longest_wait(deployed)
+    if work.reply_to is None:
+        work = replace(work, **terms(gateway, deployed, wishes))
     with gateway.replies.expect(task_id) as reply:
         if wishes.wait is None:
-            work = replace(work, deadline=time.time() + longest)
-            first = await accept_async(gateway.redis, gateway.deployment, work)
+            first = await submit(gateway, work)
             taken = Taken(first.id, first.replayed)
         else:
             longest = min(wishes.wait, longest)
             taken = await accept_call(gateway, work)
         if taken.replayed:
             request.state.call_id = taken.id
-            return await _replay(gateway, work, taken, wishes)
+            return await replay(gateway, work, taken, wishes)
         if taken.kept:
             return accepted(taken, wishes)
         try:
@@ -58,7 +67,15 @@ async def wait(request: Request, gateway: Gateway, deployed: Deployed, work: Cal
     return await _stop(gateway, deployed, task_id, longest)
 
 
-def _longest(deployed: Deployed) -> float:
+def terms(gateway: Gateway, deployed: Deployed, wishes: Wishes) -> Terms:
+    """What makes a call one that somebody waits for."""
+    if wishes.wait is not None:
+        return {"reply_to": gateway.id, "retry": True, "deadline": None}
+    return {"reply_to": gateway.id, "retry": False, "deadline": time.time() + longest_wait(deployed)}
+
+
+def longest_wait(deployed: Deployed) -> float:
+    """Seconds that a caller may wait for a function."""
     if deployed.spec.timeout is None:
         return LONGEST_WAIT_SECONDS
     return min(LONGEST_WAIT_SECONDS, deployed.spec.timeout + QUEUE_GRACE_SECONDS)
@@ -74,7 +91,7 @@ async def _stop(gateway: Gateway, deployed: Deployed, task_id: str, seconds: flo
     return not_yet(504, task_id, sentence)
 
 
-async def _replay(gateway: Gateway, work: Call, taken: Taken, wishes: Wishes) -> Response:
+async def replay(gateway: Gateway, work: Call, taken: Taken, wishes: Wishes) -> Response:
     """The answer that the first call with this idempotency key got; 409 while there is none."""
     digest = work.idempotency.digest if work.idempotency else ""
     kept = await answer_async(gateway.redis, digest)

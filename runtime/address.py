@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from pathlib import Path
 
+from runtime import access
 from runtime.config import Settings
 from runtime.errors import TundishError
 from runtime.free_ports import Ports, listening
@@ -16,12 +16,11 @@ class AddressRefused(TundishError):
 
 
 def check_address(settings: Settings) -> Settings:
-    """Refuse an address that is open to others or in use; port 0 becomes a free one. Raises AddressRefused."""
-    if not _loopback(settings.host):
-        raise AddressRefused(
-            f"--host {settings.host} would let everybody on the network in, and there is no authentication yet: "
-            "use 127.0.0.1, and put a proxy that authenticates in front of it."
-        )
+    """Refuse an address that lets everybody in or is in use; port 0 becomes a free one. Raises AddressRefused."""
+    if not access.is_loopback(settings.host) and not access.is_address(settings.host):
+        raise AddressRefused(f"--host {settings.host} is not an address of this machine; use 127.0.0.1 or 0.0.0.0.")
+    if told := access.open_to_all(settings):
+        raise AddressRefused(f"--host {told}")
     if settings.port == 0:
         return settings.model_copy(update={"port": Ports(settings.home).take("gateway")})
     host = "127.0.0.1" if settings.host == "localhost" else settings.host
@@ -42,15 +41,6 @@ def taken(path: Path) -> bool:
         except OSError:
             return False
     return True
-
-
-def _loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        raise AddressRefused(f"--host {host} is not an address of this machine; use 127.0.0.1.") from None
 
 
 def _free_near(port: int) -> int:

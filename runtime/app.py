@@ -7,12 +7,14 @@ from typing import Any
 from celery import Celery
 from kombu import Queue
 
-from runtime import keys
+from runtime import keys, sentinel
 from runtime.blobs import Blobs
 from runtime.config import Project, Settings
 
 LEAN = "runtime.channel:Transport"
+LEAN_SENTINEL = "runtime.channel_sentinel:Transport"
 _RECORDS = "runtime.result_backend:RecordBackend"
+_RECORDS_SENTINEL = "runtime.result_backend:SentinelRecordBackend"
 
 
 def create_app(settings: Settings, *, lean: bool = False, blobs: Blobs | None = None) -> Celery:
@@ -21,7 +23,9 @@ def create_app(settings: Settings, *, lean: bool = False, blobs: Blobs | None = 
     `lean` takes messages as a worker of ours does (runtime/channel.py); every other program uses kombu's own channel.
     With `blobs` the app can fetch results that are too large for a record.
     """
-    app = Celery("tundish", broker=settings.broker_url, backend=_backend(settings), set_as_current=False)
+    found = sentinel.parse(settings.broker_url) if sentinel.is_sentinel(settings.broker_url) else None
+    address = found.celery_url() if found else settings.broker_url
+    app = Celery("tundish", broker=address, backend=_backend(settings), set_as_current=False)
     app.backend_cls = _backend(settings)  # else Celery takes CELERY_RESULT_BACKEND as it is, which `tundish env` sets
     app.tundish_records, app.tundish_blobs = settings.broker_url, blobs
     project = settings.project
@@ -37,27 +41,41 @@ def create_app(settings: Settings, *, lean: bool = False, blobs: Blobs | None = 
         task_reject_on_worker_lost=True,
         task_store_eager_result=False,
         result_expires=3600,
+        broker_read_url=address,  # else Celery takes CELERY_BROKER_URL as it is, which may be written in our way
+        broker_write_url=address,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         worker_send_task_events=False,
         worker_enable_remote_control=True,
         worker_cancel_long_running_tasks_on_connection_loss=False,
-        broker_connection_retry_on_startup=True,
+        broker_connection_retry_on_startup=project.broker.retry_on_startup,
         broker_connection_max_retries=None,
-        broker_transport=LEAN if lean else None,
+        broker_transport=(LEAN_SENTINEL if found else LEAN) if lean else None,
         # Kombu takes this from the URL for its own transports only, and then without checking the certificate.
         broker_use_ssl={"ssl_cert_reqs": "required"} if settings.broker_url.startswith("rediss:") else False,
-        broker_transport_options=transport_options(project),
-        result_backend_transport_options={"socket_timeout": 10.0, "retry_policy": {"timeout": 5.0}},
+        broker_transport_options={**transport_options(project), **(found.celery_options() if found else {})},
+        result_backend_transport_options={
+            "socket_timeout": 10.0,
+            "retry_policy": {"timeout": 5.0},
+            **_result_options(settings),
+        },
         enable_utc=True,
         timezone="UTC",
+        **({"broker_pool_limit": project.broker.pool} if project.broker.pool else {}),
     )
     return app
+
+
+def _result_options(settings: Settings) -> dict[str, Any]:
+    url = settings.result_backend
+    return sentinel.parse(url).celery_options() if sentinel.is_sentinel(url) else {}
 
 
 def _backend(settings: Settings) -> str:
     """Results are read from our records; where they are to be kept in another kind of database, from there alone."""
     url = settings.result_backend
+    if sentinel.is_sentinel(url):
+        return f"{_RECORDS_SENTINEL}+{sentinel.parse(url).celery_url()}"
     return f"{_RECORDS}+{url}" if url.startswith(("redis://", "rediss://")) else url
 
 
@@ -70,9 +88,16 @@ def transport_options(project: Project) -> dict[str, Any]:
         "visibility_timeout": visibility_timeout(project),
         "socket_timeout": 30.0,
         "socket_connect_timeout": 5.0,
-        "socket_keepalive": True,
-        "health_check_interval": 25,
+        # On or off: how often is a mapping of numbers, which no answer of `inspect stats` could carry. HEALTH_SECONDS
+        # finds a dead connection sooner.
+        "socket_keepalive": bool(project.broker.keepalive),
+        "health_check_interval": HEALTH_SECONDS,
     }
+
+
+HEALTH_SECONDS = 5
+"""A pop that has not been answered for so much longer than it may take is on a connection that leads nowhere: a host
+that was cut off works again so soon after it is back, and does not wait until the broker sends its answer once more."""
 
 
 NO_LIMIT_SECONDS = 86_400.0

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgpack
 import redis
 
-from runtime import admission, scripts
+from runtime import admission, packed_arguments, scripts
 from runtime.config import Function, Retention
 from runtime.invocations import limits
 from runtime.retry import Decision
@@ -22,6 +22,9 @@ LEASE_MS = 10_000
 
 OUTAGE_SECONDS = 300.0
 """How long a finished attempt waits for a broker that is away, before its result is given up to a new attempt."""
+
+TOGETHER = 64
+"""Ends that go to the broker in one round trip: it answers nobody else meanwhile."""
 
 log = logging.getLogger("tundish.task")
 
@@ -56,8 +59,7 @@ class Attempt:
         return int(value) / 1000 if value else None
 
     def arguments(self) -> dict[str, Any]:
-        result: dict[str, Any] = msgpack.unpackb(self.record[b"arguments"], raw=False, strict_map_key=False)
-        return result
+        return packed_arguments.unpack(self.record[b"arguments"])
 
     def parents(self) -> list[dict[str, Any]]:
         result: list[dict[str, Any]] = msgpack.unpackb(
@@ -83,11 +85,20 @@ class Written:
 
 
 def claim(
-    client: redis.Redis, task_id: str, worker: str, spec: Function | None = None, retention: Retention | None = None
+    client: redis.Redis,
+    task_id: str,
+    worker: str,
+    spec: Function | None = None,
+    retention: Retention | None = None,
+    *,
+    version: str = "",
 ) -> Attempt | str:
-    """Begin an attempt, or say why not: 'missing', 'ended', 'held' (somebody else runs it) or 'waiting'."""
+    """Begin an attempt, or say why not: 'missing', 'ended', 'held' (somebody else runs it) or 'waiting'.
+
+    `version` is that of the worker's code.
+    """
     policy = admission.policy(spec) if spec else ""
-    arguments: list[scripts.Argument] = [task_id, worker, LEASE_MS, *limits(retention or Retention()), policy]
+    arguments: list[scripts.Argument] = [task_id, worker, LEASE_MS, *limits(retention or Retention()), policy, version]
     answer = scripts.run(client, "claim", (), arguments)
     verdict: str = answer[0].decode()
     if verdict != "run":
@@ -112,6 +123,45 @@ def finish(
 
     `patient` waits for a broker that is away; `bad` speaks against the function's circuit, `silent` says nothing to it.
     """
+    arguments = _of_end(spec, attempt, state, fields, retention, bad=bad, silent=silent)
+    return _write(client, "finish", arguments, attempt.id, patient)
+
+
+def succeed_all(
+    client: redis.Redis,
+    spec: Function,
+    ends: Sequence[tuple[Attempt, Mapping[str, str | bytes]]],
+    retention: Retention,
+) -> list[Written]:
+    """Write the results of several attempts in their order, `TOGETHER` in a round trip, which the broker writes to its
+    disk at once. It waits for a broker that is away."""
+    text, written = scripts.source("finish"), list[Written]()
+    for first in range(0, len(ends), TOGETHER):
+        part = ends[first : first + TOGETHER]
+        asked = [_of_end(spec, attempt, "succeeded", fields, retention) for attempt, fields in part]
+
+        def write(asked: Sequence[Sequence[scripts.Argument]] = asked) -> list[Any]:
+            with client.pipeline(transaction=False) as pipe:
+                pipe.script_load(text)
+                for arguments in asked:
+                    pipe.evalsha(scripts.sha(text), 0, *arguments)
+                return pipe.execute()[1:]
+
+        written += map(_written, _through_outage(write, part[0][0].id))
+    return written
+
+
+def _of_end(
+    spec: Function,
+    attempt: Attempt,
+    state: str,
+    fields: Mapping[str, str | bytes],
+    retention: Retention | None,
+    *,
+    bad: bool = False,
+    silent: bool = False,
+) -> list[scripts.Argument]:
+    """The arguments of the script that writes an end."""
     follower, member = _follow(spec, attempt, state, fields)
     arguments: list[scripts.Argument] = [
         attempt.id,
@@ -125,7 +175,7 @@ def finish(
     ]
     for name, value in fields.items():
         arguments += [name, value]
-    return _write(client, "finish", arguments, attempt.id, patient)
+    return arguments
 
 
 def repeat(
@@ -175,7 +225,10 @@ def _write(client: redis.Redis, script: str, arguments: list[scripts.Argument], 
     def write() -> Any:
         return scripts.run(client, script, (), arguments)
 
-    answer = _through_outage(write, task_id) if patient else write()
+    return _written(_through_outage(write, task_id) if patient else write())
+
+
+def _written(answer: Any) -> Written:
     if not answer[0]:
         return Written()
     state, parent, *gates = (part.decode() for part in answer[1:])
@@ -202,6 +255,7 @@ def _follow(spec: Function, attempt: Attempt, state: str, fields: Mapping[str, s
         "state": state,
         "result": result,
         "result_ref": fields.get("result_ref"),
+        "result_type": fields.get("result_type"),
         "at": time.time(),
     }
     return follower, msgpack.packb(told, use_bin_type=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import msgpack
 
@@ -24,10 +24,18 @@ RESULT_LIMIT = 256 * 2**10
 
 
 class Blobs(Protocol):
-    """Named bytes. `put` raises StoreDown and StoreDenied, `get` ObjectMissing besides."""
+    """Named bytes. Writing raises StoreDown and StoreDenied, reading ObjectMissing besides."""
 
     def put(self, name: str, data: bytes) -> None: ...
     def get(self, name: str) -> bytes: ...
+
+    def put_file(self, name: str, data: BinaryIO, size: int | None, content_type: str) -> int:
+        """Write what `data` has, a part at a time; its size in bytes."""
+        ...
+
+    def fetch(self, name: str, file: BinaryIO) -> None:
+        """Write the bytes to an open file, without holding them in memory."""
+        ...
 
 
 class StoreBlobs:
@@ -43,6 +51,28 @@ class StoreBlobs:
     def get(self, name: str) -> bytes:
         store = self._store()
         return store.get(store.bucket, name).data
+
+    def put_file(self, name: str, data: BinaryIO, size: int | None, content_type: str) -> int:
+        store = self._store()
+        counted = _Counted(data)
+        store.put_stream(store.bucket, name, counted, size, content_type)  # type: ignore[arg-type]
+        return counted.size
+
+    def fetch(self, name: str, file: BinaryIO) -> None:
+        store = self._store()
+        store.download(store.bucket, name, file)
+
+
+class _Counted:
+    """A readable that knows how much was read."""
+
+    def __init__(self, data: BinaryIO) -> None:
+        self._data, self.size = data, 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._data.read(size)
+        self.size += len(data)
+        return data
 
 
 def result_name(task_id: str) -> str:

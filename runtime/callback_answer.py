@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 
+from runtime import trace_context
+from runtime.file_document import shown
 from runtime.invocations import Invocation
 
 
 def message(record: Invocation) -> tuple[bytes, dict[str, str]]:
     """The body and the headers, without the signature. The bytes of the result are passed on as they are.
 
-    A result that is in the store is not posted: `result_url` says where it is, below the address of the gateway.
+    A file, and a result that is in the store, is not posted: `result_url` says where the gateway has it.
     """
     error = record.error
     told = {
@@ -27,10 +29,11 @@ def message(record: Invocation) -> tuple[bytes, dict[str, str]]:
         "tenant": record.tenant,
         "root_id": record.root,
         "parent_id": record.parent,
-        "result_url": f"/api/v1/tasks/task/{record.id}/result" if record.result_ref else None,
+        "result_url": f"/api/v1/tasks/task/{record.id}/result" if record.result_ref or record.result_type else None,
     }
-    body = b'%s,"result":%s}' % (json.dumps(told).encode()[:-1], record.result_json or b"null")
+    result = record.result_json or b"null"
+    if record.result_type is not None:
+        result = json.dumps(shown(json.loads(result))).encode()
+    body = b'%s,"result":%s}' % (json.dumps(told).encode()[:-1], result)
     headers = {"Content-Type": "application/json", "User-Agent": "Tundish"}
-    if record.trace:
-        headers["traceparent"] = record.trace
-    return body, headers
+    return body, headers | trace_context.headers(record.trace)

@@ -19,10 +19,11 @@ import redis
 from runtime import admission, keys, scripts
 from runtime.blobs import Blobs, by_reference
 from runtime.broker import translated
-from runtime.context import Suspended
+from runtime.context import Far, Suspended
 from runtime.deployment import Deployment
-from runtime.errors import CallFailed
+from runtime.errors import BadInput, CallFailed
 from runtime.fans import Fan
+from runtime.passed_files import packed, shown
 from runtime.submit import Call, now_ms, prepare, submit_with
 from runtime.validate import validate
 
@@ -62,6 +63,8 @@ class Origin:
     hops: int = 0
     round: int = 0
     """How often the invocation was begun anew after its end: each time it has new children."""
+    confined: bool = False
+    """It may see what is its tenant's only."""
 
 
 class RedisCalls:
@@ -81,7 +84,14 @@ class RedisCalls:
         submit_with(self._client, self._deployment, call, _ONCE, names, [task_id, _SENT_SECONDS])
         return task_id
 
-    def gather(self, calls: Iterable[tuple[str, Mapping[str, Any]]], in_flight: int, **options: Any) -> list[Answer]:
+    def gather(
+        self,
+        calls: Iterable[tuple[str, Mapping[str, Any]]],
+        in_flight: int,
+        *,
+        far: Far | None = None,
+        **options: Any,
+    ) -> list[Answer]:
         """Invoke many functions and wait for all: (state, result or error) of each, in order.
 
         Raises Suspended when they have not all ended soon: the attempt ends here, and the function is run again
@@ -94,12 +104,15 @@ class RedisCalls:
                 raise ValueError(
                     f"{len(asked)} calls in one map; at most {MAX_CHILDREN} are possible: use larger items"
                 )
-            fan.open(_digest(asked), len(asked))
+            if far is not None and len(far.amounts) != len(asked):
+                raise ValueError(f"{len(far.amounts)} amounts for {len(asked)} calls of one map; give one for each")
+            fan.open(_digest(asked), len(asked), far)
             for start in range(0, len(asked), _CHUNK):
                 with self._client.pipeline(transaction=False) as pipe:
                     for index, (function, arguments) in enumerate(asked[start : start + _CHUNK], start):
                         call = self._call(f"{fan.name} {index}", function, arguments, options)
-                        child = replace(call, fan=fan.name, fan_index=index, in_flight=in_flight)
+                        amount = far.amounts[index] if far else None
+                        child = replace(call, fan=fan.name, fan_index=index, in_flight=in_flight, amount=amount)
                         prepared = prepare(self._deployment, self._lean(child), now_ms())
                         pipe.eval(scripts.source("submit"), 0, *prepared.arguments)
                     pipe.execute()
@@ -138,8 +151,11 @@ class RedisCalls:
         return by_reference(call, self._blobs, self._deployment.find(call.function).spec)
 
     def _call(self, place: str, function: str, arguments: Mapping[str, Any], options: Mapping[str, Any]) -> Call:
-        validate(self._deployment.find(function), arguments)
+        arguments = packed(arguments, self._blobs)
+        validate(self._deployment.find(function), shown(arguments))
         origin = self._origin
+        if origin.confined and options.get("tenant", origin.tenant) != origin.tenant:
+            raise BadInput(f"A call of the tenant {origin.tenant} cannot call {function} for {options['tenant']}.")
         told = f"{origin.id} {origin.round} {place} {function} {_digest(arguments)}"
         call = Call(
             function,
@@ -153,6 +169,7 @@ class RedisCalls:
             deadline=origin.deadline,
             trace=origin.trace,
             hops=origin.hops,
+            confined=origin.confined,
         )
         return replace(call, **options)
 

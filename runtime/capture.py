@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import redis
 
@@ -20,6 +20,7 @@ from runtime.config import Settings
 from runtime.lines import ALL_CAP, ALL_LINE_LIMIT, ENTRIES_CAP, Line, cut
 from runtime.listening import Listener, heard_by
 from runtime.output import Output
+from runtime.principal import DEFAULT_TENANT
 
 FLUSH_SECONDS = 0.2
 AWAY_SECONDS = 1.0
@@ -40,8 +41,9 @@ def life_seconds(settings: Settings) -> int:
 class Capture:
     """The output of the attempts of one process. It begins with the first of them and may be made before a fork."""
 
-    def __init__(self, client: redis.Redis, life: int) -> None:
-        self._client, self._life = client, life
+    def __init__(self, client: redis.Redis, life: int, mask: Callable[[str], str] = str) -> None:
+        """`life`: seconds that a stream lives; `mask` takes secrets out of a text."""
+        self._client, self._life, self._mask = client, life, mask
         self._lock = threading.Lock()
         self._pid = 0
         self._listener = Listener()
@@ -49,10 +51,10 @@ class Capture:
         self._wake, self._stop = threading.Event(), threading.Event()
 
     @contextlib.contextmanager
-    def attempt(self, task_id: str, function: str, number: int) -> Iterator[Output]:
+    def attempt(self, task_id: str, function: str, number: int, tenant: str = DEFAULT_TENANT) -> Iterator[Output]:
         """Capture what this block prints and logs. When it is left, all of it has been written, or given up."""
         self._begin()
-        output = Output(task_id, function, number, self._wake.set)
+        output = Output(task_id, function, number, self._wake.set, self._mask, tenant)
         self._open[output] = None
         try:
             with heard_by(output):
@@ -128,4 +130,5 @@ def _watched(output: Output, line: Line) -> Mapping[bytes | str, object]:
         "id": output.task_id,
         "function": output.function,
         "text": cut(line.text, ALL_LINE_LIMIT),
+        **({} if output.tenant == DEFAULT_TENANT else {"tenant": output.tenant}),
     }

@@ -35,7 +35,7 @@ def _create() -> Celery:
         from runtime.celery_worker import equip
 
         instance.hostname = presence.own_name(connect(settings.broker_url), "worker", sender)
-        equip(made, load_deployment(settings, os.environ), instance.hostname).start()
+        equip(made, load_deployment(settings, os.environ), instance.hostname)
 
     signals.celeryd_init.connect(as_worker, weak=False)
     made.set_default()  # Flower asks Celery's default app for results

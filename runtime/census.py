@@ -16,7 +16,8 @@ from runtime.broker import translated
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """`states` has every state; `parked` the gates, those of keys and maps together: `key:FUNCTION`, `fan`."""
+    """`states` has every state; `parked` the gates, those of keys, maps and tenants together: `key:FUNCTION`, `fan`,
+    `tenant:QUEUE`."""
 
     states: Mapping[str, int] = field(default_factory=dict)
     parked: Mapping[str, int] = field(default_factory=dict)
@@ -47,4 +48,6 @@ def _label(gate: str) -> str:
     kind, _, rest = gate.partition(":")
     if kind == "key":
         return f"key:{rest.partition(':')[0]}"
+    if kind == "tenant":
+        return f"tenant:{rest.partition(':')[0]}"
     return "fan" if kind == "fan" else gate

@@ -19,6 +19,7 @@ from runtime import keys
 from runtime.config import Chain
 from runtime.deployment import Deployment
 from runtime.invocations import TERMINAL
+from runtime.principal import DEFAULT_TENANT
 from runtime.submit import Call, new_id, submit_with
 
 MAX_PARENTS = 1000
@@ -30,7 +31,7 @@ FORGET_SECONDS = 600.0
 
 log = logging.getLogger("tundish.chain")
 
-_TOLD = ("id", "function", "result", "result_ref")
+_TOLD = ("id", "function", "state", "result", "result_ref", "result_type", "trace")
 _NEVER_ENDED = float("-inf")
 
 # Take exactly the parents that the call names, unless a call is out or another process was faster.
@@ -76,6 +77,10 @@ def pump(client: redis.Redis, deployment: Deployment, function: str) -> str | No
     sizes = itertools.accumulate(len(word) for word in waiting)
     waiting = waiting[: max(1, sum(size <= MAX_BYTES for size in sizes))]
     parents = [_unpack(word) for word in waiting]
+    system = deployment.functions[function].spec.role == "admin"
+    if not system:  # what follows belongs to one tenant, but for what works for all of them
+        parents = list(itertools.takewhile(lambda parent: parent["tenant"] == first["tenant"], parents))
+        waiting = waiting[: len(parents)]
     task_id = new_id()
     call = Call(
         function,
@@ -85,8 +90,8 @@ def pump(client: redis.Redis, deployment: Deployment, function: str) -> str | No
         root=parents[0]["root"] if len({parent["root"] for parent in parents}) == 1 else None,
         parent=parents[0]["id"],
         parents=[{key: parent.get(key) for key in _TOLD} for parent in parents],
-        trace=parents[0].get("trace"),
-        tenant=parents[0]["tenant"],
+        trace=next((parent["trace"] for parent in parents if parent.get("trace")), None),
+        tenant=DEFAULT_TENANT if system else first["tenant"],
         hops=max(parent.get("hops", 0) for parent in parents),
         chained=True,
     )

@@ -2,8 +2,10 @@
 
 What differs from kombu, and nothing else does (pub/sub, events, remote control and reconnecting are kombu's own):
 
-- One blocking pop brings as many messages as the consumer may still have (`BLMPOP … COUNT`), from the list of the
-  highest priority that has any, queues in turn.
+- One round trip brings as many messages as the consumer may still have, from the lists of the highest priorities that
+  have any, queues in turn, and begins with those for which a process is free. A blocking pop waits for a token that
+  every submission leaves (or for a message, where another program sent it); the script behind it takes
+  (runtime/taking.py). Without a receiver the pop itself brings the messages (`BLMPOP … COUNT`).
 - Acknowledging costs no round trip: what is out is counted in memory. It is marked with the worker's name by
   runtime/receiver.py; when the worker is gone the reaper queues it again. So there is no visibility timeout.
 - What was received and not started goes back to the head of its list when the consumer stops.
@@ -22,73 +24,22 @@ from queue import Empty
 from time import monotonic
 from typing import Any
 
+import redis
 from kombu.transport import redis as stock
-from kombu.transport import virtual
-from kombu.utils.json import dumps, loads
-from redis.exceptions import OutOfMemoryError
+from kombu.utils.json import dumps
+from redis.exceptions import NoScriptError, OutOfMemoryError
 
+from runtime import keys, scripts
+from runtime.channel_letters import again, opened
+from runtime.channel_qos import MOST, QoS
 from runtime.poller import Poller
 from runtime.receiver import Letter, Receiver, put_back
-
-MOST = 100
-"""Messages that one pop brings at most: remote control and the other queues want their turn, too."""
+from runtime.taking import DROPPED, Begun, Taken
 
 _TURN_SECONDS = 0.01
 """How long messages are handed on before the event loop sees to other things."""
 
 log = logging.getLogger("tundish.channel")
-
-
-class QoS(virtual.QoS):  # type: ignore[misc]
-    """Counts the messages that are out. Other threads than the consuming one acknowledge, too."""
-
-    channel: Channel
-
-    def room(self) -> int:
-        """How many more messages the consumer may have."""
-        if self.channel.stopping:
-            return 0
-        if not self.prefetch_count:
-            return MOST
-        return max(0, int(self.prefetch_count) - self._out())
-
-    def begins(self, more: int) -> bool:
-        """Whether the consumer has a free process for each of so many more."""
-        return self._out() + more <= int(self.prefetch_count) // self.channel.ahead
-
-    def _out(self) -> int:
-        return len(self._delivered) + self.channel.waiting
-
-    def can_consume(self) -> bool:
-        # The answer to a pop that is on its way is read, whatever became of the prefetch count meanwhile.
-        return bool(self.channel._in_poll) or self.room() >= self._worth()
-
-    def _worth(self) -> int:
-        """Room for which a round trip is made: half of what may wait behind the calls that run, so that many come at
-        once. Any room, where nothing waits."""
-        waiting = int(self.prefetch_count) * (self.channel.ahead - 1) // self.channel.ahead
-        return max(1, waiting // 2)
-
-    def append(self, message: Any, delivery_tag: str) -> None:
-        message.list = self.channel.source
-        self._delivered[delivery_tag] = message
-
-    def ack(self, delivery_tag: str) -> None:
-        self._delivered.pop(delivery_tag, None)
-        self.channel.has_room()
-
-    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        message = self._delivered.pop(delivery_tag, None)
-        if requeue and message is not None:
-            self.channel.put_back([_again(message)])
-        self.channel.has_room()
-
-    def restore_unacked(self) -> None:
-        self.channel.give_back()
-
-    def restore_unacked_once(self, stderr: Any = None) -> None:
-        self._on_collect.cancel()
-        self.channel.give_back()
 
 
 class Channel(stock.Channel):  # type: ignore[misc]
@@ -100,6 +51,11 @@ class Channel(stock.Channel):  # type: ignore[misc]
     """Messages that the consumer may have for each of its processes."""
     source = ""
     """The list from which the message came that is being delivered."""
+    begun: Begun | None = None
+    """Its attempt, if it has begun."""
+    _script_known = False
+    _asked: Sequence[str] = ()
+    """The lists that a script takes from behind the pop that is on its way; empty: there is no such script."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._letters: deque[Letter] = deque()
@@ -120,31 +76,99 @@ class Channel(stock.Channel):  # type: ignore[misc]
         out += [letter.payload["headers"].get("id") for letter in list(self._letters)]
         return [str(task_id) for task_id in out if task_id]
 
+    def begun_ids(self) -> list[str]:
+        """Ids of those that are out and have begun. Any thread may ask."""
+        out = [message.begun.id for message in list(self.qos._delivered.values()) if message.begun]
+        return out + [letter.begun.id for letter in list(self._letters) if letter.begun]
+
     def _brpop_start(self, timeout: float | None = None) -> None:
         queues = self._queue_cycle.consume(len(self.active_queues))
         count = min(MOST, self.qos.room())
         if not queues or not count:
             return
         lists = [self._q_for_pri(queue, step) for step in self.priority_steps for queue in queues]
-        self._in_poll = self.client.connection
-        self._brpop_sent_at = monotonic()
         waits = timeout or self.brpop_timeout or 0
-        self.client.connection.send_command("BLMPOP", waits, len(lists), *lists, "RIGHT", "COUNT", count)
+        connection = self.client.connection
+        begin = self.receiver if self._knows_script() else None
+        self._in_poll, self._brpop_sent_at = connection, monotonic()
+        if begin is None:
+            self._asked = ()
+            connection.send_command("BLMPOP", waits, len(lists), *lists, "RIGHT", "COUNT", count)
+            return
+        self._asked = lists
+        names = [*map(keys.wake, queues), *lists]
+        pop = scripts.packed("BLMPOP", waits, len(names), *names, "RIGHT", "COUNT", 1)
+        take = scripts.packed(*begin.taking.words(queues[0], lists, count, self.qos.free()))
+        connection.send_packed_command((pop + take,))
 
     def _brpop_read(self, **options: Any) -> bool:
+        connection, taken = self.client.connection, None
         try:
-            answer = self.client.parse_response(self.client.connection, "BLMPOP", **options)
+            answer = self.client.parse_response(connection, "BLMPOP", **options)
+            if self._asked:
+                taken = self._read_taken(connection)
         except self.connection_errors:
-            self.client.connection.disconnect()
+            connection.disconnect()
+            raise
+        except redis.ResponseError:
+            connection.disconnect()  # what else is in it belongs to this one
             raise
         finally:
             self._in_poll = None
             self._flush_brpop_reauth()
-        if not answer:
+        if taken:
+            self._receive_taken(taken)
+        if answer and answer[0].decode() not in map(keys.wake, self._queue_cycle.items):
+            self._receive_letters(answer[0].decode(), answer[1])
+        elif not taken:
             raise Empty
-        self._receive_letters(answer[0].decode(), answer[1])
         self.deliver()
         return True
+
+    def _knows_script(self) -> bool:
+        """Whether the broker has the script, which only its hash is sent of."""
+        if self.receiver and not self._script_known:
+            try:
+                self.client.script_load(scripts.source("take"))
+                self._script_known = True
+            except redis.RedisError as error:
+                log.warning("messages are taken without beginning with them (%s)", error)
+        return self._script_known
+
+    def _read_taken(self, connection: Any) -> list[Taken]:
+        assert self.receiver  # noqa: S101
+        try:
+            return self.receiver.taking.read(self.client.parse_response(connection, "EVALSHA"), self._asked)
+        except NoScriptError:  # the broker was emptied; it is told again
+            self._script_known = False
+            return []
+
+    def _receive_taken(self, taken: Sequence[Taken]) -> None:
+        """Take what was taken by script: for what has not begun the record or the mark is still to be made."""
+        assert self.receiver  # noqa: S101
+        letters, others = list[Letter](), list[Letter]()
+        for one in taken:
+            queue = one.list.rsplit(self.sep, 1)[0]
+            if one.word in DROPPED:
+                log.info("a message of %s is dropped: its call is not to be run (%s)", queue, one.word)
+            elif letter := opened(one.list, queue, one.raw, one.begun):
+                letters.append(letter)
+                if one.word == "plain":
+                    others.append(letter)
+        self._queue_cycle.rotate(taken[-1].list.rsplit(self.sep, 1)[0])
+        if others:
+            gone = set(map(id, others)) - set(map(id, self.receiver.take(others, begun=False)))
+            letters = [letter for letter in letters if id(letter) not in gone]
+        wanted = [letter for letter in letters if letter.queue in self._active_queues and not self._closing]
+        self._letters.extend(wanted)
+        if len(wanted) < len(letters):
+            self._return([letter for letter in letters if letter.queue not in self._active_queues or self._closing])
+
+    def _return(self, letters: Sequence[Letter]) -> None:
+        """Put what was received, oldest first, back where it was."""
+        self.put_back([(letter.list, dumps(letter.payload)) for letter in letters if not letter.begun])
+        if self.receiver:
+            self.receiver.unclaim(letters)  # the oldest: last, so that they go before the others
 
     def _receive_letters(self, source: str, raws: Sequence[bytes]) -> None:
         """Take what there is room for; the rest (the prefetch count fell, the queue was cancelled) goes back."""
@@ -154,9 +178,9 @@ class Channel(stock.Channel):  # type: ignore[misc]
         room = self.qos.room() if wanted else 0
         if raws[room:]:
             self.put_back([(source, raw) for raw in raws[room:]])
-        letters = [letter for raw in raws[:room] if (letter := _opened(source, queue, raw))]
+        letters = [letter for raw in raws[:room] if (letter := opened(source, queue, raw))]
         if self.receiver:
-            letters = self.receiver.take(letters, begun=self.qos.begins(len(letters)))
+            letters = self.receiver.take(letters, begun=len(letters) <= self.qos.free())
         self._letters.extend(letters)
 
     def deliver(self) -> bool:
@@ -165,9 +189,9 @@ class Channel(stock.Channel):  # type: ignore[misc]
         while self._letters and not self.stopping:
             letter = self._letters.popleft()
             if letter.queue not in self._active_queues:  # cancelled meanwhile
-                self.put_back([(letter.list, dumps(letter.payload))])
+                self._return([letter])
                 continue
-            self.source = letter.list
+            self.source, self.begun = letter.list, letter.begun
             self.connection._deliver(letter.payload, letter.queue)
             delivered = True
             if not self._letters or self.connection.loop is None:
@@ -178,14 +202,18 @@ class Channel(stock.Channel):  # type: ignore[misc]
         return delivered
 
     def give_back(self) -> None:
-        """Put everything that was received and is not running back at the head of its list."""
+        """Put everything that was received and is not running back at the head of its list.
+
+        What was begun and delivered is as good as running: a process was free for it.
+        """
         running = self.receiver.running() if self.receiver else frozenset()
         delivered = self.qos._delivered
-        out = [(tag, message) for tag, message in list(delivered.items()) if message.headers.get("id") not in running]
-        back = [_again(message) for tag, message in out if delivered.pop(tag, None) is not None]
-        back += [(letter.list, dumps(letter.payload)) for letter in self._letters]
+        waiting = [(tag, message) for tag, message in list(delivered.items()) if not message.begun]
+        out = [(tag, message) for tag, message in waiting if message.headers.get("id") not in running]
+        letters = list(self._letters)
         self._letters.clear()
-        self.put_back(back)
+        self._return(letters)
+        self.put_back([again(message) for tag, message in out if delivered.pop(tag, None) is not None])
 
     def put_back(self, messages: Sequence[tuple[str, str | bytes]]) -> None:
         """Put messages, oldest first, at the head of their lists."""
@@ -267,21 +295,3 @@ class Transport(stock.Transport):  # type: ignore[misc]
 
 def _nothing() -> None:
     """What an event loop is woken with."""
-
-
-def _opened(source: str, queue: str, raw: bytes) -> Letter | None:
-    """A message as it lies in a list; None, with a word in the log, where it is no message."""
-    try:
-        payload = loads(raw.decode())
-        if isinstance(payload["headers"], dict) and payload["properties"]["delivery_tag"]:
-            return Letter(source, queue, payload)
-    except (ValueError, TypeError, KeyError, RecursionError):
-        pass
-    log.error("dropped from the list %r: %.200r is not a message that Celery sends", source, raw)
-    return None
-
-
-def _again(message: Any) -> tuple[str, str]:
-    """A delivered message as it goes back into its list."""
-    message._raw["headers"]["redelivered"] = True
-    return message.list, dumps(message._raw)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from runtime.console import Console
+from runtime.niceness import step_back
 
 State = Literal["starting", "ready", "waiting", "left", "retiring"]
 
@@ -22,6 +23,12 @@ FIRST_DELAY_SECONDS = 0.2
 LONGEST_DELAY_SECONDS = 30.0
 STEADY_SECONDS = 5.0
 """Who has worked for this long and then dies is not one that cannot start: it is started again soon."""
+
+LAST_SECONDS = 2.0
+"""How long the rest of a killed group is waited for: longer only where nobody collects the dead (no init)."""
+
+STATUS_VARIABLE = "TUNDISH_STATUS_FD"
+"""Where a child hears of its status pipe."""
 
 _LOG_BYTES = 10 * 2**20
 
@@ -42,7 +49,13 @@ class Spec:
     grace: float = 5.0
     service: bool = False
     log: Path | None = None
+    leave: int = signal.SIGTERM
+    """By what it is asked to finish in its own time, when another one has taken its place."""
+    talks: bool = False
+    """It is given a pipe (TUNDISH_STATUS_FD) on which it says more than a PID can tell, a line at a time."""
     litter: tuple[Path, ...] = ()
+    nice: int = 0
+    """How far it steps back when others want the processor."""
 
 
 def restart_delay(failures: int) -> float:
@@ -59,6 +72,16 @@ def ending(code: int) -> str:
     return f"ended with exit code {code}"
 
 
+def _anybody(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # so says macOS of the dead that nobody has collected yet
+        pass
+    return True
+
+
 class Child:
     """A process in a group of its own. Not thread-safe: the supervisor's lock guards it."""
 
@@ -67,6 +90,8 @@ class Child:
         self.state: State = "waiting"
         self.failures = 0
         self.due = 0.0
+        self.said = ""
+        """The last thing that it said on its status pipe."""
         self._since = 0.0
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
@@ -79,26 +104,36 @@ class Child:
     def start(self) -> None:
         """Start the process; one that cannot be started counts as one that failed."""
         self._tail.clear()
+        self.said = ""
+        ear, mouth = os.pipe() if self.spec.talks else (-1, -1)
         try:
             self._process = subprocess.Popen(
                 self.spec.argv,
-                env=dict(self.spec.environ),
+                env={**self.spec.environ, **({STATUS_VARIABLE: str(mouth)} if self.spec.talks else {})},
                 cwd=self.spec.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                pass_fds=self._fds,
+                pass_fds=(*self._fds, mouth) if self.spec.talks else self._fds,
                 process_group=0,
             )
         except OSError as error:
             self._process = None
+            if self.spec.talks:
+                os.close(ear)
             self._console.say(f"{self.spec.name} cannot be started: {error}")
             self.failed()
             return
+        finally:
+            if self.spec.talks:
+                os.close(mouth)
+        step_back(self.spec.nice, self._process.pid)
         self.state = "starting"
         assert self._process.stdout  # noqa: S101 - a pipe was asked for
         self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
         self._reader.start()
+        if self.spec.talks:
+            threading.Thread(target=self._listen, args=(os.fdopen(ear, "rb"), self._process), daemon=True).start()
 
     def exit_code(self) -> int | None:
         return self._process.poll() if self._process else None
@@ -128,6 +163,10 @@ class Child:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        # Those that it had started die by themselves: a next start must not meet them on its ports and files.
+        until = time.monotonic() + LAST_SECONDS
+        while _anybody(self._process.pid) and time.monotonic() < until:
+            time.sleep(0.01)
         if self._reader:
             self._reader.join(timeout=2)
         for path in self.spec.litter:
@@ -136,6 +175,12 @@ class Child:
     def last_words(self) -> list[str]:
         """The end of what a quiet child wrote: shown when it dies."""
         return list(self._tail)
+
+    def _listen(self, stream: IO[bytes], process: subprocess.Popen[bytes]) -> None:
+        with stream:
+            while line := stream.readline(1024):
+                if process is self._process:
+                    self.said = line.decode("utf-8", "replace").strip()
 
     def _read(self, stream: IO[bytes]) -> None:
         log = _Log(self.spec.log) if self.spec.log else None

@@ -8,24 +8,20 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
-from runtime import callback_address
+from runtime.config_auth import Access
+from runtime.config_broker import GRACE_SECONDS
+from runtime.config_gates import Circuit, ConcurrencyKey, Overload
+from runtime.config_limits import Backend, CallbackSpec, IndexSpec, Limits, ModelItem, OutboxSpec
+from runtime.config_logs import Observed
+from runtime.config_model import Model, Name, Priority, Words, listed
+from runtime.config_sections import Sections
+from runtime.config_tenants import TenantName, TriggerTenant
+from runtime.interfaces_index import Chunking, Extraction
 from runtime.units import Duration, RateLimit, Share, Size
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,99}$")]
-Priority = Annotated[int, Field(ge=0, le=9)]
-
-
-def _listed(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
-Words = Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=list[str] | str)]
-
-
-class Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+Style = Literal["plain", "lambda", "lambda_http", "request", "cloud_event"]
 
 
 class Queue(Model):
@@ -42,13 +38,18 @@ class Queue(Model):
     """How messages are taken: `lean` leaves acknowledgement to the record, `stock` is kombu's own way."""
     preload: Words = ()
     """Libraries imported once before the pool forks, so that its children share them. Never your own code."""
-
-
-class Route(Model):
-    """Where the functions whose name matches a pattern go."""
-
-    queue: Name | None = None
-    priority: Priority | None = None
+    preload_model: bool = False
+    """Load the embedding model once, before the pool forks: its processes share it, and a reload keeps it."""
+    scale_to_zero: bool = False
+    """Something outside starts its workers when calls wait (docs/kubernetes.md): to have none is no fault."""
+    nice: Annotated[int, Field(ge=0, le=19)] = 0
+    """How far its processes step back when others want the processor."""
+    requirements: Words = ()
+    """Packages that its functions need and Tundish does not have: they run in an environment of their own."""
+    grace: Duration | None = None
+    """How long what runs may go on when its worker is to stop; None: what the whole project says."""
+    per_tenant: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Calls of one tenant (and one priority) that stand in it at once; more wait beside it (runtime/crowding.py)."""
 
 
 class Retries(Model):
@@ -75,6 +76,7 @@ class CronTrigger(Model):
     overlap: Literal["allow", "forbid", "replace"] = "allow"
     catch_up: Duration = 0.0
     jitter: Duration = 0.0
+    tenant: TenantName | None = None
     arguments: dict[str, Any] = Field(default_factory=dict, alias="with")
 
 
@@ -115,10 +117,12 @@ class BucketTrigger(Model):
 
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
     index: Name | None = None
+    tenant: TriggerTenant | None = None
+    """Whose its objects are; `{prefix}`: the first folder of the key says it."""
     source: Annotated[EventSource, BeforeValidator(_kind, json_schema_input_type=EventSource | str)] = EventSource()
     start: Literal["beginning", "now"] = "beginning"
     """Whether a new trigger hands out what is in the bucket already."""
-    events: Annotated[tuple[Literal["created", "removed"], ...], BeforeValidator(_listed)] = ("created", "removed")
+    events: Annotated[tuple[Literal["created", "removed"], ...], BeforeValidator(listed)] = ("created", "removed")
     prefix: str = ""
     suffix: Words = ()
     glob: Words = ()
@@ -150,21 +154,6 @@ class Gather(Model):
     window: Duration = 0.01
 
 
-class ConcurrencyKey(Model):
-    """One call at a time for each value of an argument (`user`, `order.id`); the others wait, or the newest wins."""
-
-    argument: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*$", max_length=200)]
-    policy: Literal["queue", "latest"] = "queue"
-
-
-class Circuit(Model):
-    """After `failures` failed attempts within `window`, calls wait for `open` before one of them is tried."""
-
-    failures: Annotated[int, Field(ge=1, le=1000)] = 10
-    window: Duration = 60.0
-    open: Duration = 30.0
-
-
 class Function(Model):
     """One function, with everything that defaults, routes and queues say about it filled in."""
 
@@ -186,6 +175,10 @@ class Function(Model):
     on_failure: Literal["dead_letter"] | Name = "dead_letter"
     env: dict[str, str] = Field(default_factory=dict)
     secrets: dict[str, Path] = Field(default_factory=dict)
+    setup: str | None = None
+    """A handler that is called once in each process, before the function's first call there."""
+    style: Style | None = None
+    """How the handler is called; None: as its parameters say."""
     gather: Gather | None = None
     expires: Duration | None = None
     """How long after it was accepted a call may still be started."""
@@ -193,6 +186,7 @@ class Function(Model):
     concurrency_key: ConcurrencyKey | None = None
     rate_limit: RateLimit | None = None
     circuit: Circuit | None = None
+    overload: Overload | None = None
 
 
 class Retention(Model):
@@ -205,49 +199,47 @@ class Retention(Model):
     idempotency: Duration = 86400.0
 
 
-class Limits(Model):
-    """What is accepted from outside."""
-
-    body: Size = 16 * 2**20
-    upload: Size = 5 * 2**30
-
-
-class OutboxSpec(Model):
-    """Calls that are accepted while the broker is away wait on the gateway's disk: so many bytes and calls."""
-
-    enabled: bool = True
-    max_bytes: Size = 64 * 2**20
-    max_calls: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
-
-
-class CallbackSpec(Model):
-    """Where answers are posted to: `allow` names networks and hosts that are not public; `timeout` is for one try."""
-
-    allow: Annotated[Words, AfterValidator(callback_address.check_allowed)] = ()
-    timeout: Annotated[Duration, Field(gt=0, le=60)] = 10.0
-
-
-class IndexSpec(Model):
-    """A named index."""
-
-    engine: Literal["faiss"] = "faiss"
-
-
-class Project(Model):
+class Project(Sections):
     """functions.yaml, with every default filled in."""
 
     version: Literal[1] = 1
     queues: dict[str, Queue]
     functions: dict[str, Function]
     indexes: dict[str, IndexSpec] = Field(default_factory=dict)
+    models: dict[str, ModelItem] = Field(default_factory=dict)
+    """Embedding models by name."""
+    backend: Backend = "auto"
+    """What runs the models that have no back end of their own."""
     limits: Limits = Limits()
     durability: Literal["always", "fast"] = "always"
     retention: Retention = Retention()
     outbox: OutboxSpec = OutboxSpec(enabled=False)
     callbacks: CallbackSpec = CallbackSpec()
+    grace: Duration = GRACE_SECONDS
+    """How long what runs may go on in a part that is to stop."""
 
     def bucket_triggers(self) -> list[tuple[Function, BucketTrigger]]:
         return [(function, trigger) for function in self.functions.values() for trigger in function.buckets]
+
+    def model_of(self, index: str) -> str:
+        """The name of the model that an index without vectors takes; empty: the built-in one."""
+        spec = self.indexes.get(index)
+        return (spec.model if spec else None) or ""
+
+    def is_hybrid(self, index: str) -> bool:
+        """Whether segments of this index get words to search by."""
+        spec = self.indexes.get(index)
+        return spec is not None and spec.hybrid
+
+    def chunking_of(self, index: str) -> Chunking:
+        """How texts are cut for an index."""
+        spec = self.indexes.get(index)
+        return Chunking(spec.chunk.tokens, spec.chunk.overlap) if spec else Chunking()
+
+    def extraction_of(self, index: str) -> Extraction:
+        """How documents of an index are read."""
+        spec = self.indexes.get(index)
+        return spec.extract.settings() if spec else Extraction()
 
     def buckets(self) -> list[str]:
         """Every bucket that a trigger watches, once each."""
@@ -265,7 +257,7 @@ class StoreSettings(Model):
     bucket: str = "tundish"
 
 
-class Settings(Model):
+class Settings(Observed):
     """Everything a process needs to know, from flags, environment, YAML and defaults."""
 
     project: Project
@@ -280,7 +272,7 @@ class Settings(Model):
     """Signs what is posted to callback URLs; empty: the one in the state folder does."""
     host: str = "127.0.0.1"
     port: int = 8000
-    log_level: str = "INFO"
+    access: Access = Access()
     description: Path | None = None
     """Where a supervisor has left the description of the functions; None: describe them here."""
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
+import fnmatch
 import importlib.util
-import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,15 +12,22 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 
 from runtime.config import BucketTrigger, CronTrigger, Queue
+from runtime.config_auth import check_auth
 from runtime.config_bucket import check_bucket
+from runtime.config_chunks import check_chunks
+from runtime.config_logs import check_tracing
+from runtime.config_models import check_hybrid, check_models
+from runtime.config_tenants import check_tenants
+from runtime.crontime import ALIASES
+from runtime.handler_name import parse_handler
+from runtime.nearest import nearest
+from runtime.requirements import LONGEST_BASE, problem_of
 from runtime.schema import FunctionItem, FunctionsFile
 from runtime.yaml_lines import Path_
 
 Report = Callable[[Path_, str], None]
 
 IMPLICIT_QUEUE = "default"
-_FILE_HANDLER = re.compile(r"(?P<file>[^:]+\.py):(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
-_MODULE_HANDLER = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
 
 # Celery's pools, as its source and our tests show them: only prefork can stop a task or recycle a child.
 UNSUPPORTED = {
@@ -36,39 +42,7 @@ _WHY = {
 }
 NO_TIME_LIMITS = frozenset({"threads", "solo", "gevent"})
 
-ALIASES = {
-    "@hourly": "0 * * * *",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@weekly": "0 0 * * 0",
-    "@monthly": "0 0 1 * *",
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-}
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """`, did you mean X?`, or what there is to choose from."""
-    choices = list(choices)
-    close = difflib.get_close_matches(word, choices, n=5, cutoff=0.6)
-    if close:
-        return f", did you mean {max(close, key=lambda choice: _likeness(choice, word))}?"
-    return f"; there is {', '.join(sorted(choices))}" if choices else ""
-
-
-def _likeness(choice: str, word: str) -> tuple[float, bool]:
-    """Of those that are as close, the one that begins alike."""
-    return difflib.SequenceMatcher(None, choice, word).ratio(), choice[:1] == word[:1]
-
-
-def parse_handler(handler: str) -> tuple[str | None, str | None, str]:
-    """(file, module, name): one of the first two is None. Raises ValueError."""
-    if match := _FILE_HANDLER.fullmatch(handler):
-        return match["file"], None, match["name"]
-    if match := _MODULE_HANDLER.fullmatch(handler):
-        return None, match["module"], match["name"]
-    raise ValueError("is not a handler; write path/to/file.py:function or package.module:function")
 
 
 def check(content: FunctionsFile, root: Path, own_bucket: str, report: Report) -> None:
@@ -76,11 +50,18 @@ def check(content: FunctionsFile, root: Path, own_bucket: str, report: Report) -
     queues = {*content.queues, IMPLICIT_QUEUE}
     for name, queue in content.queues.items():
         _queue(("queues", name), queue, report)
+        _requirements(("queues", name, "requirements"), queue.requirements, root, report)
     for place, queue_name in _queue_references(content):
         if queue_name not in queues:
             report(place, f"there is no queue {queue_name}{nearest(queue_name, queues)}")
     for name, item in content.functions.items():
         _function(("functions", name), item, content, root, own_bucket, report)
+    check_models(content, root, report)
+    check_hybrid(content, report)
+    check_tracing(content, report)
+    check_chunks(content, root, report)
+    check_auth(content.auth, root, report)
+    check_tenants(content, own_bucket, report)
     _cycles(content, report)
 
 
@@ -114,7 +95,17 @@ def _function(
     path: Path_, item: FunctionItem, content: FunctionsFile, root: Path, own_bucket: str, report: Report
 ) -> None:
     _handler((*path, "handler"), item.handler, root, report)
-    queue_name = item.queue or content.defaults.queue or IMPLICIT_QUEUE
+    if item.setup is not None:
+        _handler((*path, "setup"), item.setup, root, report)
+    if item.gather and item.style not in (None, "plain"):
+        report(
+            (*path, "style"), f"a gathered handler takes a list, which style {item.style} does not; remove one of them"
+        )
+    _requirements((*path, "requirements"), item.requirements, root, report)
+    route = next((route for name, route in content.routes.items() if fnmatch.fnmatchcase(str(path[1]), name)), None)
+    queue_name = item.queue or (route.queue if route else None) or content.defaults.queue or IMPLICIT_QUEUE
+    if item.requirements and len(queue_name) > LONGEST_BASE:
+        report((*path, "requirements"), f"the name of its queue may have {LONGEST_BASE} characters at most, then")
     _pool_honours(path, item, queue_name, content, report)
     timeout = item.timeout if item.timeout is not None else content.defaults.timeout
     if item.soft_timeout is not None and timeout is not None and item.soft_timeout >= timeout:
@@ -145,6 +136,12 @@ def _pool_honours(path: Path_, item: FunctionItem, queue_name: str, content: Fun
             if getattr(item, key):
                 message = f"queue {queue_name} has pool {pool}, where all functions share one environment; "
                 report((*path, key), f"{message}use a queue with pool: prefork or solo")
+
+
+def _requirements(path: Path_, requirements: Iterable[str], root: Path, report: Report) -> None:
+    for requirement in requirements:
+        if problem := problem_of(requirement, root):
+            report(path, problem)
 
 
 def _handler(path: Path_, handler: str, root: Path, report: Report) -> None:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from runtime import sentinel
 from runtime.callback_sign import key_of
-from runtime.config import OutboxSpec, Queue, StoreSettings
-from runtime.config_check import UNSUPPORTED
+from runtime.config import Queue, StoreSettings
+from runtime.config_access import access
+from runtime.config_broker import GRACE_SECONDS, UP_GRACE_SECONDS
+from runtime.config_limits import Backend, OutboxSpec
+from runtime.embedding import backends
 from runtime.errors import Problem
 from runtime.units import parse_duration
-from runtime.yaml_lines import Path_
 
-_OUTBOX = {"true": True, "1": True, "false": False, "0": False, "auto": True}
+if TYPE_CHECKING:
+    from runtime.yaml_lines import Path_
+
+_YES_OR_NO = {"true": True, "1": True, "false": False, "0": False}
+_OUTBOX = {**_YES_OR_NO, "auto": True}
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -61,6 +68,8 @@ class Environment:
 
         The environment speaks to all queues at once: what it says of children concerns the pools that have some.
         """
+        from runtime.config_check import UNSUPPORTED  # loaded where a file is read
+
         changes: dict[str, Any] = {}
         pool = self.get("CELERY_WORKER_POOL", path=("queues", name, "pool"))
         if pool:
@@ -79,6 +88,13 @@ class Environment:
             if number and key not in without:  # Celery counts this one in kibibytes
                 self._sources["queues", name, key] = variable
                 changes[key] = number * 1024 if key == "max_memory_per_child" else number
+        if (word := (self.get("TUNDISH_SCALE_TO_ZERO") or "").lower()) in _YES_OR_NO:
+            self._sources["queues", name, "scale_to_zero"] = "TUNDISH_SCALE_TO_ZERO"
+            changes["scale_to_zero"] = _YES_OR_NO[word]
+        elif word:
+            self.problem("TUNDISH_SCALE_TO_ZERO", f"{word!r} is not one of {', '.join(_YES_OR_NO)}")
+        if queue.grace is not None and self.get("TUNDISH_GRACE") not in (None, "auto"):
+            changes["grace"] = None  # the environment speaks to all queues
         written = {key: getattr(queue, key) for key in queue.model_fields_set}
         try:
             return Queue(**{**written, **changes})
@@ -99,6 +115,29 @@ class Environment:
             self.problem("TUNDISH_OUTBOX", f"{word!r} is not one of {', '.join(_OUTBOX)}")
         return written or OutboxSpec(enabled=False)
 
+    def grace(self, written: float | None) -> float:
+        """How long running work may go on, as the environment wants it: `auto` is for `tundish up`."""
+        word = self.get("TUNDISH_GRACE") or ""
+        if word == "auto":
+            return UP_GRACE_SECONDS if written is None else written
+        found = self.duration("TUNDISH_GRACE")
+        if found is not None:
+            self._sources["grace",] = "TUNDISH_GRACE"
+            return found
+        return GRACE_SECONDS if written is None else written
+
+    def backend(self, written: Backend) -> Backend:
+        """What runs the models, as the environment wants it."""
+        word = self.get("TUNDISH_BACKEND", path=("backend",))
+        if word is None:
+            return written
+        if word not in get_args(Backend):
+            self.problem("TUNDISH_BACKEND", f"{word!r} is not one of {', '.join(get_args(Backend))}")
+            return written
+        if word != "auto" and (why := backends.trouble(word)):
+            self.problem("TUNDISH_BACKEND", why)
+        return cast("Backend", word)
+
     def overrides(self) -> dict[str, Any]:
         """The plain settings that the environment may give."""
         level = (self.get("CELERY_LOG_LEVEL", path=("log_level",)) or "").upper() or None
@@ -111,6 +150,7 @@ class Environment:
             "log_level": level,
             "description": Path(description) if description else None,
             "callback_secret": self._callback_secret(),
+            "access": access(self.get, self.problem),
         }
         return {key: value for key, value in values.items() if value is not None}
 
@@ -126,9 +166,15 @@ class Environment:
 def connect(environment: Environment) -> dict[str, Any]:
     """Broker, result backend, store and event token; empty where the environment names none."""
     broker = environment.get("CELERY_BROKER_URL", "REDIS_URL", path=("broker_url",)) or ""
-    if broker and urlsplit(broker).scheme not in ("redis", "rediss", "unix"):
+    if sentinel.is_sentinel(broker):
+        try:
+            sentinel.parse(broker)
+        except sentinel.BadAddress as error:
+            environment.problem("CELERY_BROKER_URL", str(error))
+    elif broker and urlsplit(broker).scheme not in ("redis", "rediss", "unix"):
         scheme = urlsplit(broker).scheme
         mend = "write redis:// (Valkey speaks it too)" if scheme == "valkey" else "Tundish runs on Redis or Valkey"
+        mend = sentinel.mend(scheme) if sentinel.SCHEME in scheme else mend
         environment.problem("CELERY_BROKER_URL", f"{scheme or 'an address without a scheme'} is not supported; {mend}")
     backend = environment.get("CELERY_RESULT_BACKEND", path=("result_backend",)) or broker
     address = environment.get("MINIO_ENDPOINT", path=("store", "endpoint")) or ""

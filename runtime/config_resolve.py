@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from runtime.config import BucketTrigger, CronTrigger, Function, Project, Queue, Retries
 from runtime.config_check import IMPLICIT_QUEUE, NO_TIME_LIMITS
 from runtime.config_environ import Environment
+from runtime.config_sections import Sections
 from runtime.keys import DEFAULT_PRIORITY
+from runtime.requirements import key as requirements_key
 from runtime.schema import FunctionItem, FunctionsFile, HttpItem
 from runtime.yaml_lines import Path_, Yaml
 
@@ -32,18 +35,25 @@ class Resolver:
         self._sources.update(stronger)
         functions = {name: self._function(name, item) for name, item in content.functions.items()}
         queues = dict(content.queues)
-        for function in functions.values():
-            if function.queue not in queues:
-                queues[function.queue] = self._environment.queue(function.queue, Queue(concurrency=2))
+        for name, function in functions.items():
+            queue = queues.get(function.queue) or self._environment.queue(function.queue, Queue(concurrency=2))
+            served = own_queue(function.queue, queue, content.functions[name].requirements)
+            queues |= served
+            functions[name] = function.model_copy(update={"queue": next(iter(served))})
         return Project(
             queues=queues,
             functions=functions,
             indexes=content.indexes,
+            models=content.models,
+            backend=self._environment.backend(content.backend),
             limits=content.limits,
             durability=content.durability,
             retention=content.retention,
             outbox=self._environment.outbox(content.outbox),
             callbacks=content.callbacks,
+            grace=self._environment.grace(content.grace),
+            **{name: getattr(content, name) for name in Sections.model_fields}
+            | {"metrics": content.metrics.within(self._environment)},
         )
 
     def _note(self, path: Path_, source: Path_ | None = None) -> None:
@@ -67,6 +77,8 @@ class Resolver:
                 self._note((*path, key), ("routes", str(route_name), key))
             elif getattr(item, key) is None and getattr(defaults, key) is not None:
                 self._note((*path, key), ("defaults", key))
+        if item.overload is None and defaults.overload is not None:
+            self._note((*path, "overload"), ("defaults", "overload"))
         declared = content.queues.get(queue, Queue())
         priority = _first(item.priority, route.priority if route else None, defaults.priority, declared.priority)
         timeout, soft = self._limits(path, item, declared.pool)
@@ -90,12 +102,15 @@ class Resolver:
             on_failure=item.on_failure,
             env={key: str(value) for key, value in item.env.items()},
             secrets={key: self._root / file for key, file in item.secrets.items()},
+            setup=item.setup,
+            style=item.style,
             gather=item.gather,
             expires=item.expires,
             concurrency=item.concurrency,
             concurrency_key=item.concurrency_key,
             rate_limit=item.rate_limit,
             circuit=item.circuit,
+            overload=item.overload or defaults.overload,
         )
 
     def _note_triggers(self, path: Path_, item: FunctionItem) -> None:
@@ -136,6 +151,18 @@ class Resolver:
                 else:
                     self._note((*path, "retries", key))
         return Retries(**values)
+
+
+def own_queue(name: str, queue: Queue, requirements: Sequence[str]) -> dict[str, Queue]:
+    """The queue, by its name, whose worker has the requirements of a function: the one it is on, or a copy of it.
+
+    Functions of one queue with the same requirements share that copy. Its name follows from what is written, and so is
+    the same on every host.
+    """
+    if not requirements:
+        return {name: queue}
+    every = tuple(dict.fromkeys((*queue.requirements, *requirements)))
+    return {f"{name}.env-{requirements_key(every)}": queue.model_copy(update={"requirements": every})}
 
 
 def _first(*values: Any) -> Any:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Mapping
 from typing import TextIO
+
+from runtime.log_format import BEGINS, line
+from runtime.redact import Redactor, of_environ
 
 _COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 _WIDTH = 18
@@ -18,19 +22,31 @@ class Console:
     def __init__(self, stream: TextIO, environ: Mapping[str, str]) -> None:
         self._stream, self._lock = stream, threading.Lock()
         self._colours: dict[str, int] | None = {} if stream.isatty() and not environ.get("NO_COLOR") else None
+        self._redact = Redactor(of_environ(environ))
+        self.json = False
+        """Every line is one of JSON: what a child logs as it is, everything else put into one."""
 
     def line(self, name: str, text: str) -> None:
         """One line of a child's output."""
-        self._write(f"{self._prefix(name)} {text}")
+        if self.json and text.startswith(BEGINS):
+            self._write(text)
+        else:
+            self._tell(name, self._redact(text), "stdout")
 
     def say(self, text: str) -> None:
         """Words of our own; each of their lines gets the prefix."""
-        for line in text.splitlines() or [""]:
-            self._write(f"{self._prefix(_OWN)} {line}")
+        for one in text.splitlines() or [""]:
+            self._tell(_OWN, self._redact(one), "tundish")
 
     def plain(self, text: str = "") -> None:
         """Words that are an answer, not a log: no prefix."""
         self._write(text)
+
+    def _tell(self, name: str, text: str, logger: str) -> None:
+        if self.json:
+            self._write(line(time.time(), "INFO", logger, text, {"process": name}))
+        else:
+            self._write(f"{self._prefix(name)} {text}")
 
     def _prefix(self, name: str) -> str:
         padded = f"{name:<{_WIDTH}} |"

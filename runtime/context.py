@@ -7,40 +7,65 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from numbers import Integral, Real
+from re import fullmatch
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import CallFailed
+from runtime.file import File
 from runtime.interfaces import (
-    BuildReport,
     Calls,
     Document,
-    Index,
-    IndexVersion,
-    Models,
+    Documents,
+    Far,
     ObjectEvent,
     ObjectInfo,
     Parent,
     Ports,
-    Row,
     Store,
     StoredObject,
     Suspended,
 )
+from runtime.interfaces_index import (
+    BuildReport,
+    Chunking,
+    CompactReport,
+    Extraction,
+    Index,
+    IndexModel,
+    IndexVersion,
+    Kept,
+    Migration,
+    Models,
+    Row,
+)
+from runtime.trace_context import headers
+from runtime.urgency import Advice, Capacity, advice, capacity, urgency
 
 if TYPE_CHECKING:
-    from runtime.interfaces import Vectors
+    from runtime.interfaces_index import Vectors
 
 __all__ = [
+    "Advice",
     "BuildReport",
     "Calls",
+    "Capacity",
+    "Chunking",
+    "CompactReport",
     "Context",
     "Document",
+    "Documents",
+    "Extraction",
+    "Far",
+    "File",
     "Index",
+    "IndexModel",
     "IndexVersion",
+    "Kept",
+    "Migration",
     "Models",
     "ObjectEvent",
     "ObjectInfo",
@@ -51,6 +76,9 @@ __all__ = [
     "StoredObject",
     "Suspended",
     "Vectors",
+    "advice",
+    "capacity",
+    "urgency",
 ]
 
 
@@ -71,7 +99,8 @@ class Context:
     root_id: str = ""
     parents: tuple[Parent, ...] = ()
     trace: str = ""
-    """The W3C traceparent that the call came with."""
+    """The W3C traceparent that the call came with; where spans are made, that of this attempt. `trace_headers` has it
+    as a request takes it on."""
     event: Mapping[str, Any] | None = None
     """The attributes of the CloudEvent that the call came as."""
     accepted: float = field(default_factory=time.time)
@@ -83,10 +112,25 @@ class Context:
     """Whether somebody wants this attempt to end; `should_stop` asks it."""
     report: Callable[[float, float | None, str], None] = lambda *_: None
     """Where `progress` goes: done, total, message."""
+    count_in: Callable[[str, int], None] = lambda *_: None
+    """Where `count` goes: name, amount."""
+    state: Any = None
+    """What the function's `setup` returned in this process."""
+    confined: bool = False
+    """Its caller may see what is of `tenant` only: other objects are missing for `store`."""
+    owners: Callable[[str, str], str] | None = None
+    """Who knows whose objects are; None: all are of `tenant`."""
+    _far: tuple[float, float | None, str] = field(default=(0, None, ""), init=False, repr=False)
+    """What `progress` was told last."""
 
     @property
     def store(self) -> Store:
         return self.ports.store
+
+    @property
+    def trace_headers(self) -> dict[str, str]:
+        """`traceparent`, and the `tracestate` that came with it, for a request that goes on in this trace."""
+        return headers(self.trace)
 
     @property
     def index(self) -> Index:
@@ -95,6 +139,14 @@ class Context:
     @property
     def models(self) -> Models:
         return self.ports.models
+
+    @property
+    def documents(self) -> Documents:
+        return self.ports.documents
+
+    def owner(self, bucket: str, key: str) -> str:
+        """The tenant of an object, by functions.yaml."""
+        return self.tenant if self.owners is None else self.owners(bucket, key)
 
     def time_left(self) -> float | None:
         """Seconds until the deadline, or None."""
@@ -113,7 +165,20 @@ class Context:
         known = None if total is None else _amount("total", total)
         if not isinstance(message, str):
             raise TypeError(f"progress: message must be a text, found {type(message).__name__}")
-        self.report(_amount("done", done), known, message[:MESSAGE_LIMIT])
+        self._far = _amount("done", done), known, message[:MESSAGE_LIMIT]
+        self.report(*self._far)
+
+    def count(self, name: str, amount: int = 1) -> None:
+        """Count something for `/metrics`: `tundish_function_counts_total{task_name, name}` grows by `amount`.
+
+        One round trip to the broker; what cannot be counted is lost, and the function goes on. An attempt that is
+        repeated counts again. Names are few and fixed. Raises ValueError for another kind of name or amount.
+        """
+        if not fullmatch(r"[a-z][a-z0-9_]{0,63}", name):
+            raise ValueError(f"count: a name has small letters, digits and underscores, 64 at most; found {name!r}")
+        if isinstance(amount, bool) or not isinstance(amount, Integral) or amount < 0:
+            raise ValueError(f"count: the amount must be a whole number from 0 on, found {amount!r}")
+        self.count_in(name, int(amount))
 
     def submit(self, function: str, /, *, options: Mapping[str, Any] | None = None, **arguments: Any) -> str:
         """Invoke another function and return the invocation's id at once.
@@ -135,6 +200,7 @@ class Context:
         *,
         in_flight: int = 8,
         failures: bool = False,
+        amounts: Sequence[float] | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> Iterator[Any]:
         """Invoke a function once per item, at most `in_flight` at a time; results come in the items' order.
@@ -143,9 +209,13 @@ class Context:
         is run again from its beginning, with the answers at hand. So what stands before a `map` runs more than
         once, and the items must come out the same each time. Raises CallFailed for the first item that did not
         succeed, once all have ended; with `failures` the CallFailed stands in its place among the results.
+
+        `amounts`, one for each item, let `progress` go on from what it was told last while the calls work: each adds
+        its amount when it has ended, and the pace and the time left are told with it.
         """
         asked = ((function, item) for item in items)
-        return _fanned_in(function, self.ports.calls.gather(asked, in_flight, **(options or {})), failures)
+        told = {} if amounts is None else {"far": Far(*self._far, amounts)}
+        return _fanned_in(function, self.ports.calls.gather(asked, in_flight, **told, **(options or {})), failures)
 
     def wait(self, *ids: str, failures: bool = False) -> Iterator[Any]:
         """The results of invocations that `submit` has begun, in order; waiting and failing as in `map`."""

@@ -15,8 +15,15 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
 
-from runtime.config_check import ALIASES
-
+ALIASES = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
 _SECOND, _DAY = timedelta(seconds=1), timedelta(days=1)
 
 

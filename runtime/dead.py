@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import redis
@@ -21,6 +21,8 @@ from runtime.repeat import arguments_of
 from runtime.requeue import requeue
 
 STATES = ("dead", "failed", "expired")
+Barred = Callable[[Invocation], str | None]
+"""Why whoever asks may do nothing with a letter, if so."""
 
 
 @dataclass(slots=True)
@@ -31,7 +33,13 @@ class Done:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def redrive(client: redis.Redis, deployment: Deployment, blobs: Blobs, letters: Iterable[str]) -> Done:
+def redrive(
+    client: redis.Redis,
+    deployment: Deployment,
+    blobs: Blobs,
+    letters: Iterable[str],
+    barred: Barred = lambda _: None,
+) -> Done:
     """Run dead letters again, each under its own id with all its attempts before it; twice at once runs it once.
 
     Raises BrokerDown, StoreDown.
@@ -39,7 +47,7 @@ def redrive(client: redis.Redis, deployment: Deployment, blobs: Blobs, letters: 
     done = Done()
     for task_id in letters:
         record = invocations.read(client, task_id)
-        reason = _unfit(record)
+        reason = _unfit(record, barred)
         if record is None or reason:
             done.skipped[task_id] = reason or "it is not recorded"
         elif record.split:
@@ -53,12 +61,12 @@ def redrive(client: redis.Redis, deployment: Deployment, blobs: Blobs, letters: 
     return done
 
 
-def purge(client: redis.Redis, letters: Iterable[str]) -> Done:
+def purge(client: redis.Redis, letters: Iterable[str], barred: Barred = lambda _: None) -> Done:
     """Delete dead letters for good, with all that hangs on them. Raises BrokerDown."""
     done = Done()
     for task_id in letters:
         record = invocations.read(client, task_id)
-        reason = _unfit(record)
+        reason = _unfit(record, barred)
         if record is None or reason:
             done.skipped[task_id] = reason or "it is not recorded"
         else:
@@ -93,10 +101,10 @@ def _redrive(client: redis.Redis, deployment: Deployment, blobs: Blobs, record: 
     return True
 
 
-def _unfit(record: Invocation | None) -> str | None:
+def _unfit(record: Invocation | None, barred: Barred) -> str | None:
     if record is None:
         return "it is not recorded"
-    return None if record.state in STATES else f"it is {record.state}"
+    return barred(record) if record.state in STATES else f"it is {record.state}"
 
 
 def _all(client: redis.Redis, wanted: Wanted) -> Iterator[Invocation]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from runtime.deployment import Deployed, Deployment
+from runtime.deployment import UNMADE, Deployed, Deployment
 from runtime.errors import InvalidArguments, Problem
 from runtime.loops import loops
 from runtime.validate import validate
@@ -20,9 +20,14 @@ def check_deployment(deployment: Deployment, sources: Mapping[Path_, str]) -> li
     unloaded = [
         _problem(("functions", name, "handler"), deployed.error, sources)
         for name, deployed in deployment.functions.items()
-        if deployed.error
+        if deployed.error not in (None, UNMADE)
     ]
     return unloaded + misfits(deployment, sources)
+
+
+def unseen(deployment: Deployment) -> list[str]:
+    """The functions that could not be looked at, as their environment is not made yet."""
+    return [name for name, deployed in deployment.functions.items() if deployed.error == UNMADE]
 
 
 def misfits(deployment: Deployment, sources: Mapping[Path_, str]) -> list[Problem]:

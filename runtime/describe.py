@@ -1,17 +1,16 @@
 """Describe functions in a child process: the processes that only route calls never import anybody's code.
 
-`python -m runtime.describe` reads {"root", "handlers": {name: handler}, "gathered": [name]} from standard input
-and answers {name: {"schema", "returns", "doc", "accepts", "open", "error"}} on standard output.
+`python -m runtime.describe` reads {"root", "functions": {name: what request_for says}} from standard input and answers
+{name: what describe_function says} (runtime/describe_function.py) on standard output.
 """
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,14 @@ TIMEOUT_SECONDS = 120.0
 
 
 def describe(
-    root: Path, handlers: Mapping[str, str], environ: Mapping[str, str], gathered: Collection[str] = ()
+    root: Path, functions: Mapping[str, Mapping[str, Any]], environ: Mapping[str, str], python: str = sys.executable
 ) -> dict[str, dict[str, Any]]:
-    """What the functions accept and return, by name. Raises HandlerError where the child itself fails."""
-    request = json.dumps({"root": str(root), "handlers": dict(handlers), "gathered": list(gathered)})
-    command = [sys.executable, "-P", "-m", "runtime.describe"]
+    """What the functions accept and return, by name; `python` runs the child.
+
+    Raises HandlerError where the child itself fails.
+    """
+    request = json.dumps({"root": str(root), "functions": functions})
+    command = [python, "-P", "-m", "runtime.describe"]
     try:
         done = subprocess.run(
             command,
@@ -49,30 +51,13 @@ def describe(
     return result
 
 
-def describe_here(root: Path, handlers: Mapping[str, str], gathered: Collection[str] = ()) -> dict[str, dict[str, Any]]:
-    """The child's half: load every handler in this process."""
-    from runtime.gathered_signature import GatheredSignature
-    from runtime.loader import load_handler, prepare_path
-    from runtime.signature import Signature
+def describe_here(root: Path, functions: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The child's half: load every function in this process."""
+    from runtime.describe_function import describe_function
+    from runtime.loader import prepare_path
 
     prepare_path(root)
-    result: dict[str, dict[str, Any]] = {}
-    for name, handler in handlers.items():
-        try:
-            function = load_handler(handler, root)
-            signature = GatheredSignature(function) if name in gathered else Signature(function)
-        except HandlerError as error:
-            result[name] = {"error": str(error)}
-            continue
-        result[name] = {
-            "schema": signature.schema(),
-            "returns": signature.returns(),
-            "doc": inspect.getdoc(function) or "",
-            "accepts": list(signature.names),
-            "open": signature.open,
-            "error": None,
-        }
-    return result
+    return {name: describe_function(root, told) for name, told in functions.items()}
 
 
 def main() -> None:
@@ -80,7 +65,7 @@ def main() -> None:
     # What modules print while they are imported must not get into the answer.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    json.dump(describe_here(Path(request["root"]), request["handlers"], request["gathered"]), answer)
+    json.dump(describe_here(Path(request["root"]), request["functions"]), answer)
     answer.close()
 
 

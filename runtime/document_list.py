@@ -19,10 +19,11 @@ import redis
 from runtime import entry
 from runtime.broker import translated
 from runtime.config import Project
-from runtime.documents import Status
+from runtime.documents import CLEARED, Status
 from runtime.entry import Entry
 from runtime.errors import TundishError
 from runtime.invocations import Invocation, read_many
+from runtime.ownership import Owners
 from runtime.watch import Watch, watches
 
 PAGE = 100
@@ -30,7 +31,13 @@ PAGE = 100
 
 MOST_EXAMINED = 10_000
 _STEP = 1000
-_SETTLED: Mapping[str, Status] = {"done": "completed", "dead": "failed", "removed": "removed", "skipped": "unwatched"}
+_SETTLED: Mapping[str, Status] = {
+    "done": "completed",
+    "dead": "failed",
+    "removed": "removed",
+    "skipped": "unwatched",
+    "cleared": "unwatched",
+}
 
 
 class BadCursor(TundishError):
@@ -39,14 +46,15 @@ class BadCursor(TundishError):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which documents: of one bucket or of all that are watched, with one status, below a prefix."""
+    """Which documents: of one bucket or of all that are watched, with one status, below a prefix, of one tenant."""
 
     bucket: str | None = None
     status: str | None = None
     prefix: str = ""
+    tenant: str | None = None
 
     def digest(self) -> str:
-        told = json.dumps([self.bucket, self.status, self.prefix])
+        told = json.dumps([self.bucket, self.status, self.prefix, self.tenant])
         return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 
@@ -68,14 +76,14 @@ def page(client: redis.Redis, project: Project, wanted: Wanted, cursor: str | No
             raise BadCursor
         known = known[names.index(name) :]
     found: list[dict[str, Any]] = []
-    examined = 0
+    examined, owners = 0, Owners(project)
     with translated():
         for watch in known:
             step = PAGE
             while True:
                 if len(found) >= PAGE or examined >= MOST_EXAMINED:
                     return Page(found, _cursor(watch, place, wanted))
-                place, some = _read(client, watch, wanted, place, step)
+                place, some = _read(client, watch, wanted, place, step, owners)
                 found, examined = found + some, examined + step
                 if not place:
                     break
@@ -84,11 +92,16 @@ def page(client: redis.Redis, project: Project, wanted: Wanted, cursor: str | No
     return Page(found, None)
 
 
-def _read(client: redis.Redis, watch: Watch, wanted: Wanted, place: int, step: int) -> tuple[int, list[dict[str, Any]]]:
+def _read(
+    client: redis.Redis, watch: Watch, wanted: Wanted, place: int, step: int, owners: Owners
+) -> tuple[int, list[dict[str, Any]]]:
     raw: Any
     match = f"{_plain(wanted.prefix)}*" if wanted.prefix else None
     place, raw = client.hscan(watch.ledger, place, match=match, count=step)
     known = {key.decode(errors="replace"): found for key, packed in raw.items() if (found := entry.read(packed))}
+    if wanted.tenant is not None:
+        bucket = watch.trigger.bucket
+        known = {key: found for key, found in known.items() if owners.of(bucket, key) == wanted.tenant}
     if wanted.status not in (None, "pending", "processing"):
         known = {key: found for key, found in known.items() if _status(found) == wanted.status}
     asked = [found.invocation for found in known.values() if found.state == "pending" and found.invocation]
@@ -108,7 +121,8 @@ def _told(watch: Watch, key: str, found: Entry, record: Invocation | None) -> di
         "bucket": watch.trigger.bucket,
         "key": key,
         "status": _status(found, record),
-        "reason": found.reason.encode(errors="replace").decode() or None,
+        "reason": _reason(found),
+        "notes": [note.encode(errors="replace").decode() for note in found.notes],
         "etag": found.etag or None,
         "size": found.size,
         "event": found.event,
@@ -119,6 +133,12 @@ def _told(watch: Watch, key: str, found: Entry, record: Invocation | None) -> di
         "invocation": found.invocation or None,
         "processed_at": found.at if found.state in ("done", "dead", "removed") else None,
     }
+
+
+def _reason(found: Entry) -> str | None:
+    if found.state == "cleared":
+        return CLEARED
+    return None if found.notes else found.reason.encode(errors="replace").decode() or None
 
 
 def _plain(prefix: str) -> str:

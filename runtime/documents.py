@@ -29,15 +29,20 @@ _SETTLED: Mapping[str, Status] = {
     "dead": "failed",
     "removed": "removed",
     "skipped": "unwatched",
+    "cleared": "unwatched",
 }
+
+CLEARED = "It failed, and the record of that has left since. It is tried again when it changes, and by a replay."
+"""The reason of what has no other one any more."""
 
 
 def document_status(client: redis.Redis, project: Project, bucket: str, key: str) -> dict[str, Any] | None:
     """What became of an object, or None where it is watched but the ledger has never heard of it.
 
     `status` is pending (not begun), processing, completed, failed, removed or unwatched; `reason` a sentence or
-    None; `processed_at` seconds since the epoch or None; `triggers` the same per trigger, each with its
-    function and `index` (not None: searchable there once a version with this `seq` is out). Raises BrokerDown.
+    None; `notes` what was left out of it; `processed_at` seconds since the epoch or None; `triggers` the same per
+    trigger, each with its function and `index` (not None: searchable there once a version with this `seq` is out).
+    Raises BrokerDown.
     """
     watching = _watching(project, bucket, key)
     with translated():
@@ -75,7 +80,12 @@ def _summary(
 ) -> dict[str, Any] | None:
     base: dict[str, Any] = {"bucket": bucket, "key": key}
     if not watching:
-        return base | {"status": "unwatched", "reason": _why_unwatched(project, bucket, key), "triggers": []}
+        return base | {
+            "status": "unwatched",
+            "reason": _why_unwatched(project, bucket, key),
+            "notes": [],
+            "triggers": [],
+        }
     told = [_told(watch, entry, records) for watch, entry in zip(watching, entries, strict=True) if entry]
     if not told:
         return None
@@ -88,6 +98,7 @@ def _told(watch: Watch, known: Entry, records: Mapping[str, Invocation | None]) 
     return {
         "status": status,
         "reason": reason or None,
+        "notes": known.notes if status == "completed" else [],
         "function": watch.function.name,
         "index": watch.trigger.index,
         "invocation": known.invocation or None,
@@ -102,7 +113,10 @@ def _told(watch: Watch, known: Entry, records: Mapping[str, Invocation | None]) 
 def _status(known: Entry, record: Invocation | None) -> tuple[Status, str]:
     if known.state != "pending":
         # A change that was seen meanwhile is on its way: the object as it is now has not been processed.
-        return ("pending" if known.again or known.forced else _SETTLED[known.state]), known.reason
+        status = "pending" if known.again or known.forced else _SETTLED[known.state]
+        if known.state == "cleared" and status == "unwatched":
+            return status, CLEARED
+        return status, "" if known.notes else known.reason
     if record is not None and record.state == "running":
         return "processing", ""
     if record is not None and record.state == "retrying":

@@ -6,11 +6,14 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
+from runtime.file import File
+from runtime.file_document import inline
+
 
 def encode_result(value: Any) -> bytes:
-    """JSON of dataclasses, pydantic models, datetimes, sets, numpy values and plain data; NaN becomes null.
+    """JSON of dataclasses, pydantic models, datetimes, UUIDs, Decimals, sets, numpy values and plain data.
 
-    Raises TypeError where a value has no meaning in JSON.
+    NaN becomes null, bytes and files become base64. Raises TypeError where a value has no meaning in JSON.
     """
     try:
         return to_json(value, bytes_mode="base64", inf_nan_mode="null", fallback=_plain)
@@ -22,4 +25,6 @@ def encode_result(value: Any) -> bytes:
 def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):  # numpy arrays and scalars, without importing numpy
         return value.tolist()
+    if isinstance(value, File):
+        return inline(value)
     raise TypeError(f"a {type(value).__name__}")

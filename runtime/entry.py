@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 import msgpack
 
-State = Literal["pending", "done", "dead", "removed", "skipped"]
+State = Literal["pending", "done", "dead", "removed", "skipped", "cleared"]
 Event = Literal["created", "removed"]
 
-_STATES: tuple[State, ...] = ("pending", "done", "dead", "removed", "skipped")
+_STATES: tuple[State, ...] = ("pending", "done", "dead", "removed", "skipped", "cleared")
 _EVENTS: tuple[Event, ...] = ("created", "removed")
 _REST: tuple[Any, ...] = ("", "", 0, 0)
 
@@ -24,7 +24,8 @@ class Entry:
     """What one trigger did about one key. `at` is when its state changed, in seconds since the epoch.
 
     pending: handed to `invocation` (or waiting to be, where that is empty). done, dead, removed: what became of it.
-    skipped: never handed out, for `reason`.
+    `reason` is why it failed; of what is done, the notes on what was left out of it, a line each.
+    skipped: never handed out, for `reason`. cleared: dead, some time ago; no more is known of it.
     """
 
     state: State
@@ -45,6 +46,10 @@ class Entry:
     share: int = 0
     """At most so many objects go with this one, since a larger batch with it has failed; 0: no such limit."""
 
+    def cleared(self) -> Entry:
+        """A failure that is not told any more: the content is known, so that it is not tried again."""
+        return Entry("cleared", self.etag, self.seq, self.event, self.size, at=self.at)
+
     def moved(self, now: float, **changes: Any) -> Entry:
         """This entry with other values, as of now."""
         return replace(self, at=now, heat=self.cooled(now), **changes)
@@ -52,6 +57,11 @@ class Entry:
     def cooled(self, now: float) -> float:
         """What is left of its heat."""
         return max(0.0, self.heat - max(0.0, now - self.at))
+
+    @property
+    def notes(self) -> list[str]:
+        """What was left out of an object that is done."""
+        return self.reason.splitlines() if self.state == "done" else []
 
     def encode(self) -> bytes:
         """A msgpack list of numbers and bytes; what is usually empty stands at the end and is left out."""

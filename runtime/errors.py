@@ -53,6 +53,14 @@ class HandlerError(TundishError):
     """A handler could not be loaded."""
 
 
+class SetupFailed(TundishError):
+    """The setup of a function failed in this process."""
+
+
+class EnvironmentFailed(TundishError):
+    """The environment for a function's requirements could not be made."""
+
+
 @dataclass(frozen=True, slots=True)
 class FieldError:
     """One bad argument: its path in the arguments (`documents[0].text`) and what is wrong with it."""
@@ -71,6 +79,14 @@ class InvalidArguments(TundishError):
 
 class BadInput(TundishError):
     """The input can never work (an unreadable file, for example). Never retried."""
+
+
+class OtherModel(BadInput):
+    """The vector was made by another model than the index is made with."""
+
+
+class NoWords(BadInput):
+    """This index has no words to search by."""
 
 
 class Retry(TundishError):
@@ -117,6 +133,10 @@ class CorruptSegment(TundishError):
     """A stored segment of the index does not match its hash."""
 
 
+class IndexUnavailable(TundishError):
+    """No version of the index is loaded yet. Try again in a few seconds."""
+
+
 class ModelWarming(TundishError):
     """The embedding model is still being loaded. Try again in a few seconds."""
 
@@ -131,6 +151,19 @@ class CallFailed(TundishError):
 
 class KeyReused(TundishError):
     """This Idempotency-Key was used before with another body. Use a new key for another call."""
+
+
+class LimitReached(TundishError):
+    """A rate or a quota of the tenant is used up."""
+
+    def __init__(self, message: str, wait: float) -> None:
+        """`wait`: seconds until it is worth trying again."""
+        self.wait = wait
+        super().__init__(message)
+
+
+class Overloaded(LimitReached):
+    """Too much waits before a call."""
 
 
 class BatchFailure(TundishError):

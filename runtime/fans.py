@@ -9,7 +9,9 @@ import redis
 
 from runtime import keys, scripts
 from runtime.blobs import Blobs
+from runtime.context import Far
 from runtime.errors import CallFailed
+from runtime.file_document import value_of
 
 _SENT = "sent"
 
@@ -26,13 +28,17 @@ class Fan:
         """Whether all children were sent by an earlier run of the parent: then what it asks for now is no matter."""
         return self._noted() == _SENT.encode()
 
-    def open(self, digest: str, total: int) -> None:
-        """Begin to send, or go on where a run of the parent died in the middle; another list gets a fan of its own."""
+    def open(self, digest: str, total: int, far: Far | None = None) -> None:
+        """Begin to send, or go on where a run of the parent died in the middle; another list gets a fan of its own.
+
+        With `far` the parent's progress goes on as its children end.
+        """
         while (noted := self._noted()) not in (None, digest.encode()):
             self._number += 1
             self.name = f"{self._parent}:{self._number}"
         if noted is None:
-            scripts.run(self._client, "fan", (), [self._parent, self.name, total, digest])
+            told = json.dumps({"done": far.done, "total": far.total, "message": far.message}) if far else ""
+            scripts.run(self._client, "fan", (), [self._parent, self.name, total, digest, told])
 
     def close(self) -> None:
         """All are sent."""
@@ -65,6 +71,8 @@ class Fan:
 
 def _answer(raw: bytes, blobs: Blobs) -> tuple[str, Any]:
     kind, _, value = raw.partition(b"\n")
+    if kind == b"file":
+        return "succeeded", value_of(json.loads(value), blobs)
     if kind == b"ref":
         return "succeeded", json.loads(blobs.get(value.decode()))
     if kind == b"result":

@@ -15,9 +15,11 @@ from kombu.utils.json import dumps
 
 from runtime import keys
 from runtime.deployment import Deployment
+from runtime.log_fields import valid_trace
 from runtime.message import BUILT, HEADER
 from runtime.scripts import Argument
 from runtime.submit import Call, prepare
+from runtime.trace_context import Trace, state_of
 
 ACCEPTED = ("msgpack", "json")
 """Serializers that are read. Never pickle."""
@@ -40,6 +42,8 @@ class Foreign:
     priority: int
     raw: str | bytes
     """The message itself, where it can be delivered again with another time."""
+    trace: str | None = None
+    """The traceparent that a sender with OpenTelemetry has put among the headers."""
 
     def delay(self, now: float) -> float:
         """Seconds until it may start; 0 where it may."""
@@ -67,6 +71,7 @@ def read(payload: Mapping[str, Any]) -> Foreign | None:
             expires=_moment(told.get("expires")),
             priority=_priority(payload["properties"].get("priority")),
             raw=text(payload) if told is headers else BUILT,
+            trace=_trace(told),
         )
     except (KombuError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
@@ -95,8 +100,14 @@ def record(deployment: Deployment, found: Foreign, now: float) -> list[Argument]
         parent=found.parent,
         delay=delay,
         expires=None if found.expires is None else found.expires - now - delay,
+        trace=found.trace,
     )
     return [*prepare(deployment, call, int(now * 1000)).arguments, "foreign", found.raw]
+
+
+def _trace(told: Mapping[str, Any]) -> str | None:
+    found, state = valid_trace(told.get("traceparent")), told.get("tracestate")
+    return Trace(found, state_of([state] if isinstance(state, str) else [])) if found else None
 
 
 def _content(payload: Mapping[str, Any]) -> Any:

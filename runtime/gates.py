@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from urllib.parse import urlsplit
 
 import redis
 
 from runtime import broker
 from runtime.config import Settings
-from runtime.errors import TundishError
+from runtime.errors import BrokerDown, TundishError
 from runtime.supervisor import Supervisor
 
 _TRY_SECONDS = 1.0
@@ -18,7 +17,7 @@ _REPEAT_SECONDS = 60
 
 def broker_problem(settings: Settings, environ: Mapping[str, str]) -> str | None:
     """What keeps the broker from being used, in one sentence; None when it answers."""
-    client = broker.connect(settings.broker_url)
+    client = broker.connect(settings.broker_url, settings.project.broker)
     try:
         client.ping()
     except redis.AuthenticationError:
@@ -29,10 +28,15 @@ def broker_problem(settings: Settings, environ: Mapping[str, str]) -> str | None
         return None
     finally:
         client.close()
-    parts = urlsplit(settings.broker_url)
-    place = f"{parts.hostname}:{parts.port or 6379}" if parts.hostname else parts.path
+    place = broker.place(settings.broker_url)
     variable = "CELERY_BROKER_URL" if environ.get("CELERY_BROKER_URL") else "REDIS_URL"
     return f"The broker at {place} {reason}. {mend} {variable}, or unset it to use the embedded one."
+
+
+def insist_on_broker(settings: Settings, environ: Mapping[str, str]) -> None:
+    """End where the broker does not answer and functions.yaml says not to wait for it. Raises BrokerDown."""
+    if not settings.project.broker.retry_on_startup and (problem := broker_problem(settings, environ)):
+        raise BrokerDown(f"{problem} functions.yaml says not to wait for it (broker: retry_on_startup: false).")
 
 
 def store_problem(settings: Settings) -> str | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import random
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,15 +14,17 @@ import redis
 
 from runtime import keys, scripts
 from runtime.abandon import abandon
-from runtime.attempt import LEASE_MS, Attempt, Written, circuit_policy, finish, repeat
+from runtime.attempt import LEASE_MS, Attempt, Written, circuit_policy, finish, repeat, succeed_all
 from runtime.config import Function
 from runtime.deployment import Deployment
 from runtime.errors import BatchFailure, HandlerError
 from runtime.failure import describe_error, speaks_against
 from runtime.invocations import decode, limits
+from runtime.principal import DEFAULT_TENANT
 from runtime.requeue import requeue
 from runtime.retry import decide
 from runtime.submit import carrier_message, carrier_policy, new_id, now_ms
+from runtime.tally import Ended, nobody
 
 MEMBERS = b"members"
 """The field by which a record is known as that of a gathered call."""
@@ -31,18 +34,20 @@ _AT_ONCE = 500
 log = logging.getLogger("tundish.gather")
 
 
-def pump(client: redis.Redis, deployment: Deployment, function: str, priority: int) -> bool:
+def pump(
+    client: redis.Redis, deployment: Deployment, function: str, priority: int, tenant: str = DEFAULT_TENANT
+) -> bool:
     """Send what waits for one gathered call, if it is time."""
     deployed = deployment.functions.get(function)
     if deployed is None:
         return False
     spec, carrier, now = deployed.spec, new_id(), now_ms()
     arguments: list[scripts.Argument] = [
-        keys.gather(function, priority),
+        keys.gather(function if tenant == DEFAULT_TENANT else f"{function}@{tenant}", priority),
         function,
         spec.queue,
         priority,
-        carrier_policy(spec, carrier),
+        carrier_policy(spec, carrier, tenant),
         carrier_message(spec, carrier, priority, now),
         keys.queue_list(spec.queue, keys.transport_priority(priority)),
     ]
@@ -110,15 +115,18 @@ def _abandon(client: redis.Redis, deployment: Deployment, task_id: bytes) -> boo
     return found.function not in deployment.functions and abandon(client, deployment, found, fields)
 
 
-def _place(name: bytes) -> tuple[str, int]:
-    """Function and priority of a list in which calls wait to be gathered."""
-    function, _, priority = name.decode().removeprefix(keys.gather("", 0)[:-2]).rpartition(":")
-    return function, int(priority)
+def _place(name: bytes) -> tuple[str, int, str]:
+    """Function, priority and tenant of a list in which calls wait to be gathered."""
+    whose, _, priority = name.decode().removeprefix(keys.gather("", 0)[:-2]).rpartition(":")
+    function, _, tenant = whose.partition("@")
+    return function, int(priority), tenant or DEFAULT_TENANT
 
 
-def fail(client: redis.Redis, deployment: Deployment, spec: Function, carrier: Attempt, error: Exception) -> None:
+def fail(
+    client: redis.Redis, deployment: Deployment, spec: Function, carrier: Attempt, error: Exception, tally: Ended
+) -> None:
     """End a gathered call in the place of its process, which is gone. Never waits for a broker that is away."""
-    ends = Ends(client, deployment, spec, lambda *_: {})
+    ends = Ends(client, deployment, spec, lambda *_: {}, tally)
     for task_id in carrier.record[MEMBERS].decode().split("\n"):
         record: Any = client.hgetall(keys.invocation(task_id))
         if record.get(b"state") == b"running" and record.get(b"carrier") == carrier.id.encode():
@@ -128,12 +136,18 @@ def fail(client: redis.Redis, deployment: Deployment, spec: Function, carrier: A
 
 
 class Ends:
-    """Writes the ends of a gathered call's members."""
+    """Writes the ends of a gathered call's members, and tells the tally of them."""
 
     def __init__(
-        self, client: redis.Redis, deployment: Deployment, spec: Function, store: Callable[[str, Any], dict[str, Any]]
+        self,
+        client: redis.Redis,
+        deployment: Deployment,
+        spec: Function,
+        store: Callable[[str, Any], dict[str, Any]],
+        tally: Ended = nobody,
     ) -> None:
         self._client, self._spec, self._store = client, spec, store
+        self._tally, self._began = tally, time.monotonic()
         self._retention = deployment.settings.project.retention
         self._dice = random.Random()  # noqa: S311 (spreads delays, keeps no secrets)
 
@@ -145,23 +159,25 @@ class Ends:
                 f"{self._spec.name} was given {len(attempts)} items and must return a list with as many "
                 f"results, in their order; it returned {found}"
             )
-        return [self.result(attempt, value) for attempt, value in zip(attempts, returned, strict=True)]
+        return self._results(zip(attempts, returned, strict=True))
 
     def partial(self, attempts: Sequence[Attempt], failure: BatchFailure) -> list[Written]:
         """Those that failed are repeated or end by themselves, the others have their results."""
         results = failure.results + [None] * (len(attempts) - len(failure.results))
-        written = []
-        for position, attempt in enumerate(attempts):
-            error = failure.error_of(position)
-            written.append(self.result(attempt, results[position]) if error is None else self.failed(attempt, error))
-        return written
+        errors = [failure.error_of(position) for position in range(len(attempts))]
+        good = [(attempt, value) for attempt, value, error in zip(attempts, results, errors, strict=True) if not error]
+        bad = [(attempt, error) for attempt, error in zip(attempts, errors, strict=True) if error]
+        return self._results(good) + [self.failed(attempt, error) for attempt, error in bad]
 
-    def result(self, attempt: Attempt, value: Any) -> Written:
-        try:
-            fields = self._store(attempt.id, value)
-        except TypeError as error:  # what JSON cannot hold
-            return self.failed(attempt, error)
-        return finish(self._client, self._spec, attempt, "succeeded", fields, self._retention)
+    def _results(self, values: Iterable[tuple[Attempt, Any]]) -> list[Written]:
+        written, ends = [], []
+        for attempt, value in values:
+            try:
+                ends.append((attempt, self._store(attempt.id, value)))
+            except TypeError as error:  # what JSON cannot hold
+                written.append(self.failed(attempt, error))
+        done = succeed_all(self._client, self._spec, ends, self._retention)
+        return written + [self._told(attempt, one) for (attempt, _), one in zip(ends, done, strict=True)]
 
     def failed(self, attempt: Attempt, error: BaseException, *, patient: bool = True) -> Written:
         told, bad = describe_error(error), speaks_against(error)
@@ -169,7 +185,7 @@ class Ends:
         decision = decide(self._spec.retries, attempt.number, error, allowed=allowed, dice=self._dice)
         # The circuit hears of the gathered call once, at its end.
         if decision.state == "retrying":
-            return repeat(
+            written = repeat(
                 self._client,
                 self._spec,
                 attempt,
@@ -180,7 +196,14 @@ class Ends:
                 bad=bad,
                 silent=True,
             )
+            return self._told(attempt, written, told["type"])
         fields = {"error": json.dumps(told)}
-        return finish(
+        written = finish(
             self._client, self._spec, attempt, decision.state, fields, self._retention, patient=patient, silent=True
         )
+        return self._told(attempt, written, told["type"])
+
+    def _told(self, attempt: Attempt, written: Written, error: str = "") -> Written:
+        if written:
+            self._tally(attempt, self._spec.name, written.state, time.monotonic() - self._began, error)
+        return written

@@ -5,13 +5,18 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pydantic
 from pydantic import TypeAdapter
 
 from runtime.errors import HandlerError
+from runtime.file_document import UPLOAD
 from runtime.signature import CONTEXT, Signature, inspected
+from runtime.upload_hints import parameter_hint
+
+if TYPE_CHECKING:
+    from runtime.blobs import Blobs
 
 ITEM = "item"
 """The argument of a call whose item is no object: `{"item": 3}`."""
@@ -40,11 +45,12 @@ class GatheredSignature(Signature):
         self.open = False
         (item,) = typing.get_args(hints[self.parameter])
         try:
-            self._item: TypeAdapter[Any] = TypeAdapter(item)
-            self._whole = self._item.json_schema().get("type") == "object" or "properties" in self._resolved()
+            self._item: TypeAdapter[Any] = TypeAdapter(parameter_hint(item))
+            shape = self._resolved()
+            self._whole = UPLOAD not in shape and (shape.get("type") == "object" or "properties" in shape)
         except pydantic.errors.PydanticUserError as error:
             raise HandlerError(f"the items of {label} have no meaning in JSON: {str(error).splitlines()[0]}") from error
-        shown = hints.get("return")
+        self._handler, shown = handler, hints.get("return")
         self._returns = typing.get_args(shown)[0] if typing.get_origin(shown) in (list, Sequence) else None
         self.names = tuple(self._resolved().get("properties", ())) if self._whole else (ITEM,)
 
@@ -62,11 +68,11 @@ class GatheredSignature(Signature):
         }
         return made | ({"$defs": definitions} if definitions else {})
 
-    def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def validate(self, arguments: Mapping[str, Any], blobs: Blobs | None = None) -> dict[str, Any]:
         """`{ITEM: the item}`, as the type that the hint names. Raises InvalidArguments."""
         with self._problems():
             given = dict(arguments) if self._whole else arguments.get(ITEM)
-            return {ITEM: self._item.validate_python(given)}
+            return {ITEM: self._item.validate_python(given, context={"blobs": blobs})}
 
     def call(self, handler: Callable[..., Any], items: Sequence[Any], context: Any) -> Any:
         """Call the handler with a list of items."""

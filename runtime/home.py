@@ -52,6 +52,19 @@ def claimed(home: Path, say: Callable[[str], None]) -> Iterator[int]:
         os.close(fd)
 
 
+def holder(home: Path) -> int:
+    """The PID of the `tundish up` that holds a state folder; 0 where none does, whatever a killed one has left."""
+    try:
+        fd = os.open(home / "lock", os.O_RDWR)
+    except OSError:
+        return 0
+    try:
+        pid = 0 if _locked(fd) else int(_holder(home / "lock").get("pid", 0))
+        return pid if _alive(pid) else 0
+    finally:
+        os.close(fd)
+
+
 def label(fd: int, url: str = "address not known yet") -> None:
     """Say in the lock who holds it."""
     os.ftruncate(fd, 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -10,20 +10,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from runtime import gates, home, parts, services
+from runtime import admin_key, environments, gates, home, parts, services, snapshot
 from runtime.address import check_address
-from runtime.child import Child
+from runtime.child import Child, Spec
 from runtime.config_load import Loaded
 from runtime.console import Console
-from runtime.deployment import Deployment, build_deployment, describe_project
+from runtime.deployment import Deployment, build_deployment, describe_project, described
 from runtime.deployment_check import misfits
+from runtime.describers import Describers
 from runtime.errors import ConfigError, ServiceFailed, TundishError
 from runtime.free_ports import Ports
-from runtime.private_files import write_private
 from runtime.supervisor import Supervisor
 
 DESCRIPTION = "functions.json"
 _SLOW_START_SECONDS = 60.0
+_FIRST_SECONDS = 5.0
+"""How long the other parts let those go first that answer calls."""
+
 Then = Callable[["House"], None]
 
 
@@ -41,6 +44,9 @@ class House:
         self.deployment: Deployment
         # On a broker of somebody else another system may serve the same queues.
         self._generation = parts.any_generation() if self.settings.broker_url else 1
+        self.describers = Describers()
+        self.describers.overtaken = supervisor.stopping
+        self.description = self.settings.home / DESCRIPTION
         self._began = time.monotonic()
 
     def start(self) -> None:
@@ -50,20 +56,21 @@ class House:
         """
         started = self._services()
         self.deployment = self.describe(Loaded(self.settings, self._sources))  # while the services start
-        self._write(self.deployment)
+        snapshot.discard(self.description)
+        self.prepare(self.deployment)
+        self.commit()
         for name, deployed in self.deployment.functions.items():
             if deployed.error:
                 self.console.say(f"Function {name} is not available: {deployed.error}")
         self._wait_services(started)
         self.parts = parts.Parts(self.settings, self.environ)
+        for words in admin_key.greeting(self.settings):
+            self.console.say(words)
         home.announce(self.settings.home, parts.gateway_url(self.settings), parts.connections(self.settings))
         self._buckets()
-        for spec in (self.parts.gateway(), self.parts.triggers(), self.parts.beat(), self.parts.embedder()):
-            self.front[spec.name] = self.supervisor.start(spec)
-        for queue in self.settings.project.queues:
-            self.workers[queue] = self.supervisor.start(self.parts.worker(queue, self._generation))
+        self._start_parts()
         self._wait([child for name, child in self.front.items() if name != "embedder"] + [*self.workers.values()])
-        self.console.say(f"Documents and calls are taken at {parts.gateway_url(self.settings)}; the model is loading …")
+        self.console.say(f"Documents and calls are taken at {parts.gateway_url(self.settings)} …")
 
     def finish(self) -> None:
         """Returns when the embedder has its model, too: now every request is answered. Raises Stopping."""
@@ -80,21 +87,47 @@ class House:
         its `error`.
         """
         settings = loaded.settings
-        deployment = build_deployment(settings, describe_project(settings, self.environ))
+        deployment = build_deployment(
+            settings, describe_project(settings, self.environ, self.console.say, self.describers.ask)
+        )
         if problems := misfits(deployment, loaded.sources):
             raise ConfigError(problems)
         return deployment
 
-    def adopt(self, deployment: Deployment) -> None:
-        """Make a deployment the one that every process started or told from now on reads."""
+    def prepare(self, deployment: Deployment) -> None:
+        """Make a deployment the one that workers read which start from now on."""
         self.deployment, self.settings = deployment, deployment.settings
-        self._write(deployment)
-        self.parts = parts.Parts(self.settings, self.environ)
+        snapshot.prepare(self.description, self.settings.project, described(deployment))
+        if hasattr(self, "parts"):
+            self.parts = parts.Parts(self.settings, self.environ)
+
+    def commit(self) -> None:
+        """Make it the one that everybody reads. Only when workers are there that know its functions."""
+        snapshot.commit(self.description)
+        environments.sweep(self.settings)
 
     def tell(self) -> None:
-        """Have those who send calls read the deployment. Only when workers are there that know its functions."""
+        """Have those who send calls read the deployment."""
         for name in ("gateway", "triggers", "beat"):
             self.supervisor.signal(self.front[name], signal.SIGHUP)
+
+    def new_shifts(self, queues: Iterable[str], timeout: float) -> list[str]:
+        """Have the workers of these queues replace their code: libraries and models stay loaded.
+
+        Returns the queues where the new code did not come up; the old one goes on there.
+        """
+        children = {queue: self.workers[queue] for queue in sorted(queues)}
+        before = {queue: (child.said, child.pid) for queue, child in children.items()}
+        for child in children.values():
+            self.supervisor.signal(child, signal.SIGHUP)
+        return [queue for queue, child in children.items() if not self._came(child, *before[queue], timeout)]
+
+    def _came(self, child: Child, said: str, pid: int, timeout: float) -> bool:
+        """Whether new code runs: the parent says so, or was just started again and has read it by itself."""
+        answer = self.supervisor.wait_said(child, said, timeout)
+        if answer or child.pid == pid:
+            return answer.startswith("ready")
+        return self.supervisor.wait_ready([child], timeout)
 
     def new_workers(self, queues: Iterable[str], timeout: float) -> list[str]:
         """Start a worker for each queue, and retire the one before only when the new one has answered.
@@ -102,7 +135,7 @@ class House:
         Returns the queues whose new worker did not come up; the old one stays.
         """
         self._generation += 1
-        started = {queue: self.supervisor.start(self.parts.worker(queue, self._generation)) for queue in queues}
+        started = {queue: self.supervisor.start(self.parts.worker(queue, self._generation)) for queue in sorted(queues)}
         failed = []
         for queue, child in started.items():
             if not self.supervisor.wait_ready([child], timeout, patient=False):
@@ -113,6 +146,14 @@ class House:
                 self.supervisor.retire(old)
             self.workers[queue] = child
         return failed
+
+    def gone(self) -> set[str]:
+        """Queues whose worker was asked to leave, and has."""
+        return {queue for queue, child in self.workers.items() if child.state == "left"}
+
+    def close(self) -> None:
+        """End what the supervisor does not."""
+        self.describers.close()
 
     def drop_worker(self, queue: str) -> None:
         self.supervisor.retire(self.workers.pop(queue))
@@ -135,7 +176,7 @@ class House:
             made.append(weed)
             changes["store"] = store.model_copy(update={"bucket": settings.store.bucket})
         ports.save()
-        changes |= {"event_token": credentials.event_token, "description": settings.home / DESCRIPTION}
+        changes |= {"event_token": credentials.event_token, "description": self.description}
         self.settings = settings.model_copy(update=changes)
         return [self.supervisor.start(parts.service(service, settings.home)) for service in made]
 
@@ -149,6 +190,27 @@ class House:
         if "seaweedfs" not in own:
             gates.wait_for(self.supervisor, lambda: gates.store_problem(self.settings))
 
+    def _start_parts(self) -> None:
+        """What answers calls comes first: otherwise it shares the processors with the imports of everybody else."""
+        queues = self.settings.project.queues
+        heavy = [name for name, queue in queues.items() if queue.preload_model or queue.preload]
+        first = [self._front(self.parts.gateway()), *(self._worker(name) for name in queues if name not in heavy)]
+        others = [self.parts.triggers(), self.parts.beat(), self.parts.embedder()]
+        if len(first) > 1 and len(first) + len(others) + len(heavy) > (os.cpu_count() or 1):
+            self.supervisor.wait_ready(first, _FIRST_SECONDS)
+        for spec in others:
+            self._front(spec)
+        for name in heavy:
+            self._worker(name)
+
+    def _front(self, spec: Spec) -> Child:
+        self.front[spec.name] = self.supervisor.start(spec)
+        return self.front[spec.name]
+
+    def _worker(self, queue: str) -> Child:
+        self.workers[queue] = self.supervisor.start(self.parts.worker(queue, self._generation))
+        return self.workers[queue]
+
     def _buckets(self) -> None:
         """The watched buckets and our own exist before anybody asks for them."""
         from runtime.store import MinioStore
@@ -159,21 +221,6 @@ class House:
                 store.ensure_bucket(bucket)
             except TundishError as error:  # the rest works without it
                 self.console.say(f"The bucket {bucket} cannot be made: {error}")
-
-    def _write(self, deployment: Deployment) -> None:
-        path = deployment.settings.home / DESCRIPTION
-        content = {
-            name: {
-                "schema": found.schema,
-                "returns": found.returns,
-                "doc": found.doc,
-                "accepts": sorted(found.accepts),
-                "open": found.open,
-                "error": found.error,
-            }
-            for name, found in deployment.functions.items()
-        }
-        write_private(path, json.dumps(content))
 
     def _wait(self, children: list[Child]) -> None:
         while not self.supervisor.wait_ready(children, _SLOW_START_SECONDS):
@@ -198,11 +245,17 @@ def run(
     with home.claimed(folder, console.say) as lock:
         loaded = load()
         settings = check_address(loaded.settings)
+        if settings.broker_url:
+            gates.insist_on_broker(settings, environ)
+        console.json = settings.logs.format == "json"
         home.label(lock, parts.gateway_url(settings))
         supervisor = Supervisor(console, keep_open=(lock,))
 
+        houses: list[House] = []
+
         def direct(running: Supervisor) -> None:
             house = House(replace(loaded, settings=settings), environ, running)
+            houses.append(house)
             house.start()
             if started:
                 started(house)
@@ -214,5 +267,7 @@ def run(
             code = supervisor.run(direct)
         finally:
             home.forget(folder)
+            for made in houses:
+                made.close()
         console.say("Stopped.")
         return code

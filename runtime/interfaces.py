@@ -8,13 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, Literal, Protocol
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Vectors = NDArray[np.float32]
+from runtime.interfaces_index import Index, Models
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +41,13 @@ class ObjectEvent:
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """An invocation whose success led to this one, with what it returned."""
+    """An invocation whose end led to this one, with what it returned, or what is recorded of its error."""
 
     id: str
     function: str
     result: Any
+    state: str = "succeeded"
+    """`failed` or `dead` where this one is its `on_failure`."""
 
 
 @dataclass(slots=True)  # not frozen: a listing makes millions of them, and a frozen one takes four times as long
@@ -70,11 +68,14 @@ class ObjectInfo:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object's bytes with the etag that belongs to exactly these bytes."""
+    """An object's bytes with the etag that belongs to exactly these bytes, and what a HEAD would have said of them."""
 
     data: bytes
     etag: str
     content_type: str = ""
+    modified: float = 0.0
+    """When it was stored, in seconds since the epoch."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 class Store(Protocol):
@@ -129,128 +130,20 @@ class Store(Protocol):
         """Every object under `prefix`, in the order of the server, streamed page by page."""
         ...
 
-    def delete(self, bucket: str, key: str) -> None:
-        """Remove an object; removing what is not there is no error."""
+    def delete(self, bucket: str, key: str, *, if_match: str | None = None) -> None:
+        """Remove an object; removing what is not there is no error.
+
+        With `if_match` (an etag) only while it is that content; a server that knows no conditional DELETE is asked for
+        its etag right before. Raises PreconditionFailed.
+        """
         ...
 
     def abort_uploads(self, bucket: str, older_than: float) -> int:
         """End uploads in parts that began more than `older_than` seconds ago, and free their parts; how many."""
         ...
 
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of a batch: a chunk of a document (`put`), or the word that a document is gone (`delete`)."""
-
-    bucket: str
-    key: str
-    etag: str
-    seq: int
-    op: Literal["put", "delete"] = "put"
-    tenant: str = "default"
-    chunk: int = 0
-    start: int = 0
-    end: int = 0
-    text: str = ""
-    meta: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class BuildReport:
-    """What a build did. `generation` 0 means that there is no index yet."""
-
-    index: str
-    generation: int
-    version: str
-    published: bool
-    vectors: int
-    documents: int
-    batches: int
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class IndexVersion:
-    """One published version of an index. `created` is seconds since the epoch."""
-
-    index: str
-    generation: int
-    version: str
-    vectors: int
-    documents: int
-    dimensions: int
-    bytes: int
-    created: float
-    kind: str
-    model: str
-
-
-class Index(Protocol):
-    """The vector indexes: batches in, versions out."""
-
-    def next_seq(self, index: str, count: int = 1) -> int:
-        """Reserve `count` sequence numbers and return the first. Reserve before reading what they describe."""
-        ...
-
-    def read_batch(self, index: str, batch_id: str) -> tuple[list[Row], Vectors] | None:
-        """A committed batch (rows and the vectors of its `put` rows, in order), or None."""
-        ...
-
-    def write_batch(self, index: str, batch_id: str, rows: Sequence[Row], vectors: Vectors, model: str) -> str:
-        """Write `vectors.npy`, then `rows.msgpack` (the commit), once. Returns the batch's path in the store."""
-        ...
-
-    def text_versions(self, index: str, ids: Sequence[str]) -> dict[str, tuple[str, int]]:
-        """The newest written version, (etag, seq), of documents by id: `bucket/key`, or `/id` of a text."""
-        ...
-
-    def set_text_versions(self, index: str, versions: Mapping[str, tuple[str, int]]) -> None:
-        """Note the newest versions, (etag, seq) by id; an entry with a higher seq stays."""
-        ...
-
-    def build(self, index: str, batches: Sequence[str] = ()) -> BuildReport:
-        """Publish a version that holds every committed batch, if there is anything new.
-
-        Who knows which `batches` are new names them: these are published without looking through all.
-        """
-        ...
-
-    def announce(self, index: str, generation: int | None = None) -> tuple[IndexVersion | None, int]:
-        """Tell every reader of the newest (or the named) version; returns it and how many listened."""
-        ...
-
-    def current(self, index: str) -> IndexVersion | None: ...
-
-    def versions(self, index: str) -> list[IndexVersion]:
-        """Every version whose manifest is still stored, newest first."""
-        ...
-
-    def names(self) -> list[str]:
-        """The indexes that have at least one batch or version."""
-        ...
-
-    def cleanup(self, index: str, older_than: float) -> dict[str, int]:
-        """Remove what no kept version needs and is older than `older_than` seconds; counts by kind."""
-        ...
-
-
-class Models(Protocol):
-    """The embedding model of this process, loaded at first use."""
-
-    @property
-    def name(self) -> str:
-        """Identity of weights, tokenizer and pooling: part of every batch's id."""
-        ...
-
-    @property
-    def dimensions(self) -> int: ...
-
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors, float32, shape (len(texts), dimensions)."""
-        ...
-
-    def tokenize(self, text: str) -> list[tuple[int, int]]:
-        """Character offsets (start, end) of every token of `text`, without special tokens."""
+    def connection(self) -> Mapping[str, str]:
+        """For a library with an S3 client of its own: `endpoint` (a URL), `access_key`, `secret_key`, `region`."""
         ...
 
 
@@ -265,6 +158,16 @@ class Suspended(BaseException):
         super().__init__(fan)
 
 
+@dataclass(frozen=True, slots=True)
+class Far:
+    """How far a caller is before a map (`done` of `total`), and by how much each call of it adds to that at its end."""
+
+    done: float
+    total: float | None
+    message: str
+    amounts: Sequence[float]
+
+
 class Calls(Protocol):
     """Invoking other functions. Options: priority, tenant, delay, expires, deadline, chain."""
 
@@ -273,11 +176,26 @@ class Calls(Protocol):
     def gather(
         self, calls: Iterable[tuple[str, Mapping[str, Any]]], in_flight: int, **options: Any
     ) -> list[tuple[str, Any]]:
-        """(state, result or error) of each call, in order, once all have ended."""
+        """(state, result or error) of each call, in order, once all have ended.
+
+        The option `far` (a Far) lets the caller's progress go on while they work.
+        """
         ...
 
     def join(self, ids: Sequence[str]) -> list[tuple[str, Any]]:
         """The same for invocations that were submitted before."""
+        ...
+
+
+class Documents(Protocol):
+    """What is recorded of the objects that bucket triggers hand out."""
+
+    def clear_failed(self, before: float, delete: bool) -> dict[str, int]:
+        """Let the records of objects leave that failed before a time (seconds since the epoch); with `delete` the
+        objects, too, where they are still what failed. Returns `failed_documents` and `failed_objects`.
+
+        An object that stays is not tried again until it changes or is replayed. Raises BrokerDown and StoreDown.
+        """
         ...
 
 
@@ -292,3 +210,5 @@ class Ports(Protocol):
     def models(self) -> Models: ...
     @property
     def calls(self) -> Calls: ...
+    @property
+    def documents(self) -> Documents: ...

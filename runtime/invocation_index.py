@@ -12,6 +12,7 @@ import redis
 
 from runtime import keys
 from runtime.invocations import TERMINAL
+from runtime.principal import DEFAULT_TENANT
 
 MOST_EXAMINED = 5_000
 """Candidates that are looked at for one page."""
@@ -25,7 +26,8 @@ class Wanted:
     """What a list shows. `since` and `until` are seconds since the epoch.
 
     They are about the end of an invocation where `state` is a terminal one (and the list is ordered by it), about
-    its creation otherwise. `error` is part of the error's type or message, whatever its case.
+    its creation otherwise. `error` is part of the error's type or message, `text` of these, of the id, the name of
+    the function or its trigger, whatever the case.
     """
 
     function: str | None = None
@@ -34,13 +36,15 @@ class Wanted:
     since: float | None = None
     until: float | None = None
     error: str | None = None
+    text: str | None = None
+    tenant: str | None = None
 
     @property
     def by_end(self) -> bool:
         return self.state in TERMINAL and self.root is None
 
     def digest(self) -> str:
-        told = json.dumps([self.function, self.state, self.root, self.error])
+        told = json.dumps([self.function, self.state, self.root, self.error, self.text, self.tenant])
         return hashlib.sha256(told.encode()).hexdigest()[:8]
 
 
@@ -54,6 +58,8 @@ def candidates(client: redis.Redis, wanted: Wanted, anchor: Mark | None, size: i
         yield from _walk(client, keys.ended(str(wanted.state)), wanted, anchor, size)
         return
     base = keys.ALL if wanted.function is None else keys.by_function(wanted.function)
+    if wanted.tenant not in (None, DEFAULT_TENANT):  # most calls are the default tenant's, which has no list
+        base = keys.of_tenant(str(wanted.tenant))
     few = _few(client, wanted.state)
     if few is None:
         yield from _walk(client, base, wanted, anchor, size)

@@ -66,29 +66,37 @@ def _select(client: redis.Redis, wanted: Wanted, anchor: Mark | None, limit: int
 
 
 def _filters(wanted: Wanted) -> bool:
-    return any(value is not None for value in (wanted.function, wanted.state, wanted.error))
+    """Whether the index that is walked has others, too, than those that are wanted."""
+    state = None if wanted.by_end else wanted.state
+    function = wanted.function if wanted.by_end or wanted.root is not None or wanted.tenant is not None else None
+    return any(value is not None for value in (state, function, wanted.error, wanted.text, wanted.tenant))
 
 
 def _fitting(client: redis.Redis, wanted: Wanted, marks: Sequence[Mark]) -> Iterator[Mark]:
     """Those whose records are as they are wanted; only the fields that matter are read."""
-    fields = ["state", "function", *(["error"] if wanted.error else [])]
+    words = ["error", "trigger"] if wanted.error or wanted.text else []
     with client.pipeline(transaction=False) as pipe:
         for _, task_id in marks:
-            pipe.hmget(keys.invocation(task_id.decode()), fields)
+            pipe.hmget(keys.invocation(task_id.decode()), ["state", "function", "tenant", *words])
         answers: list[Any] = pipe.execute()
-    for mark, (state, function, *error) in zip(marks, answers, strict=True):
+    for mark, (state, function, tenant, *told) in zip(marks, answers, strict=True):
         if state is None or (wanted.state is not None and state.decode() != wanted.state):
             continue
         if wanted.function is not None and function.decode() != wanted.function:
             continue
-        if wanted.error and not _names(error[0], wanted.error):
+        if wanted.tenant is not None and (tenant or b"").decode() != wanted.tenant:
+            continue
+        if told and not _says(wanted, mark[1], function, *told):
             continue
         yield mark
 
 
-def _names(error: bytes | None, part: str) -> bool:
-    told = json.loads(error) if error else {}
-    return part.casefold() in f"{told.get('type', '')}: {told.get('message', '')}".casefold()
+def _says(wanted: Wanted, task_id: bytes, function: bytes, error: bytes | None, trigger: bytes | None) -> bool:
+    """Whether the words that are looked for are in a record."""
+    failed = json.loads(error) if error else {}
+    summary = f"{failed.get('type', '')}: {failed.get('message', '')}".casefold() if failed else ""
+    whole = f"{task_id.decode()}\n{function.decode()}\n{(trigger or b'').decode()}".casefold()
+    return (wanted.error or "").casefold() in summary and (wanted.text or "").casefold() in f"{whole}\n{summary}"
 
 
 def _brief(client: redis.Redis, ids: Sequence[bytes]) -> list[Invocation]:

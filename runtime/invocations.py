@@ -13,13 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgpack
 import redis
 import redis.asyncio
 
-from runtime import keys
+from runtime import keys, packed_arguments
 from runtime.broker import translated
 from runtime.config import Retention
+from runtime.trace_context import unpacked
 
 TERMINAL = frozenset({"succeeded", "failed", "dead", "cancelled", "expired"})
 _CELERY = {
@@ -84,6 +84,12 @@ class Invocation:
     progress: dict[str, Any] | None = None
     lost: int = 0
     """Attempts that ended with their worker."""
+    result_type: str | None = None
+    """The media type of a result that is a file; its `result_json` is a document of runtime/file_document.py."""
+    items: int | None = None
+    """How many items a generator has yielded."""
+    version: str | None = None
+    """Of the code that ran it last (runtime/code_version.py)."""
     split: bool = False
     """A batch of objects that is tried in smaller ones when it fails; its failure is no dead letter."""
 
@@ -133,7 +139,7 @@ def decode(task_id: str, fields: Mapping[bytes, bytes]) -> Invocation | None:
         worker=text("worker") or None,
         root=text("root"),
         parent=text("parent") or None,
-        arguments=msgpack.unpackb(fields.get(b"arguments", b"\x80"), raw=False, strict_map_key=False),
+        arguments=packed_arguments.unpack(fields.get(b"arguments", b"\x80")),
         result_json=fields.get(b"result"),
         error=None if fields.get(b"state") == b"succeeded" else told("error"),  # that of an attempt before
         result_ref=text("result_ref") or None,
@@ -145,12 +151,15 @@ def decode(task_id: str, fields: Mapping[bytes, bytes]) -> Invocation | None:
         expires=when("expires"),
         deadline=when("deadline"),
         callback=text("callback") or None,
-        trace=text("trace") or None,
+        trace=unpacked(text("trace")) or None,
         origin=text("origin") or None,
         event=told("event"),
         progress=told("progress"),
         lost=int(fields.get(b"lost", 0)),
+        result_type=text("result_type") or None,
+        items=int(fields[b"items"]) if b"items" in fields else None,
         split=b"split" in fields,
+        version=text("version") or None,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import logging
@@ -13,20 +12,30 @@ from typing import Any, Protocol
 import msgpack
 import redis
 
+from runtime import measures, redact
+from runtime.async_loop import AsyncLoop
 from runtime.attempt import Attempt
 from runtime.blobs import Blobs
 from runtime.calls import Origin
+from runtime.cancel import cancel
 from runtime.capture import Capture, life_seconds
 from runtime.config import Function
 from runtime.context import Context, Parent, Ports
 from runtime.deployment import Deployment
 from runtime.environment import variables
 from runtime.errors import BatchFailure, HandlerError
+from runtime.file_document import value_of
 from runtime.gathered_signature import ITEM, GatheredSignature
+from runtime.generators import collect, collect_async, yields, yields_async
+from runtime.items import Items
 from runtime.loader import load_handler
 from runtime.output import Output
+from runtime.ownership import Owners
+from runtime.setups import Setups
 from runtime.signature import Signature
 from runtime.stop_flag import StopFlag
+from runtime.styles.adapt import adapt
+from runtime.trace_context import unpacked
 
 log = logging.getLogger("tundish.task")
 
@@ -45,8 +54,12 @@ class Invoker:
 
     def __init__(self, client: redis.Redis, deployment: Deployment, ports: PortsFactory) -> None:
         self._client, self._deployment, self._ports = client, deployment, ports
-        self._capture = Capture(client, life_seconds(deployment.settings))
+        hide = redact.Redactor(redact.known(deployment.settings))
+        self._capture = Capture(client, life_seconds(deployment.settings), hide)
         self._handlers: dict[str, tuple[Callable[..., Any], Signature]] = {}
+        self._loop = AsyncLoop()
+        self._owners = Owners(deployment.settings.project)
+        self._setups = Setups(deployment.settings.root, self._loop)
 
     def load(self, queue: str) -> None:
         """Load the functions of a queue now: a child that is forked later runs the code that its elders run.
@@ -69,27 +82,31 @@ class Invoker:
             except BatchFailure as failure:
                 raise failure.error_of(0) or failure from None
             return result
-        arguments = signature.validate(self._given(attempt))
-        with self._capture.attempt(attempt.id, spec.name, attempt.number) as output:
+        arguments = signature.validate(self._given(attempt), self._ports.blobs)
+        with self._capture.attempt(attempt.id, spec.name, attempt.number, attempt.text("tenant")) as output:
+            state = self._setups.state(spec)
             if signature.takes_context:
-                arguments["context"] = self._context(spec, attempt, output)
-            return _run(spec, lambda: handler(**arguments))
+                arguments["context"] = self._context(spec, attempt, output, state)
+            return _run(spec, self._loop, lambda: handler(**arguments), lambda: self._items(spec, attempt))
 
     def item(self, spec: Function, attempt: Attempt) -> Any:
         """The item that a member gives to a gathered call. Raises InvalidArguments."""
-        return self.handler(spec)[1].validate(self._given(attempt))[ITEM]
+        return self.handler(spec)[1].validate(self._given(attempt), self._ports.blobs)[ITEM]
 
     def call_gathered(self, spec: Function, attempt: Attempt, items: Sequence[Any]) -> Any:
         """Run a handler that takes a list, once."""
         handler, signature = self.handler(spec)
         assert isinstance(signature, GatheredSignature)  # noqa: S101
-        with self._capture.attempt(attempt.id, spec.name, attempt.number) as output:
-            return _run(spec, lambda: signature.call(handler, items, self._context(spec, attempt, output)))
+        with self._capture.attempt(attempt.id, spec.name, attempt.number, attempt.text("tenant")) as output:
+            context = self._context(spec, attempt, output, self._setups.state(spec))
+            return _run(spec, self._loop, lambda: signature.call(handler, items, context), None)
 
     def handler(self, spec: Function) -> tuple[Callable[..., Any], Signature]:
         """A function and its signature. Raises HandlerError."""
         if spec.name not in self._handlers:
-            function = load_handler(spec.handler, self._deployment.settings.root)
+            with variables(spec):  # code that came from elsewhere reads them when it is imported
+                function, _ = adapt(load_handler(spec.handler, self._deployment.settings.root), spec.style)
+                self._setups.load(spec)
             signature = GatheredSignature(function) if spec.gather else Signature(function)
             self._handlers[spec.name] = function, signature
         return self._handlers[spec.name]
@@ -101,8 +118,8 @@ class Invoker:
         found: dict[str, Any] = msgpack.unpackb(self._ports.blobs.get(reference), raw=False, strict_map_key=False)
         return found
 
-    def _context(self, spec: Function, attempt: Attempt, output: Output) -> Context:
-        tenant, root, trace = (attempt.text(name) for name in ("tenant", "root", "trace"))
+    def _context(self, spec: Function, attempt: Attempt, output: Output, state: Any) -> Context:
+        tenant, root, trace = attempt.text("tenant"), attempt.text("root"), unpacked(attempt.text("trace"))
         deadline, event = attempt.seconds("deadline"), attempt.text("event")
         ends = [deadline, None if spec.timeout is None else time.time() + spec.timeout]
         origin = Origin(
@@ -115,6 +132,7 @@ class Invoker:
             trace or None,
             attempt.hops,
             int(attempt.text("round") or 0),
+            attempt.flag("confined"),
         )
         return Context(
             id=attempt.id,
@@ -122,6 +140,8 @@ class Invoker:
             ports=self._ports(origin),
             attempt=attempt.number,
             tenant=tenant,
+            confined=origin.confined,
+            owners=self._owners.of,
             trigger=attempt.text("trigger"),
             root_id=root,
             parents=tuple(map(self._parent, attempt.parents())),
@@ -132,19 +152,37 @@ class Invoker:
             log=logging.getLogger(f"tundish.function.{spec.name}"),
             stop_asked=StopFlag(self._client, attempt.id, attempt.fence),
             report=output.progress,
+            count_in=lambda name, amount: measures.count(
+                self._client, measures.COUNTED, {f"{spec.name}\n{name}": amount}
+            ),
+            state=state,
         )
 
     def _parent(self, told: Mapping[str, Any]) -> Parent:
         reference = told.get("result_ref")
-        result = self._ports.blobs.get(reference) if reference else told["result"]
-        return Parent(told["id"], told["function"], json.loads(result))
+        result = json.loads(self._ports.blobs.get(reference) if reference else told["result"])
+        if told.get("result_type"):
+            result = value_of(result, self._ports.blobs)
+        return Parent(told["id"], told["function"], result, told.get("state") or "succeeded")
+
+    def _items(self, spec: Function, attempt: Attempt) -> Items:
+        def leave() -> None:
+            cancel(self._client, self._deployment, attempt.id, "its caller is gone")
+
+        return Items(self._client, attempt, spec.timeout, leave)
 
 
-def _run(spec: Function, call: Callable[[], Any]) -> Any:
+def _run(spec: Function, loop: AsyncLoop, call: Callable[[], Any], begin: Callable[[], Items] | None) -> Any:
+    """Call a handler, wait for what is to be awaited, and make all items of a generator."""
     with variables(spec):
         result = call()
-        return asyncio.run(_awaited(result)) if inspect.isawaitable(result) else result
+        if inspect.isawaitable(result) or (begin and yields_async(result)):
+            return loop.run(_awaited(result, begin))
+        return collect(result, begin) if begin and yields(result) else result
 
 
-async def _awaited(result: Any) -> Any:
-    return await result
+async def _awaited(result: Any, begin: Callable[[], Items] | None) -> Any:
+    found = await result if inspect.isawaitable(result) else result
+    if begin and yields_async(found):
+        return await collect_async(found, begin)
+    return collect(found, begin) if begin and yields(found) else found

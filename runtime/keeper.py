@@ -5,39 +5,60 @@ from __future__ import annotations
 import json
 import random
 import threading
-from typing import Any
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import redis
 from celery.worker import state
 
-from runtime import gather, keys, scripts
+from runtime import environments, gather, keys, scripts
 from runtime.attempt import LEASE_MS, Attempt, finish, repeat, stopped
 from runtime.cancel import cancel
-from runtime.deployment import Deployment
+from runtime.deployment import Deployment, Follower
 from runtime.errands import Errands
 from runtime.errors import TimeLimitExceeded, TundishError
+from runtime.handing_back import hand_back
+from runtime.member_events import MemberEvents
 from runtime.presence import TTL_SECONDS, Presence
 from runtime.receiver import Receiver
 from runtime.retry import decide
 from runtime.revocations import REASON, Revocations
 from runtime.stopping import Stopping
+from runtime.tally import nobody
+
+if TYPE_CHECKING:
+    from runtime.meters import Meters
 
 _TURN_SECONDS = 0.25
 _AWAY_SECONDS = 1.0
+MARK_SECONDS = 3600.0
+"""How often a worker says that it uses its environment."""
 
 
 class Keeper:
     """One per worker, in its parent process. InvocationRequest calls it from the event loop, which must never wait:
     what has to be written in Redis is left to a thread."""
 
-    def __init__(self, client: redis.Redis, deployment: Deployment, worker: str) -> None:
-        self._client, self._deployment, self._worker = client, deployment, worker
+    def __init__(
+        self,
+        client: redis.Redis,
+        deployment: Deployment,
+        worker: str,
+        follower: Follower | None = None,
+        pid: int | None = None,
+        meters: Meters | None = None,
+    ) -> None:
+        self._client, self._deployment, self._worker, self._follower = client, deployment, worker, follower
+        self._meters, self._tally = meters, meters.ended if meters else nobody
         self._dice = random.Random()  # noqa: S311 (spreads delays, keeps no secrets)
         self.receiver = Receiver(client, deployment, worker, running=lambda: set(_ids(state.active_requests)))
-        self.presence = Presence(client, "worker", worker, extra=self._beat)
+        self.presence = Presence(client, "worker", worker, extra=self._beat, pid=pid)
         self.stopping = Stopping()
         self._revocations = Revocations(client, deployment)
         self._errands = Errands()
+        self._members = MemberEvents(client, self._errands.put)
+        self._marked = float("-inf")
         self._over = threading.Event()
         self._watch = threading.Thread(target=self._watch_stops, name="stopping", daemon=True)
 
@@ -51,6 +72,22 @@ class Keeper:
         self._over.set()
         self._errands.stop()
         self.presence.stop()
+
+    def hand_back(self) -> None:
+        """The time that this worker had to stop is over: others run what it runs, and its functions are ended here."""
+        for task_id in _ids(state.active_requests):
+            if hand_back(self._client, self._deployment, self._worker, task_id):
+                self.stopping.ask(task_id, cancelled=False, in_turn=False)
+
+    def busy(self) -> bool:
+        """Whether anything still runs."""
+        return bool(_ids(state.active_requests))
+
+    def told(self, name: str, task_id: str, event: str, send: Callable[..., object]) -> None:
+        """Somebody listens, and has heard of this call; those that are gathered into it are told of here."""
+        deployed = self._deployment.functions.get(name)
+        if deployed and deployed.spec.gather:
+            self._members.hear(event, name, task_id, send)
 
     def lost(self, name: str, task_id: str) -> None:
         """A child died with this invocation. Said at once: the message is on its way to the next child."""
@@ -73,7 +110,12 @@ class Keeper:
         """Celery gives this delivery up: it was revoked, or its child was killed because it had to stop."""
         self._revocations.received(task_id)
         retention = self._deployment.settings.project.retention
-        self._errands.put(lambda: stopped(self._client, retention, task_id, self._worker))
+
+        def errand() -> None:
+            if stopped(self._client, retention, task_id, self._worker):
+                self._tally(Attempt(task_id, 0, 0, {}), name, "cancelled", -1.0, "")
+
+        self._errands.put(errand)
 
     def _write_timeout(self, name: str, task_id: str, limit: float) -> None:
         record: Any = self._client.hgetall(keys.invocation(task_id))
@@ -86,23 +128,30 @@ class Keeper:
         spec, retention = self._deployment.find(name).spec, self._deployment.settings.project.retention
         message = f"{name} ran longer than its timeout of {limit:g} s and was stopped"
         if gather.MEMBERS in record:
-            gather.fail(self._client, self._deployment, spec, attempt, TimeLimitExceeded(message))
+            gather.fail(self._client, self._deployment, spec, attempt, TimeLimitExceeded(message), self._tally)
             return
         told = {"type": "TimeLimitExceeded", "message": message, "summary": message}
         allowed, split = not attempt.flag("no_retry"), attempt.flag("split")
         error = TimeoutError(message)
         decision = decide(spec.retries, attempt.number, error, allowed=allowed, dice=self._dice, split=split)
         if decision.state == "retrying":
-            repeat(self._client, spec, attempt, decision, told, retention)
+            written = repeat(self._client, spec, attempt, decision, told, retention)
         else:
             fields = {"error": json.dumps(told)}
-            finish(self._client, spec, attempt, decision.state, fields, retention, bad=True)
+            written = finish(self._client, spec, attempt, decision.state, fields, retention, bad=True)
+        if written:
+            self._tally(attempt, name, written.state, limit, told["type"])
 
     def _beat(self) -> None:
         """With every heartbeat: what this worker has received, and the leases of what it runs."""
+        if self._follower:
+            self._follower.look()
+        if time.monotonic() - self._marked >= MARK_SECONDS:
+            self._marked = time.monotonic()
+            environments.mark_used()
         received = {*self.receiver.held(), *_ids(state.reserved_requests)}
         scripts.run(self._client, "hold", [keys.held(self._worker)], [TTL_SECONDS, 1, *received])
-        if running := _ids(state.active_requests):
+        if running := {*_ids(state.active_requests), *self.receiver.begun()}:
             self._stop(scripts.run(self._client, "renew", (), [self._worker, LEASE_MS, *running]))
 
     def _stop(self, ids: list[bytes]) -> None:
@@ -129,6 +178,8 @@ class Keeper:
                 ears = None
                 self._over.wait(_AWAY_SECONDS)
             self.stopping.step()
+            if self._meters:
+                self._meters.turn()
 
 
 def _ids(requests: object) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import msgpack
 
 from runtime.submit import Call
+from runtime.trace_context import packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +25,14 @@ class Kept:
 
     def pack(self) -> bytes:
         call = {field.name: getattr(self.call, field.name) for field in fields(self.call)}
-        told = {name: value for name, value in call.items() if value is not None}
+        told = {name: value for name, value in call.items() if value is not None} | _trace(self.call)
         record = [self.accepted, self.queue, self.priority, told]
         return bytes(msgpack.packb(record, use_bin_type=True, default=dict))  # a mapping need not be a dict
+
+
+def _trace(call: Call) -> dict[str, str]:
+    trace = packed(call.trace)
+    return {"trace": trace} if trace else {}
 
 
 def unpack(data: bytes) -> Kept:

@@ -45,13 +45,13 @@ def _watch(fd: int, end: Callable[[], None]) -> None:
         with contextlib.suppress(OSError):
             while os.read(fd, 1):  # nothing is ever written
                 pass
-        _execute_later()
+        end_group_later()
         end()
 
     threading.Thread(target=wait, name="leash", daemon=True).start()
 
 
-def _execute_later() -> None:
+def end_group_later() -> None:
     """Have the rest of this process's group killed when the process has ended, or when its grace is over.
 
     This process may end before those that it started: somebody outside of the group has to look after them.
@@ -68,7 +68,7 @@ def _execute_later() -> None:
         subprocess.Popen(["/bin/sh", "-c", script], stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
 
 
-def _dying_with_parent() -> Callable[[], None] | None:
+def dying_with_parent() -> Callable[[], None] | None:
     """For Linux: what a new child calls so that the kernel kills it when this process is killed."""
     if sys.platform != "linux":
         return None
@@ -83,7 +83,7 @@ def main(argv: Sequence[str]) -> int:
         return 2
     environ = dict(os.environ)
     number = environ.pop(VARIABLE, None)
-    child = subprocess.Popen(argv[1:], env=environ, preexec_fn=_dying_with_parent())  # noqa: PLW1509
+    child = subprocess.Popen(argv[1:], env=environ, preexec_fn=dying_with_parent())  # noqa: PLW1509
 
     def forward(number: int, _: FrameType | None) -> None:
         child.send_signal(number)

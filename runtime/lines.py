@@ -6,9 +6,10 @@
 | attempt | number of the attempt |
 | stream | stdout, stderr, log (the logging module) or progress |
 | level | of a log record: INFO, WARNING, … |
-| text | the line without its end; of progress JSON {done, total, message} |
+| text | the line without its end; of progress JSON {done, total, message}, of one that its children make go on also
+|      | {per_second, seconds_left} |
 
-The stream of all invocations (keys.LOGS) has `id` and `function` besides.
+The stream of all invocations (keys.LOGS) has `id` and `function` besides, and `tenant` where it is not the default one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from runtime.principal import DEFAULT_TENANT
 
 STREAMS = ("stdout", "stderr", "log")
 PROGRESS = "progress"
@@ -47,6 +50,7 @@ class Line:
     id: str = ""
     task_id: str = ""
     function: str = ""
+    tenant: str = DEFAULT_TENANT
 
     def fields(self) -> dict[bytes | str, Any]:
         found: dict[bytes | str, Any] = {
@@ -88,6 +92,7 @@ def decode(entry: tuple[bytes, Mapping[bytes, bytes]]) -> Line:
         id=name.decode(),
         task_id=fields.get(b"id", b"").decode(),
         function=fields.get(b"function", b"").decode(),
+        tenant=fields.get(b"tenant", DEFAULT_TENANT.encode()).decode(),
     )
 
 

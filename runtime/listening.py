@@ -12,11 +12,12 @@ import io
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
 from typing import Any, TextIO
 
+from runtime import log_fields
 from runtime.output import Output
 
 _CURRENT: ContextVar[Output | None] = ContextVar("tundish_output", default=None)
@@ -117,7 +118,8 @@ def _inheriting_start(start: Callable[[threading.Thread], None]) -> Callable[[th
     def started(self: threading.Thread) -> None:
         output = _CURRENT.get()
         if output is not None:
-            self.run = functools.partial(_run_within, output, self.run)  # type: ignore[method-assign]
+            fields = log_fields.current()
+            self.run = functools.partial(_run_within, output, fields, self.run)  # type: ignore[method-assign]
         start(self)
 
     return started
@@ -128,14 +130,16 @@ def _inheriting_submit(submit: Callable[..., Future[Any]]) -> Callable[..., Futu
     def submitted(self: ThreadPoolExecutor, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         output = _CURRENT.get()
         if output is not None:
-            function = functools.partial(_run_within, output, function)
+            function = functools.partial(_run_within, output, log_fields.current(), function)
         return submit(self, function, *args, **kwargs)
 
     return submitted
 
 
-def _run_within(output: Output, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    with heard_by(output):
+def _run_within(
+    output: Output, fields: Mapping[str, str], function: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
+    with heard_by(output), log_fields.about(fields):
         return function(*args, **kwargs)
 
 

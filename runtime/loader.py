@@ -12,14 +12,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from runtime.config_check import nearest, parse_handler
 from runtime.errors import HandlerError
+from runtime.fresh import FreshLoader, import_fresh
+from runtime.handler_name import parse_handler
+from runtime.nearest import nearest
 
 
 def prepare_path(root: Path) -> None:
-    """Let functions import what lies beside functions.yaml. At the end of the path: it shadows nothing installed."""
+    """Let functions import what lies beside functions.yaml. At the end of the path: it shadows nothing installed.
+
+    Called once in a process that runs code of the project, which is compiled from its files as they are.
+    """
     if str(root) not in sys.path:
         sys.path.append(str(root))
+        import_fresh(root)
 
 
 def load_handler(handler: str, root: Path) -> Callable[..., Any]:
@@ -63,7 +69,7 @@ def _load_file(file: Path) -> types.ModuleType:
     name = f"{package}.{file.stem}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, file)
+    spec = importlib.util.spec_from_file_location(name, file, loader=FreshLoader(name, str(file)))
     if spec is None or spec.loader is None or not file.is_file():
         raise HandlerError(f"there is no Python file {file}")
     module = importlib.util.module_from_spec(spec)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from runtime.lines import BYTES_LIMIT, LINE_LIMIT, LINES_LIMIT, PROGRESS, Line, cut
+from runtime.principal import DEFAULT_TENANT
 
 MANY_REPORTS = 1000
 SELDOM_SECONDS = 5.0
@@ -16,10 +17,19 @@ SELDOM_SECONDS = 5.0
 
 
 class Output:
-    """Lines and progress of one attempt. `wake` is called when there is something to write."""
+    """Lines and progress of one attempt. `mask` takes secrets out, `wake` is called when something is to be written."""
 
-    def __init__(self, task_id: str, function: str, number: int, wake: Callable[[], None]) -> None:
-        self.task_id, self.function, self.number = task_id, function, number
+    def __init__(
+        self,
+        task_id: str,
+        function: str,
+        number: int,
+        wake: Callable[[], None],
+        mask: Callable[[str], str] = str,
+        tenant: str = DEFAULT_TENANT,
+    ) -> None:
+        self.task_id, self.function, self.number, self._mask = task_id, function, number, mask
+        self.tenant = tenant
         self.writing = threading.Lock()
         """Held while what was taken is on its way, so that lines keep their order."""
         self._wake = wake
@@ -64,7 +74,7 @@ class Output:
         """Take a report of progress; only the newest counts."""
         if self._over or os.getpid() != self._pid:
             return
-        text = json.dumps({"done": done, "total": total, "message": message}).encode()
+        text = json.dumps({"done": done, "total": total, "message": self._mask(message)}).encode()
         self._report = Line(_now_ms(), self.number, PROGRESS, text)
         self._wake()
 
@@ -105,7 +115,7 @@ class Output:
         return self._count >= LINES_LIMIT or self._bytes >= BYTES_LIMIT
 
     def _add(self, stream: str, level: str, text: str) -> None:
-        data = _shown(text).rstrip("\r").encode(errors="replace")
+        data = self._mask(_shown(text).rstrip("\r")).encode(errors="replace")
         if self._full:
             self._drop(1, len(data) + 1)
             return

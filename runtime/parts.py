@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import socket
 import sys
 import threading
@@ -13,16 +14,19 @@ from pathlib import Path
 
 import redis
 
-from runtime import broker, presence
+from runtime import access, admin_key, broker, environments, presence
 from runtime.child import Spec
 from runtime.config import Settings
+from runtime.grace import RETIRE, callers_wait, of_queue, until_killed
 from runtime.services import Service
 
 SERVICES, WORK, FRONT = 0, 1, 2
 """Stages: they stop from the last to the first."""
 
-# Functions get this long to finish at the end; what they were doing is run again at the next start.
-_WORKER_GRACE_SECONDS = 10.0
+_CUT_SECONDS = 2.0
+"""A gateway's callers are let go, and it ends, within this time."""
+
+_LISTENS_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where it is reached then
 
 
 class Present:
@@ -59,7 +63,13 @@ class Parts:
         self._environ = {**environ, **connections(settings), **_for_children(settings, environ)}
 
     def gateway(self) -> Spec:
-        return self._python("gateway", ("-m", "gateway"), stage=FRONT, ready=lambda _: gateway_answers(self.settings))
+        return self._python(
+            "gateway",
+            ("-m", "gateway"),
+            stage=FRONT,
+            grace=callers_wait(self.settings.project.grace) + _CUT_SECONDS,
+            ready=lambda _: gateway_answers(self.settings),
+        )
 
     def triggers(self) -> Spec:
         return self._python("triggers", ("-m", "triggers"), stage=FRONT)
@@ -78,7 +88,16 @@ class Parts:
         most = settings.autoscale[1] if settings.autoscale else settings.concurrency
         suffix = f".{generation}" if generation > 1 else ""
         words = ("-m", "runtime.worker", "-Q", queue, "-n", f"{queue}{suffix}@{socket.gethostname()}")
-        return self._python(f"worker {queue}", words, stage=WORK, grace=_WORKER_GRACE_SECONDS, extra=_threads(most))
+        return self._python(
+            f"worker {queue}",
+            words,
+            stage=WORK,
+            grace=until_killed(of_queue(self.settings.project, queue)),
+            leave=RETIRE,
+            python=environments.python_of(self.settings, queue),
+            talks=True,
+            extra=_threads(most),
+        )
 
     def workers(self) -> list[Spec]:
         """One worker for each queue, beside others that may serve the same queues."""
@@ -93,17 +112,22 @@ class Parts:
         stage: int,
         grace: float = 5.0,
         ready: object = None,
+        python: str = sys.executable,
+        talks: bool = False,
+        leave: int = signal.SIGTERM,
         extra: Mapping[str, str] | None = None,
     ) -> Spec:
         # -P: the project's own folders must not shadow the packages that Tundish itself imports.
         return Spec(
             name=name,
-            argv=(sys.executable, "-P", *words),
+            argv=(python, "-P", *words),
             environ={**(extra or {}), **self._environ},
             ready=ready if callable(ready) else self.present.__contains__,
             stage=stage,
             folder=self.settings.root,
             grace=grace,
+            talks=talks,
+            leave=leave,
         )
 
 
@@ -125,13 +149,15 @@ def service(service: Service, home: Path) -> Spec:
         service=True,
         log=home / "logs" / f"{service.name}.log",
         litter=service.litter,
+        nice=service.nice,
     )
 
 
 def connections(settings: Settings) -> dict[str, str]:
     """The variables by which any process finds the broker and the store."""
     store = settings.store
-    return {
+    keys = {"TUNDISH_ADMIN_KEY_FILE": str(admin_key.place(settings))} if access.required(settings) else {}
+    return keys | {
         "CELERY_BROKER_URL": settings.broker_url,
         "CELERY_RESULT_BACKEND": settings.result_backend or settings.broker_url,
         "MINIO_ENDPOINT": store.endpoint,
@@ -156,7 +182,9 @@ def gateway_answers(settings: Settings) -> bool:
 
 
 def gateway_url(settings: Settings) -> str:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    """Where this host's own programs reach the gateway."""
+    own = _LISTENS_EVERYWHERE.get(settings.host, settings.host)
+    host = f"[{own}]" if ":" in own else own
     return f"http://{host}:{settings.port}"
 
 

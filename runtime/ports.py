@@ -9,18 +9,20 @@ import redis
 
 from runtime.blobs import Blobs, StoreBlobs
 from runtime.calls import Origin, RedisCalls
-from runtime.context import Calls, Index, Models, Ports, Store
+from runtime.context import Calls, Documents, Index, Models, Ports, Store
 from runtime.deployment import Deployment
+from runtime.ownership import Owners
 
 if TYPE_CHECKING:
+    from runtime.embedding.library import Library
     from runtime.store import MinioStore
 
 
 class _Shared:
     """What all attempts of a process share."""
 
-    def __init__(self, client: redis.Redis, deployment: Deployment) -> None:
-        self.client, self.deployment = client, deployment
+    def __init__(self, client: redis.Redis, deployment: Deployment, models: Library | None) -> None:
+        self.client, self.deployment, self._models = client, deployment, models
 
     @cached_property
     def store(self) -> MinioStore:
@@ -36,13 +38,27 @@ class _Shared:
     def index(self) -> Index:
         from runtime.index.port import FaissIndex
 
-        return FaissIndex(self.store, self.client, self.deployment.settings.home / "index-cache")
+        settings = self.deployment.settings
+        project, cache = settings.project, settings.home / "index-cache"
+        return FaissIndex(
+            self.store,
+            self.client,
+            cache,
+            fresh=project.model_of,
+            hybrid=project.is_hybrid,
+            chunking=project.chunking_of,
+            extraction=project.extraction_of,
+        )
 
     @cached_property
     def models(self) -> Models:
-        from runtime.embedding.backend import SentenceTransformerModels
+        from runtime.embedding.library import library
 
-        return SentenceTransformerModels()
+        made = library(self.deployment.settings)
+        if self._models is None:
+            return made
+        self._models.take_over(made)
+        return self._models
 
 
 class RealPorts:
@@ -54,13 +70,22 @@ class RealPorts:
 
     @cached_property
     def store(self) -> Store:
+        from runtime.confined_store import ConfinedStore
         from runtime.stamped_store import StampedStore
 
-        return StampedStore(self._shared.store, self._origin.function, self._origin.hops + 1)
+        origin, project = self._origin, self._shared.deployment.settings.project
+        store = StampedStore(self._shared.store, origin.function, origin.hops + 1, origin.trace)
+        return ConfinedStore(store, origin.tenant, Owners(project)) if origin.confined else store
 
     @property
     def index(self) -> Index:
         return self._shared.index
+
+    @cached_property
+    def documents(self) -> Documents:
+        from runtime.failed_documents import FailedDocuments
+
+        return FailedDocuments(self._shared.client, self._shared.deployment.settings.project, self.store)
 
     @property
     def models(self) -> Models:
@@ -68,10 +93,10 @@ class RealPorts:
 
 
 class PortsMaker:
-    """Makes the ports of each attempt."""
+    """Makes the ports of each attempt. `models`: those that this process has loaded already."""
 
-    def __init__(self, client: redis.Redis, deployment: Deployment) -> None:
-        self._shared = _Shared(client, deployment)
+    def __init__(self, client: redis.Redis, deployment: Deployment, models: Library | None = None) -> None:
+        self._shared = _Shared(client, deployment, models)
 
     @property
     def blobs(self) -> Blobs:

@@ -1,8 +1,11 @@
-"""Celery's prefork pool, which here notices at once that a child has died."""
+"""Celery's prefork pool, which here notices at once that a child has died, and hands jobs out at once."""
 
 from __future__ import annotations
 
 import functools
+import os
+import select
+from collections.abc import Callable
 from typing import Any
 
 from celery.concurrency import prefork
@@ -17,7 +20,61 @@ class WatchfulPool(AsynPool):  # type: ignore[misc]
 
     Celery takes the closed pipe for its one sign, finds the child alive, and looks again only after five seconds.
     Until then the slot stays empty, and a call that was written to the dead child waits with it.
+
+    A job for which a process is idle is written to it at once. Celery asks its event loop first whether that pipe has
+    room, which takes a turn of the loop, and a process that waits for its next job has room.
     """
+
+    _write: Callable[[list[int]], None] | None = None
+    _quick_put: Callable[[Any], None]
+    on_poll_start: Callable[[], None]
+    _watches = True
+    """The event loop may be looking for room in pipes."""
+
+    def _create_write_handlers(self, hub: Any, *arguments: Any, **options: Any) -> None:
+        super()._create_write_handlers(hub, *arguments, **options)
+        keep, self._write, look = self._quick_put, hub.consolidate_callback, self.on_poll_start
+
+        def put(job: Any) -> None:
+            keep(job)
+            self._write_now()
+
+        def look_for_room() -> None:
+            """Only for what could not be written at once, and once more when it has been."""
+            watches, self._watches = self._watches, bool(self.outbound_buffer)
+            if watches or self._watches:
+                look()
+
+        self._quick_put, self.on_poll_start = put, look_for_room
+
+    def on_job_ready(self, job: Any, i: Any, obj: Any, inqW_fd: Any) -> None:  # noqa: N803 - billiard's own name
+        super().on_job_ready(job, i, obj, inqW_fd)
+        self._write_now()
+
+    def _write_now(self) -> None:
+        if not self.outbound_buffer or not self._write:
+            return
+        idle = [fd for fd in self._all_inqueues if fd not in self._busy_workers and fd not in self._active_writes]
+        while idle and self.outbound_buffer and self._write_small(idle[0], self.outbound_buffer[0]):
+            self.outbound_buffer.popleft()
+            del idle[0]
+        if idle and self.outbound_buffer:
+            self._write(idle)
+
+    def _write_small(self, fd: int, job: Any) -> bool:
+        """Write a job that a pipe takes as a whole or not at all. False: it is none, or there is no room."""
+        header, body, size = job._payload
+        process = self._fileno_to_inq.get(fd)
+        if len(header) + size > select.PIPE_BUF or job._accepted or process is None:
+            return False
+        try:
+            os.write(fd, b"".join((header, body)))
+        except OSError:  # Celery's own way sees what it is
+            return False
+        job._scheduled_for = job._write_to = process
+        self._busy_workers.add(fd)
+        self.write_stats[process.index] += 1
+        return True
 
     def _event_process_exit(self, hub: Any, proc: Any, tries: int = _TRIES) -> None:
         super()._event_process_exit(hub, proc)

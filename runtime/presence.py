@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import redis
@@ -42,6 +42,11 @@ class Process:
     queue: str = ""
     pool: str = ""
     concurrency: int = 0
+    version: str = ""
+    """Of the code that a worker runs (runtime/code_version.py)."""
+
+
+_FIELDS = frozenset(field.name for field in fields(Process))
 
 
 def encode(process: Process) -> str:
@@ -52,6 +57,17 @@ def read(client: redis.Redis) -> list[Process]:
     """Every process that is alive, of every host: its key is there. The list may name some that are gone."""
     members: Any = client.zrange(keys.PROCESSES, 0, -1)
     return decode(client.mget(_names(members))) if members else []
+
+
+def read_host(client: redis.Redis, host: str) -> list[Process]:
+    """Those of one host. Their names have it in them, so that one of many hosts need not read what all others say."""
+    members: Any = client.zrange(keys.PROCESSES, 0, -1)
+    own = [member for member in members if host.encode() in member]
+    for some in (own, members):  # a node may have a name that somebody gave it
+        found = [one for one in decode(client.mget(_names(some))) if one.host == host] if some else []
+        if found:
+            return found
+    return []
 
 
 async def read_async(client: redis.asyncio.Redis) -> list[Process]:
@@ -77,9 +93,9 @@ def write(pipe: redis.client.Pipeline, process: Process) -> None:
     )
 
 
-def own_name(client: redis.Redis, kind: str, name: str) -> str:
-    """`name`, or one with this process's PID in it where another process of that name is alive."""
-    mine = Process(kind, name, os.getpid(), socket.gethostname(), time.time(), ready=False)
+def own_name(client: redis.Redis, kind: str, name: str, pid: int | None = None) -> str:
+    """`name`, or one with this process's PID (or the one given) in it where another process of that name is alive."""
+    mine = Process(kind, name, pid or os.getpid(), socket.gethostname(), time.time(), ready=False)
     key = keys.process(kind, name)
     try:
         if client.set(key, encode(mine), nx=True, ex=TTL_SECONDS):
@@ -110,11 +126,16 @@ def _names(members: list[bytes]) -> list[str]:
 
 
 def decode(values: Any) -> list[Process]:
-    return [Process(**json.loads(value)) for value in values if value]
+    # A process of another release may say more of itself than this one understands.
+    told = (json.loads(value) for value in values if value)
+    return [Process(**{name: one[name] for name in one.keys() & _FIELDS}) for one in told]
 
 
 class Presence:
-    """Renews one process's key from a thread. `extra` runs with every renewal (what a worker holds, for example)."""
+    """Renews one process's key from a thread. `extra` runs with every renewal (what a worker holds, for example).
+
+    `pid`: the process that people see and signal, where it is not this one.
+    """
 
     def __init__(
         self,
@@ -122,12 +143,13 @@ class Presence:
         kind: str,
         name: str,
         extra: Callable[[], None] | None = None,
+        pid: int | None = None,
     ) -> None:
         self._client, self._extra = client, extra
         self._fields: Mapping[str, Any] = {
             "kind": kind,
             "name": name,
-            "pid": os.getpid(),
+            "pid": pid or os.getpid(),
             "host": socket.gethostname(),
             "started": time.time(),
         }
@@ -145,9 +167,15 @@ class Presence:
         self._ready, self._detail = ready, detail
         self._wake.set()
 
-    def tell(self, *, queue: str, pool: str, concurrency: int) -> None:
+    def tell(self, *, queue: str, pool: str, concurrency: int, version: str = "") -> None:
         """Say from now on what kind of worker this is."""
-        self._fields = {**self._fields, "queue": queue, "pool": pool, "concurrency": concurrency}
+        told = {"queue": queue, "pool": pool, "concurrency": concurrency, "version": version}
+        self._fields = {**self._fields, **told}
+
+    def resize(self, concurrency: int) -> None:
+        """Say from now on how many calls this worker runs at once."""
+        self._fields = {**self._fields, "concurrency": concurrency}
+        self._wake.set()
 
     def stop(self) -> None:
         """Stop renewing and take the name off the list."""

@@ -48,21 +48,30 @@ def purge(client: redis.Redis, deployment: Deployment, queue: str, limit: int = 
 def _waiting(client: redis.Redis, queue: str) -> Iterator[str]:
     """Ids in the lists of a queue, and those that wait at a gate and would go there."""
     for priority in keys.PRIORITY_STEPS:
-        yield from _members(client, keys.queued(queue, priority))
+        for ids in _pages(client, keys.queued(queue, priority)):
+            yield from ids
     gates: Any = client.smembers(keys.PARKED)
     for gate in gates:
-        ids = list(_members(client, keys.parked(gate.decode())))
-        for at in range(0, len(ids), CHUNK):
+        for ids in _pages(client, keys.parked(gate.decode())):
             with client.pipeline(transaction=False) as pipe:
-                for task_id in ids[at : at + CHUNK]:
+                for task_id in ids:
                     pipe.hget(keys.invocation(task_id), "queue")
                 queues: list[Any] = pipe.execute()
-            yield from (one for one, found in zip(ids[at:], queues, strict=False) if found == queue.encode())
+            yield from (one for one, found in zip(ids, queues, strict=True) if found == queue.encode())
 
 
-def _members(client: redis.Redis, name: str) -> Iterator[str]:
-    found: Any = client.zrange(name, 0, -1)
-    return (task_id.decode() for task_id in found)
+def _pages(client: redis.Redis, name: str) -> Iterator[list[str]]:
+    """Its members, the oldest first, some at a time: there may be a million. What is cancelled meanwhile leaves it."""
+    stayed = 0
+    while page := _part(client, name, stayed):
+        yield [task_id.decode() for task_id in page]
+        scores: Any = client.zmscore(name, page)  # type: ignore[arg-type]
+        stayed += sum(score is not None for score in scores)
+
+
+def _part(client: redis.Redis, name: str, first: int) -> list[bytes]:
+    found: Any = client.zrange(name, first, first + CHUNK - 1)
+    return list(found)
 
 
 def _sweep(client: redis.Redis, target: str, *, whole: bool) -> int:

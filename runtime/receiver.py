@@ -17,6 +17,7 @@ import redis
 from runtime import foreign, keys, scripts
 from runtime.deployment import Deployment
 from runtime.presence import TTL_SECONDS
+from runtime.taking import Begun, Taking
 
 log = logging.getLogger("tundish.channel")
 
@@ -27,12 +28,16 @@ class Letter(NamedTuple):
     list: str
     queue: str
     payload: dict[str, Any]
+    begun: Begun | None = None
+    """Its attempt, where it was begun when the message was taken."""
 
 
 class Holder(Protocol):
     """Whoever knows what is out: the channel."""
 
     def held(self) -> list[str]: ...
+
+    def begun_ids(self) -> list[str]: ...
 
 
 class Receiver:
@@ -44,6 +49,7 @@ class Receiver:
         """`running` answers the ids that the pool has begun with."""
         self._client, self._deployment, self._worker = client, deployment, worker
         self.running = running
+        self.taking = Taking(deployment, worker)
         self._channel: Holder | None = None
         self._homeless: list[tuple[str, str | bytes]] = []
         self.stopping = False
@@ -58,6 +64,10 @@ class Receiver:
     def held(self) -> list[str]:
         """Ids of what was received and has not ended. Any thread may ask."""
         return self._channel.held() if self._channel else []
+
+    def begun(self) -> list[str]:
+        """Ids of what was begun when it was taken, and has not ended. Any thread may ask."""
+        return self._channel.begun_ids() if self._channel else []
 
     def take(self, letters: Sequence[Letter], *, begun: bool) -> list[Letter]:
         """Mark and record what was received; answers what is to be delivered now (what has an eta waits elsewhere).
@@ -97,6 +107,18 @@ class Receiver:
         except redis.RedisError as error:
             log.warning("%d messages go back when the broker answers again (%s)", len(back), type(error).__name__)
             self._homeless += back
+
+    def unclaim(self, letters: Iterable[Letter]) -> None:
+        """Give up attempts that were begun when their messages were taken, and put the messages back, oldest first. In
+        an outage their leases run out, and the upkeep queues them."""
+        found = [(letter.list, letter.begun.id, foreign.text(letter.payload)) for letter in letters if letter.begun]
+        if not found:
+            return
+        words = [word for _, task_id, raw in found for word in (task_id, raw)]
+        try:
+            scripts.run(self._client, "unclaim", [name for name, _, _ in found], [self._worker, *words])
+        except redis.RedisError as error:
+            log.warning("%d calls go on when their leases have run out (%s)", len(found), type(error).__name__)
 
     def _stranger(self, letter: Letter, now: float) -> tuple[foreign.Foreign, list[scripts.Argument]] | None:
         """A call of another program with its record; None for ours, and for what the function itself must refuse."""

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
-from runtime import keys
+from runtime import keys, packed_arguments
 from runtime.config import Function
 from runtime.scripts import Argument
+from runtime.trace_context import packed
 
 if TYPE_CHECKING:
     from runtime.submit import Call
@@ -25,7 +26,14 @@ def plain(arguments: Mapping[str, Any], trigger: str) -> Mapping[str, Any]:
 
 
 def fields(
-    call: Call, spec: Function, arguments: Mapping[str, Any], *, priority: int, root: str, now_ms: int
+    call: Call,
+    spec: Function,
+    arguments: Mapping[str, Any],
+    *,
+    priority: int,
+    root: str,
+    now_ms: int,
+    compress_over: int | None = None,
 ) -> tuple[dict[str, Argument], int | None]:
     """The record of a call, and until when (ms since the epoch) it must have been started."""
     held: dict[str, Argument] = {
@@ -40,7 +48,7 @@ def fields(
         "created": now_ms if call.accepted is None else int(call.accepted * 1000),
         "queued": now_ms,
         "root": root,
-        "arguments": msgpack.packb(dict(arguments), use_bin_type=True),
+        "arguments": packed_arguments.pack(arguments, compress_over),
     }
     expires = spec.expires if call.expires is None else call.expires
     times = {
@@ -52,12 +60,13 @@ def fields(
         "parent": call.parent,
         "reply_to": keys.reply(call.reply_to) if call.reply_to else None,
         "callback": call.callback,
-        "trace": call.trace,
+        "trace": packed(call.trace),
         "origin": call.origin,
         "event": json.dumps(dict(call.event)) if call.event else None,
         "idem": call.idempotency.digest if call.idempotency else None,
         "arguments_ref": call.arguments_ref,
         "key": _key(spec, arguments),
+        "accept": call.accept,
     }
     held |= {name: value for name, value in {**times, **told}.items() if value is not None}
     if call.parents:
@@ -65,11 +74,13 @@ def fields(
     if call.fan:
         held |= {"fan": call.fan, "fan_index": call.fan_index, "in_flight": call.in_flight}
         held |= {"state": "accepted", "waits": "children", "gate": f"fan:{call.fan}"}
+        held |= {} if call.amount is None else {"amount": call.amount}
     elif is_gathered(call, spec):
         held |= {"state": "accepted", "waits": "gather"}
     elif call.delay:
         held |= {"state": "accepted", "waits": "delay"}
     flags = {"no_retry": not call.retry, "no_chain": not call.chain, "chained": call.chained, "split": call.split}
+    flags |= {"streamed": call.streamed, "confined": call.confined}
     held |= {name: 1 for name, unusual in flags.items() if unusual}
     if call.hops:
         held["hops"] = call.hops

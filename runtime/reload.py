@@ -1,56 +1,39 @@
-"""Saved files → new processes: only those that need it, and the old ones until the new ones answer."""
+"""Saved files → new code: only in the workers that need it, and the old code until the new one answers."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from runtime.config import Function
+from runtime.config import Project
 from runtime.config_load import Loaded, load
-from runtime.deployment import Deployment
+from runtime.deployment import Deployment, work_of
 from runtime.errors import TundishError
 from runtime.house import House
+from runtime.imports import Files, Imports
 from runtime.parts import connections
-from runtime.supervisor import Stopping
+from runtime.project_files import Listing, different, libraries, listing
+from runtime.reload_state import Reload, record
 
 _WORKER_START_SECONDS = 60.0
-_MOST_FOLDERS = 2000
-IGNORED = frozenset({"venv", "node_modules", "__pycache__", "build", "dist"})
+_NO_FILES = Files()
 
 
-def handler_file(spec: Function, root: Path) -> Path | None:
-    """The file of a handler `path.py:name`; None for `package.module:name`."""
-    place = spec.handler.rpartition(":")[0]
-    return (root / place).resolve() if place.endswith(".py") else None
+def affected(
+    old: Deployment, new: Deployment, changed: set[Path], before: Mapping[str, Files], after: Mapping[str, Files]
+) -> set[str]:
+    """Queues of the new deployment whose workers need new code or settings.
 
-
-def touched(spec: Function, root: Path, changed: set[Path], others: frozenset[Path | None] = frozenset()) -> bool:
-    """Whether changed code can be the function's: its own file, or a helper in or below the same folder.
-
-    `others`: files of handlers, which are nobody else's helpers.
+    `before`, `after`: the files of every function, since a helper that was removed is none any more.
     """
-    file = handler_file(spec, root)
-    folder = file.parent if file else root.resolve()
-    apart = others if file else frozenset()  # who names a module may import from anywhere
-    helpers = {path for path in changed if path.suffix == ".py" and folder in path.parents and path not in apart}
-    return file in changed or bool(helpers)
-
-
-def affected(old: Deployment, new: Deployment, changed: set[Path]) -> set[str]:
-    """Queues of the new deployment whose workers must be replaced.
-
-    Workers route the calls that functions make, so a change of anything that is declared concerns them all; a
-    change of code concerns the queues of its functions.
-    """
-    queues = set(new.settings.project.queues)
-    if old.settings.project != new.settings.project or _contracts(old) != _contracts(new):
-        return queues
-    functions, root = new.settings.project.functions.values(), new.settings.root
-    handlers = frozenset(handler_file(spec, root) for spec in functions)
-    return {spec.queue for spec in functions if touched(spec, root, changed, handlers)} & queues
+    projects = old.settings.project, new.settings.project
+    declared = {queue for queue in projects[1].queues if work_of(projects[0], queue) != work_of(projects[1], queue)}
+    return declared | {
+        spec.queue
+        for name, spec in projects[1].functions.items()
+        if (before.get(name, _NO_FILES) | after.get(name, _NO_FILES)).touched(changed)
+    }
 
 
 def newly_broken(old: Deployment, new: Deployment) -> Mapping[str, str]:
@@ -60,84 +43,110 @@ def newly_broken(old: Deployment, new: Deployment) -> Mapping[str, str]:
 
 
 class Reloader:
-    """Follows the files of a project. Changes that were refused count again at the next attempt."""
+    """Takes changes of a project over, or says what is wrong with them and leaves everything as it is.
+
+    Changes that were refused count again at the next attempt. Used by the director's thread alone.
+    """
 
     def __init__(self, house: House) -> None:
         self._house = house
         self._root = house.settings.root.resolve()
-        self._file, self._home = house.settings.file.resolve(), house.settings.home.resolve()
+        self._file = house.settings.file.resolve()
         self._pending: set[Path] = set()
+        self._files = Imports(self._root).of(house.settings.project.functions)
+        self.listing, self._libraries = self._list(), libraries()
+        self._failed: set[str] = set()
 
-    def watch(self) -> None:
-        """Returns when the system stops. Runs in the director's thread."""
-        from watchfiles import watch
+    def saved_since(self, moment: float) -> set[Path]:
+        """Files of the project that were saved while the system started, when nobody watched yet."""
+        return {path for path, (changed, *_) in self.listing.items() if changed / 1e9 > moment}
 
-        stop = threading.Event()
-        if early := self._saved_since(self._house.began):
-            self.apply(early)
-        threading.Thread(target=self._stop_with_supervisor, args=(stop,), daemon=True).start()
-        while not stop.is_set():
-            # Folder by folder: watching recursively would take in .venv with its thousands of folders.
-            for batch in watch(
-                *folders(self._root, self._home),
-                watch_filter=self._wanted,
-                recursive=False,
-                stop_event=stop,
-                raise_interrupt=False,
-                step=50,
-                debounce=400,
-            ):
-                paths = {Path(path).resolve() for _, path in batch}
-                if files := {path for path in paths if path == self._file or path.suffix == ".py"}:
-                    self.apply(files)
-                if files != paths:
-                    break  # a folder came or went
+    def apply_all(self) -> None:
+        """Take over whatever has changed since the last time, installed libraries too: a person asked."""
+        changed = different(self.listing, self._list())
+        everything = libraries() != self._libraries
+        if changed or everything or self._pending or self._missing(self._house.settings.project):
+            self.apply(changed, everything=everything)
+        else:
+            self._tell(Reload(time.time(), 0.0, True, "nothing has changed"))
 
-    def apply(self, changed: set[Path]) -> None:
-        """Take changed files over, or say what is wrong with them and leave everything as it is."""
-        house, say = self._house, self._house.console.say
+    def apply(self, changed: set[Path], *, everything: bool = False) -> None:
+        """Take changed files over. `everything`: start all workers anew, with the libraries as they are now."""
+        began, house, installed = time.time(), self._house, libraries()
         self._pending |= changed
-        names = ", ".join(sorted({path.name for path in changed}))
+        now = self._list()
+        for path in changed:
+            self.listing.pop(path, None)
+        self.listing |= {path: found for path, found in now.items() if path in changed}
+        if everything:
+            house.describers.close()  # the next one starts with the libraries as they are now
+        # What concerns nobody, a test say, is named only where there is nothing else.
+        used = {
+            path for path in self._pending if path == self._file or any(f.touched({path}) for f in self._files.values())
+        }
+        files = sorted(path.name for path in used or self._pending)
         old = house.deployment
         try:
             new = house.describe(self._loaded())
         except TundishError as error:
-            say(f"{names}: not taken over, everything keeps running as it was.\n{error}")
+            self._refuse(began, files, str(error))
             return
         if broken := newly_broken(old, new):
-            reasons = "\n".join(f"{name}: {reason}" for name, reason in broken.items())
-            say(f"{names}: not taken over, everything keeps running as it was.\n{reasons}")
+            self._refuse(began, files, "\n".join(f"{name}: {reason}" for name, reason in broken.items()))
             return
-        queues = affected(old, new, self._pending)
-        if queues or old != new:
-            say(f"{names} changed: taking it over …")
-            house.adopt(new)
-            self._replace(queues)
-        else:
+        after, project = Imports(self._root).of(new.settings.project.functions), new.settings.project
+        # What a parent holds, and with which threads and limits, is decided when it starts.
+        anew = set(project.queues) if everything else self._missing(project)
+        anew |= {name for name, queue in project.queues.items() if old.settings.project.queues.get(name) != queue}
+        queues = anew | affected(old, new, self._pending, self._files, after)
+        self._files = after
+        if not queues and old == new:
             self._pending.clear()
-
-    def _replace(self, queues: set[str]) -> None:
-        house, say = self._house, self._house.console.say
-        failed = house.new_workers(sorted(queues), _WORKER_START_SECONDS)
-        house.tell()
-        for queue in set(house.workers) - set(house.settings.project.queues):
-            house.drop_worker(queue)
+            self._tell(Reload(began, time.time() - began, True, "nothing that runs is made of it", files))
+            return
+        what = f"{', '.join(files)} changed" if files else "libraries changed" if everything else "workers are missing"
+        house.console.say(f"{what}: taking it over …")
+        failed = self._replace(old, new, queues, anew)
         if failed:
-            say(f"No new worker came up for: {', '.join(failed)} (see above). The old code keeps running there.")
-        else:
-            self._pending.clear()
-        if fresh := sorted(queues.difference(failed)):
-            say(f"The new code runs on: {', '.join(fresh)}")
+            message = f"no new worker came up for {', '.join(failed)} (see above); what ran there before still does"
+            self._tell(Reload(began, time.time() - began, False, message, files, failed))
+            return
+        self._pending.clear()
+        if everything:
+            self._libraries = installed
+        on = f"the new code runs on {', '.join(sorted(queues))}" if queues else "no worker had to change"
+        self._tell(Reload(began, time.time() - began, True, on, files, sorted(queues)))
 
-    def _saved_since(self, moment: float) -> set[Path]:
-        """Files of the project that were saved while the system started, when nobody watched yet."""
-        found = {path for folder in folders(self._root, self._home) for path in folder.glob("*.py")} | {self._file}
-        saved = set()
-        for path in found:
-            with contextlib.suppress(OSError):
-                if path.stat().st_mtime > moment:
-                    saved.add(path.resolve())
-        return saved
+    def _missing(self, project: Project) -> set[str]:
+        """Queues whose worker has left, never came up, or could not be replaced the last time."""
+        house = self._house
+        return (self._failed | house.gone() | (set(project.queues) - set(house.workers))) & set(project.queues)
+
+    def _replace(self, old: Deployment, new: Deployment, queues: set[str], anew: set[str]) -> list[str]:
+        """Returns the queues on which the old code goes on, if any ran there."""
+        house = self._house
+        house.prepare(new)
+        failed = house.new_shifts(queues - anew, _WORKER_START_SECONDS) + house.new_workers(anew, _WORKER_START_SECONDS)
+        house.commit()
+        if old != new:
+            house.tell()
+        for queue in set(house.workers) - set(new.settings.project.queues):
+            house.drop_worker(queue)
+        self._failed = set(failed)
+        return sorted(failed)
+
+    def _refuse(self, began: float, files: Sequence[str], reason: str) -> None:
+        self._house.console.say(f"{', '.join(files)}: not taken over, everything keeps running as it was.")
+        self._tell(Reload(began, time.time() - began, False, reason, files))
+
+    def _tell(self, done: Reload) -> None:
+        text = (
+            f"{done.message} ({', '.join(done.files)}, {done.seconds:.2f} s)"
+            if done.files and done.ok
+            else done.message
+        )
+        self._house.console.say(text[:1].upper() + text[1:] if done.ok else text)
+        record(self._house.settings, done)
 
     def _loaded(self) -> Loaded:
         """What functions.yaml says now, with the connections as they are. Raises ConfigError."""
@@ -146,30 +155,5 @@ class Reloader:
         read = load(environ, file=now.file, home=now.home, host=now.host, port=now.port)
         return Loaded(read.settings.model_copy(update={"description": now.description}), read.sources)
 
-    def _wanted(self, _: object, path: str) -> bool:
-        found = Path(path).resolve()
-        if self._home in (found, *found.parents) or found.name in IGNORED or found.name.startswith("."):
-            return False
-        return found == self._file or found.suffix == ".py" or found.is_dir()
-
-    def _stop_with_supervisor(self, stop: threading.Event) -> None:
-        with contextlib.suppress(Stopping):
-            while True:
-                self._house.supervisor.sleep(3600)
-        stop.set()
-
-
-def folders(root: Path, home: Path) -> list[Path]:
-    """The folders of a project that can hold code, without hidden ones, environments and the state folder."""
-    result = []
-    for folder, below, _ in os.walk(root):
-        here = Path(folder)
-        result.append(here)
-        below[:] = [n for n in below if n not in IGNORED and not n.startswith(".") and here / n != home]
-        if len(result) == _MOST_FOLDERS:
-            break
-    return result
-
-
-def _contracts(deployment: Deployment) -> dict[str, object]:
-    return {name: (found.schema, found.open) for name, found in deployment.functions.items()}
+    def _list(self) -> Listing:
+        return listing(self._root, self._house.settings.file.resolve(), self._house.settings.home.resolve())

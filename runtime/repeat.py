@@ -29,8 +29,8 @@ def repeated(client: redis.Redis, blobs: Blobs, record: Invocation, task_id: str
     Raises BrokerDown, and StoreDown, StoreDenied and ObjectMissing where the arguments are in the store.
     """
     with translated():
-        found: Any = client.hmget(keys.invocation(record.id), "parents", "hops")
-    packed, hops = found
+        found: Any = client.hmget(keys.invocation(record.id), "parents", "hops", "confined")
+    packed, hops, confined = found
     call = Call(
         record.function,
         arguments_of(record, blobs),
@@ -42,5 +42,6 @@ def repeated(client: redis.Redis, blobs: Blobs, record: Invocation, task_id: str
         origin=record.id,
         event=record.event,
         hops=int(hops or 0),
+        confined=confined is not None,
     )
     return by_reference(call, blobs)

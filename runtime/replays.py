@@ -17,8 +17,8 @@ import redis
 from runtime import keys, pause, scripts
 from runtime.broker import translated
 from runtime.config import Project
-from runtime.config_check import nearest
 from runtime.errors import TriggerNotFound
+from runtime.nearest import nearest
 from runtime.watch import Watch, watches
 
 KEPT_SECONDS = 7 * 86400
@@ -43,12 +43,19 @@ return 1
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Which objects of a bucket: those below a prefix, changed since a moment (seconds since the epoch), or failed."""
+    """Which objects of a bucket: those below a prefix, changed since a moment (seconds since the epoch), or failed.
+
+    `tenant`: whoever asked may see those of this one only, and all below the prefix are.
+    """
 
     bucket: str
     prefix: str = ""
     since: float | None = None
     only_failed: bool = False
+    tenant: str | None = None
+
+    def packed(self) -> str:
+        return json.dumps({name: value for name, value in asdict(self).items() if name != "tenant" or value})
 
 
 def start(client: redis.Redis, project: Project, wish: Wish, trigger: str | None = None) -> str:
@@ -59,7 +66,7 @@ def start(client: redis.Redis, project: Project, wish: Wish, trigger: str | None
     chosen = _chosen(project, wish.bucket, trigger)
     replay_id = uuid.uuid4().hex[:12]
     functions = json.dumps({watch.name: watch.function.name for watch in chosen})
-    told: dict[Any, Any] = {"wish": json.dumps(asdict(wish)), "functions": functions, "started": time.time()}
+    told: dict[Any, Any] = {"wish": wish.packed(), "functions": functions, "started": time.time()}
     with translated(), client.pipeline() as pipe:
         pipe.hset(keys.replay(replay_id), mapping=told)
         pipe.expire(keys.replay(replay_id), _UNENDED_SECONDS)
@@ -71,6 +78,11 @@ def start(client: redis.Redis, project: Project, wish: Wish, trigger: str | None
             pipe.expire(keys.replays(watch.name), _UNENDED_SECONDS)
         pipe.execute()
     return replay_id
+
+
+def called(project: Project, bucket: str, trigger: str | None = None) -> list[str]:
+    """The functions that a replay would call, each once. Raises TriggerNotFound."""
+    return list(dict.fromkeys(watch.function.name for watch in _chosen(project, bucket, trigger)))
 
 
 def read(client: redis.Redis, project: Project, replay_id: str) -> dict[str, Any] | None:

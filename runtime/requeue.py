@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import redis
@@ -13,15 +13,24 @@ from runtime.invocations import Invocation, decode, limits
 from runtime.submit import message_for, now_ms
 
 
-def requeue(client: redis.Redis, deployment: Deployment, task_id: str, *, reset: bool = False) -> bool:
+def requeue(
+    client: redis.Redis,
+    deployment: Deployment,
+    task_id: str,
+    *,
+    reset: bool = False,
+    states: Collection[str] | None = None,
+) -> bool:
     """Queue an invocation that waits; with `reset` one that has ended, which then starts over under its own id.
 
-    False: it is not there, it does not wait (or has not ended), its function is not declared, or somebody else was
-    faster.
+    False: it is not there, it does not wait (or has not ended), is in none of `states`, its function is not declared,
+    or somebody else was faster.
     """
     fields: Any = client.hgetall(keys.invocation(task_id))
     found = decode(task_id, fields)
     if found is None or found.function not in deployment.functions or found.terminal is not reset:
+        return False
+    if states is not None and found.state not in states:
         return False
     return push(client, deployment, found, fields, reset=reset)
 
@@ -66,4 +75,5 @@ def message_of(deployment: Deployment, found: Invocation, fields: Mapping[bytes,
         root=found.root,
         parent=found.parent,
         keep_result=b"foreign" in fields,
+        compress_over=deployment.settings.project.broker.compress_over,
     )

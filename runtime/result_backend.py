@@ -12,7 +12,7 @@ from typing import Any
 import redis
 from celery import exceptions, states
 from celery.backends.base import SyncBackendMixin
-from celery.backends.redis import RedisBackend
+from celery.backends.redis import RedisBackend, SentinelBackend
 from celery.utils.serialization import create_exception_cls
 from kombu.utils.objects import cached_property
 
@@ -97,6 +97,10 @@ class RecordBackend(SyncBackendMixin, RedisBackend):  # type: ignore[misc]
                 )
             return json.loads(self.app.tundish_blobs.get(found.result_ref))
         return json.loads(found.result_json or b"null")
+
+
+class SentinelRecordBackend(RecordBackend, SentinelBackend):  # type: ignore[misc]
+    """The same, where Celery's own entries are kept behind Redis Sentinel."""
 
 
 def task_meta(found: Invocation, result: Any) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from runtime.config import CronTrigger, Project
-from runtime.config_check import nearest
 from runtime.crontime import comings
 from runtime.errors import ScheduleNotFound
+from runtime.nearest import nearest
 from runtime.units import format_duration
 
 

@@ -10,27 +10,37 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag
 from runtime.config import (
     Batch,
     BucketTrigger,
-    CallbackSpec,
     Chain,
-    Circuit,
-    ConcurrencyKey,
     CronTrigger,
     EventSource,
     Gather,
     Guard,
     HttpTrigger,
-    IndexSpec,
-    Limits,
-    Model,
-    Name,
-    OutboxSpec,
-    Priority,
     Queue,
     Retention,
     Retries,
-    Route,
-    Words,
+    Style,
 )
+from runtime.config_auth import AuthSpec, JwtSpec
+from runtime.config_broker import BrokerSpec
+from runtime.config_gates import Circuit, ConcurrencyKey, Overload
+from runtime.config_limits import (
+    Backend,
+    CallbackSpec,
+    ChunkSpec,
+    ExtractSpec,
+    IndexSpec,
+    Limits,
+    ModelItem,
+    ModelSpec,
+    OutboxSpec,
+    PromptsSpec,
+)
+from runtime.config_logs import LogsSpec, TracingSpec
+from runtime.config_metrics import MetricsSpec
+from runtime.config_model import Model, Name, Priority, Words
+from runtime.config_sections import Sections
+from runtime.config_tenants import KeyQuota, Quota, TenantSpec
 from runtime.units import Duration, RateLimit
 
 TRIGGER_KINDS = ("http", "cron", "every", "bucket")
@@ -90,12 +100,23 @@ class FunctionItem(Model):
     on_failure: Literal["dead_letter"] | Name = "dead_letter"
     env: dict[str, str | int | float | bool] = Field(default_factory=dict)
     secrets: dict[str, str] = Field(default_factory=dict)
+    setup: str | None = None
+    style: Style | None = None
+    requirements: Words = ()
     gather: Gather | None = None
     expires: Duration | None = None
     concurrency: Annotated[int, Field(ge=1, le=100_000)] | None = None
     concurrency_key: KeyItem | None = None
     rate_limit: RateLimit | None = None
     circuit: Circuit | None = None
+    overload: Overload | None = None
+
+
+class Route(Model):
+    """Where the functions whose name matches a pattern go."""
+
+    queue: Name | None = None
+    priority: Priority | None = None
 
 
 class Defaults(Model):
@@ -106,9 +127,10 @@ class Defaults(Model):
     timeout: Duration | None = None
     soft_timeout: Duration | None = None
     retries: Retries | None = None
+    overload: Overload | None = None
 
 
-class FunctionsFile(Model):
+class FunctionsFile(Sections):
     """functions.yaml"""
 
     version: Literal[1]
@@ -117,11 +139,14 @@ class FunctionsFile(Model):
     defaults: Defaults = Defaults()
     functions: dict[Name, FunctionItem]
     indexes: dict[Name, IndexSpec] = Field(default_factory=dict)
+    models: dict[Name, ModelItem] = Field(default_factory=dict)
+    backend: Backend = "auto"
     limits: Limits = Limits()
     durability: Literal["always", "fast"] = "always"
     retention: Retention = Retention()
     outbox: OutboxItem | None = None
     callbacks: CallbackSpec = CallbackSpec()
+    grace: Duration | None = None
 
 
 _PLACES: tuple[tuple[tuple[str, ...], type[Model]], ...] = (
@@ -136,15 +161,30 @@ _PLACES: tuple[tuple[tuple[str, ...], type[Model]], ...] = (
     (("functions", "*", "gather"), Gather),
     (("functions", "*", "concurrency_key"), ConcurrencyKey),
     (("functions", "*", "circuit"), Circuit),
+    (("functions", "*", "overload"), Overload),
+    (("defaults", "overload"), Overload),
     (("functions", "*", "triggers", "*", "http"), HttpTrigger),
     (("functions", "*", "triggers", "*", "batch"), Batch),
     (("functions", "*", "triggers", "*", "guard"), Guard),
     (("functions", "*", "triggers", "*", "source"), EventSource),
     (("indexes", "*"), IndexSpec),
+    (("models", "*"), ModelSpec),
+    (("models", "*", "prompts"), PromptsSpec),
+    (("indexes", "*", "chunk"), ChunkSpec),
+    (("indexes", "*", "extract"), ExtractSpec),
     (("limits",), Limits),
     (("retention",), Retention),
     (("outbox",), OutboxSpec),
     (("callbacks",), CallbackSpec),
+    (("auth",), AuthSpec),
+    (("broker",), BrokerSpec),
+    (("logs",), LogsSpec),
+    (("metrics",), MetricsSpec),
+    (("tracing",), TracingSpec),
+    (("auth", "jwt"), JwtSpec),
+    (("tenants", "*"), TenantSpec),
+    (("tenants", "*", "quota"), Quota),
+    (("tenants", "*", "key_quota"), KeyQuota),
 )
 
 

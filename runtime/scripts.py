@@ -8,30 +8,35 @@ accepted must be able to end.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+import hiredis
 import redis
 import redis.asyncio
 from redis.exceptions import NoScriptError
 
+from runtime.histogram import RETRIES, SECONDS, lua
 from runtime.script_keys import FOR_SCRIPTS
 
 Argument = str | bytes | int | float
 
-_PARTS = {
-    "claim": ("_gates",),
+PARTS: Mapping[str, Sequence[str]] = {
+    "claim": ("_gates", "_claim"),
+    "take": ("_gates", "_claim"),
     "admit": ("_gates",),
     "expire": ("_gates",),
-    "submit": ("_record", "_gather"),
+    "submit": ("_record", "_gather", "_limits", "_overload"),
+    "upload": ("_limits",),
     "record": ("_record",),
     "gather_send": ("_gather",),
     "gather_begin": ("_gates",),
     "aside": ("_gates",),
 }
-_NEW_WORK = frozenset({"submit"})
+"""What stands before a script besides the steps that all share."""
+_NEW_WORK = frozenset({"submit", "upload"})
 _SPENDS_MEMORY = "#!lua\n"
 _MUST_RUN = "#!lua flags=allow-oom\n"
 
@@ -39,7 +44,7 @@ _MUST_RUN = "#!lua flags=allow-oom\n"
 @cache
 def source(name: str) -> str:
     """A script as it is sent."""
-    text = "\n".join(body(part) for part in (*_PARTS.get(name, ()), name))
+    text = "\n".join(body(part) for part in (*PARTS.get(name, ()), name))
     return around(text, new_work=name in _NEW_WORK)
 
 
@@ -52,11 +57,19 @@ def body(name: str) -> str:
 def around(text: str, *, new_work: bool) -> str:
     """A script made of `text` with the shared steps before it; `new_work` is refused at the memory limit."""
     names = ", ".join(f"{name} = '{value}'" for name, value in FOR_SCRIPTS.items())
-    return f"{_SPENDS_MEMORY if new_work else _MUST_RUN}local K = {{{names}}}\n{body('_prelude')}\n{text}"
+    bounds = f"local MS, RETRIES = {lua(SECONDS, 1000)}, {lua(RETRIES, 1)}"
+    return f"{_SPENDS_MEMORY if new_work else _MUST_RUN}local K = {{{names}}}\n{bounds}\n{body('_prelude')}\n{text}"
+
+
+def packed(*words: Argument) -> bytes:
+    """A command as it goes over a connection."""
+    result: bytes = hiredis.pack_command(words)  # type: ignore[arg-type] # its stub means a tuple of one
+    return result
 
 
 @cache
-def _sha(text: str) -> str:
+def sha(text: str) -> str:
+    """What a server knows a script by."""
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()  # the name Redis gives a script
 
 
@@ -67,7 +80,7 @@ def run(client: redis.Redis, name: str, keys: Sequence[str], arguments: Sequence
 def run_text(client: redis.Redis, text: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
     """Run a script by its hash; the first time a server sees it, by its text."""
     try:
-        return client.evalsha(_sha(text), len(keys), *keys, *arguments)
+        return client.evalsha(sha(text), len(keys), *keys, *arguments)
     except NoScriptError:
         return client.eval(text, len(keys), *keys, *arguments)
 
@@ -75,6 +88,6 @@ def run_text(client: redis.Redis, text: str, keys: Sequence[str], arguments: Seq
 async def run_async(client: redis.asyncio.Redis, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
     text = source(name)
     try:
-        return await client.evalsha(_sha(text), len(keys), *keys, *arguments)
+        return await client.evalsha(sha(text), len(keys), *keys, *arguments)
     except NoScriptError:
         return await client.eval(text, len(keys), *keys, *arguments)

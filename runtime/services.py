@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from runtime import broker
+from runtime import broker, niceness
 from runtime.config import StoreSettings
 from runtime.errors import ServiceFailed
 from runtime.free_ports import Ports
@@ -39,7 +39,8 @@ _MENDING = "Install Tundish again into this environment: pip install --force-rei
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """How to run one server: `environ` is all it gets, `ready` makes a real request, `litter` are files it leaves."""
+    """How to run one server: `environ` is all it gets, `ready` makes a real request, `litter` are files it leaves,
+    `nice` says how far it steps back for others."""
 
     name: str
     argv: tuple[str, ...]
@@ -47,6 +48,7 @@ class Service:
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     folder: Path = Path()
     litter: tuple[Path, ...] = ()
+    nice: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,7 @@ def seaweedfs(
         },
         folder=folder,
         litter=tuple(_sockets(taken)),
+        nice=niceness.STORE,
     )
     return service, store
 

@@ -6,13 +6,18 @@ import contextlib
 import inspect
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NotRequired, Required  # typing's own lacks what pydantic needs on 3.11
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NotRequired, Required  # typing's own lacks what pydantic needs on 3.11
 
 import pydantic
 from pydantic import ConfigDict, TypeAdapter
 from typing_extensions import TypedDict
 
 from runtime.errors import FieldError, HandlerError, InvalidArguments
+from runtime.upload_hints import parameter_hint, result_schema
+
+if TYPE_CHECKING:
+    from runtime.blobs import Blobs
 
 CONTEXT = "context"
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -34,14 +39,14 @@ class Signature:
             if parameter.kind not in _BY_NAME:
                 message = f"parameter {name} of {label} is positional-only; arguments come by name: remove the /"
                 raise HandlerError(message)
-            hint = hints.get(name, Any)
+            hint = parameter_hint(hints.get(name, Any))
             required = parameter.default is parameter.empty
             fields[name] = Required[hint] if required else NotRequired[hint]
             if not required:
                 self._defaults[name] = parameter.default
         self.names = tuple(fields)
         self._adapter = self._build(label, fields)
-        self._returns = hints.get("return")
+        self._handler, self._returns = handler, hints.get("return")
 
     def _build(self, label: str, fields: dict[str, Any]) -> TypeAdapter[Any]:
         # Built at run time from a signature, which is why it cannot be written as a class.
@@ -66,12 +71,7 @@ class Signature:
 
     def returns(self) -> dict[str, Any] | None:
         """JSON Schema of the result, where there is a hint that has one."""
-        if self._returns is None:
-            return None
-        try:
-            return TypeAdapter(self._returns).json_schema(mode="serialization")
-        except (pydantic.errors.PydanticUserError, NameError, TypeError):
-            return None
+        return result_schema(self._handler, self._returns, _schema_of)
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Positional arguments (other Celery programs send them) by name. Raises InvalidArguments."""
@@ -80,10 +80,13 @@ class Signature:
             raise InvalidArguments([FieldError("arguments", message)])
         return {**dict(zip(self.names, args, strict=False)), **kwargs}
 
-    def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments as the types that the hints name. Raises InvalidArguments with every bad field."""
+    def validate(self, arguments: Mapping[str, Any], blobs: Blobs | None = None) -> dict[str, Any]:
+        """The arguments as the types that the hints name; large files among them are in `blobs`.
+
+        Raises InvalidArguments with every bad field.
+        """
         with self._problems():
-            result: dict[str, Any] = self._adapter.validate_python(dict(arguments))
+            result: dict[str, Any] = self._adapter.validate_python(dict(arguments), context={"blobs": blobs})
             return result
 
     @contextlib.contextmanager
@@ -95,11 +98,28 @@ class Signature:
             raise InvalidArguments([FieldError(_field(d["loc"]), _words(d)) for d in details]) from None
 
 
+def _hints(handler: Callable[..., Any]) -> dict[str, Any]:
+    """The type hints. That of the result may name what is imported for type checkers only: then nobody knows it."""
+    try:
+        return typing.get_type_hints(handler, include_extras=True)
+    except NameError:
+        names = getattr(inspect.unwrap(handler), "__globals__", {})
+        known = {name: hint for name, hint in inspect.get_annotations(handler).items() if name != "return"}
+        return typing.get_type_hints(SimpleNamespace(__annotations__=known), names, include_extras=True)
+
+
+def _schema_of(hint: Any) -> dict[str, Any] | None:
+    try:
+        return TypeAdapter(hint).json_schema(mode="serialization")
+    except (pydantic.errors.PydanticUserError, NameError, TypeError):
+        return None
+
+
 def inspected(handler: Callable[..., Any]) -> tuple[str, Mapping[str, inspect.Parameter], dict[str, Any]]:
     """Name, parameters and type hints of a handler. Raises HandlerError where they cannot be read."""
     label = getattr(handler, "__name__", type(handler).__name__)
     try:
-        return label, inspect.signature(handler).parameters, typing.get_type_hints(handler, include_extras=True)
+        return label, inspect.signature(handler).parameters, _hints(handler)
     except (NameError, TypeError, ValueError) as error:
         raise HandlerError(f"the type hints of {label} cannot be read: {error}") from error
 
@@ -113,4 +133,6 @@ def _field(location: tuple[int | str, ...]) -> str:
 
 def _words(detail: Any) -> str:
     plain = {"extra_forbidden": "there is no such parameter", "missing": "is required"}
-    return plain.get(detail["type"]) or str(detail["msg"]).replace("Input should be", "must be")
+    return plain.get(detail["type"]) or str(detail["msg"]).removeprefix("Value error, ").replace(
+        "Input should be", "must be"
+    )

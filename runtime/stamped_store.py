@@ -1,82 +1,48 @@
-"""The store as a function sees it: what it writes says which function wrote it, and after how many others.
+"""The store as a function sees it: what it writes says which function wrote it, after how many others, in which trace.
 
 A bucket trigger reads the stamp with its HEAD, and so finds functions that call each other (or themselves) for ever
-by the objects that they write.
+by the objects that they write. What comes of an object goes on in the trace that it was written in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import BinaryIO
+from collections.abc import Mapping
 
-from runtime.context import ObjectInfo, Store, StoredObject
+from runtime.context import ObjectInfo, Store
+from runtime.log_fields import valid_trace
+from runtime.store_layer import StoreLayer
+from runtime.store_names import METADATA_BYTES, metadata_size
+from runtime.trace_context import Trace, headers, state_of
 
 HOPS = "tundish-hops"
 BY = "tundish-by"
+TRACE, STATE = "traceparent", "tracestate"
+"""Any other program may write it, too, as the metadata of what it uploads."""
 
 
-class StampedStore:
-    """Implements `context.Store` by another one; stamps everything outside Tundish's own bucket."""
+class StampedStore(StoreLayer):
+    """Stamps everything outside Tundish's own bucket."""
 
-    def __init__(self, store: Store, function: str, hops: int) -> None:
-        self._store, self.bucket = store, store.bucket
-        self._stamp = {HOPS: str(hops), BY: function}
+    def __init__(self, store: Store, function: str, hops: int, trace: str | None = None) -> None:
+        super().__init__(store)
+        self._stamp = {HOPS: str(hops), BY: function, **headers(trace)}
 
-    def get(self, bucket: str, key: str, *, limit: int | None = None) -> StoredObject:
-        return self._store.get(bucket, key, limit=limit)
-
-    def head(self, bucket: str, key: str) -> ObjectInfo:
-        return self._store.head(bucket, key)
-
-    def put(
-        self,
-        bucket: str,
-        key: str,
-        data: bytes,
-        *,
-        content_type: str = "application/octet-stream",
-        metadata: Mapping[str, str] | None = None,
-        create_only: bool = False,
-        if_match: str | None = None,
-    ) -> str:
-        return self._store.put(
-            bucket,
-            key,
-            data,
-            content_type=content_type,
-            metadata=self._stamped(bucket, metadata),
-            create_only=create_only,
-            if_match=if_match,
-        )
-
-    def put_stream(
-        self,
-        bucket: str,
-        key: str,
-        data: BinaryIO,
-        length: int | None = None,
-        content_type: str = "",
-        metadata: Mapping[str, str] | None = None,
-    ) -> str:
-        return self._store.put_stream(bucket, key, data, length, content_type, self._stamped(bucket, metadata))
-
-    def download(self, bucket: str, key: str, file: BinaryIO) -> None:
-        self._store.download(bucket, key, file)
-
-    def list(self, bucket: str, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
-        return self._store.list(bucket, prefix, start_after=start_after)
-
-    def delete(self, bucket: str, key: str) -> None:
-        self._store.delete(bucket, key)
-
-    def abort_uploads(self, bucket: str, older_than: float) -> int:
-        return self._store.abort_uploads(bucket, older_than)
-
-    def _stamped(self, bucket: str, metadata: Mapping[str, str] | None) -> Mapping[str, str] | None:
-        return metadata if bucket == self.bucket else {**(metadata or {}), **self._stamp}
+    def _meta(self, bucket: str, metadata: Mapping[str, str] | None) -> Mapping[str, str] | None:
+        if bucket == self.bucket:
+            return metadata
+        stamped = {**(metadata or {}), **self._stamp}
+        if metadata_size(stamped) > METADATA_BYTES:  # the function's own comes first
+            stamped.pop(STATE, None)
+        return stamped
 
 
 def hops(info: ObjectInfo) -> int:
     """After how many functions in a row an object was written; 0 for one that no function wrote."""
     told = info.metadata.get(HOPS, "")
     return int(told) if told.isdecimal() else 0
+
+
+def trace(info: ObjectInfo) -> str | None:
+    """The trace that an object was written in; None without one that is valid."""
+    found = valid_trace(info.metadata.get(TRACE))
+    return Trace(found, state_of([info.metadata.get(STATE, "")])) if found else None

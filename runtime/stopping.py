@@ -52,11 +52,11 @@ class Stopping:
         self._asked: dict[str, _Asked] = {}
         self._lock = threading.Lock()
 
-    def ask(self, task_id: str, *, cancelled: bool = True, at_once: bool = False) -> None:
+    def ask(self, task_id: str, *, cancelled: bool = True, at_once: bool = False, in_turn: bool = True) -> None:
         """Stop a call of this worker; others are none of its business. Asking twice changes nothing.
 
         `cancelled` is false where the attempt has only lost its place to another one: that one writes the end.
-        `at_once` kills.
+        `at_once` kills; without `in_turn` the exception is raised now, whether the function asks or not.
         """
         request = state.requests.get(task_id)
         if request is None:
@@ -67,6 +67,8 @@ class Stopping:
             if asked is None or asked.request is not request:
                 log.info("%s[%s] is to stop", request.name, task_id)
                 asked = self._asked[task_id] = _Asked(request, now, cancelled)
+            if not in_turn:
+                asked.since = min(asked.since, now - GRACE_SECONDS)
             if at_once:
                 asked.since = min(asked.since, now - GRACE_SECONDS - PATIENCE_SECONDS)
 

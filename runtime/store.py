@@ -10,16 +10,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, BinaryIO
 
 from runtime import store_client
 from runtime.config import StoreSettings
 from runtime.context import ObjectInfo, StoredObject
-from runtime.errors import BadInput, ObjectMissing
+from runtime.errors import BadInput, ObjectMissing, PreconditionFailed
 from runtime.store_errors import translated
 from runtime.store_listing import PAGE, Pages
 from runtime.store_names import check_key, check_metadata, check_new_key
+from runtime.store_quick import QuickReads
 from runtime.store_unfinished import unfinished
 from runtime.store_upload import Uploader
 
@@ -32,6 +33,7 @@ class MinioStore:
     def __init__(self, settings: StoreSettings) -> None:
         self._settings = settings
         self._made: tuple[int, Any] | None = None
+        self._quick = QuickReads(settings)
         self._folder_order: bool | None = None
         self.bucket = settings.bucket
 
@@ -41,6 +43,9 @@ class MinioStore:
 
         check_key(key)
         with translated(self._settings.endpoint, bucket, key):
+            quick = self._quick.get(bucket, key, limit)
+            if quick is not None:
+                return _object(bucket, key, *quick)
             try:
                 return self._read(bucket, key, limit)
             except HTTPError:  # the connection broke in the middle of the body: once more from the start
@@ -133,11 +138,27 @@ class MinioStore:
                 count += 1
         return count
 
-    def delete(self, bucket: str, key: str) -> None:
-        """Remove an object; removing what is not there is no error."""
+    def connection(self) -> Mapping[str, str]:
+        """For a library with an S3 client of its own: `endpoint` (a URL), `access_key`, `secret_key`, `region`."""
+        found = self._settings
+        scheme = "https" if found.secure else "http"
+        return {
+            "endpoint": f"{scheme}://{found.endpoint}",
+            "access_key": found.access_key,
+            "secret_key": found.secret_key,
+            "region": found.region,
+        }
+
+    def delete(self, bucket: str, key: str, *, if_match: str | None = None) -> None:
+        """See `context.Store`. SeaweedFS and S3 itself obey `If-Match` here; a server that does not, deletes."""
         check_key(key)
+        headers = None
+        if if_match is not None:
+            if self.head(bucket, key).etag != if_match:
+                raise PreconditionFailed(f"Object {key!r} in bucket {bucket!r} is another one by now.")
+            headers = {"If-Match": f'"{if_match}"'}
         with translated(self._settings.endpoint, bucket, key):
-            self._execute("DELETE", bucket, key)
+            self._execute("DELETE", bucket, key, headers=headers)
 
     def bucket_exists(self, name: str) -> bool:
         with translated(self._settings.endpoint, name):
@@ -180,7 +201,7 @@ class MinioStore:
                 raise _too_large(bucket, key, len(data), limit)
             if len(data) == size:
                 response.release_conn()
-            return StoredObject(data, _etag(response.headers), response.headers.get("Content-Type", ""))
+            return _object(bucket, key, response.headers, data)
         finally:
             if not response.closed:
                 response.close()
@@ -236,6 +257,12 @@ def _info(bucket: str, key: str, headers: Mapping[str, str]) -> ObjectInfo:
     )
 
 
+def _object(bucket: str, key: str, headers: Mapping[str, str], data: bytes) -> StoredObject:
+    info = _info(bucket, key, headers)
+    return StoredObject(data, info.etag, info.content_type, info.modified, info.metadata)
+
+
+@lru_cache(256)
 def _seconds(date: str) -> float:
     """A date as headers write it, or 0 where there is none."""
     from email.utils import parsedate_to_datetime

@@ -6,6 +6,7 @@ from typing import Any
 
 from runtime.config import StoreSettings
 from runtime.errors import StoreDown
+from runtime.store_library import load
 
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 30.0
@@ -14,6 +15,8 @@ READ_SECONDS = 30.0
 def client(settings: StoreSettings) -> Any:
     """A `minio.Minio`; no request is sent yet. Raises StoreDown for an endpoint that cannot be one."""
     import urllib3
+
+    load()
     from minio import Minio
 
     # Connecting is tried for about a second; a request that was sent and not answered only once more.

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from runtime.errors import BadInput, ObjectMissing, PreconditionFailed, StoreDenied, StoreDown, TundishError
+from runtime.store_library import load
 
 _MISSING = {"NoSuchKey", "NoSuchVersion", "NoSuchUpload"}
 _CONDITION = {"PreconditionFailed", "ConditionalRequestConflict"}
@@ -23,6 +24,7 @@ _DENIED = {
 @contextmanager
 def translated(endpoint: str, bucket: str = "", key: str = "") -> Iterator[None]:
     """Turn errors of minio and urllib3 into ours, naming the endpoint, the bucket and the key."""
+    load()
     import urllib3.exceptions
     from minio.error import MinioException, S3Error
 

@@ -38,6 +38,11 @@ def check_new_key(key: str) -> None:
         raise BadInput(f"The name {key[:80]!r}… has {size} bytes; a store takes {KEY_BYTES:,}.")
 
 
+def metadata_size(metadata: Mapping[str, str]) -> int:
+    """Bytes, as S3 counts them."""
+    return sum(len(name) + len(value) for name, value in metadata.items())
+
+
 def check_metadata(metadata: Mapping[str, str]) -> None:
     """Metadata travels in headers, which every proxy and server treats alike only when they are plain ASCII."""
     for name, value in metadata.items():
@@ -48,6 +53,6 @@ def check_metadata(metadata: Mapping[str, str]) -> None:
                 f"The metadata {name!r} cannot be {value!r}: use printable ASCII that neither is empty nor begins or "
                 "ends with a space; other text can be percent-encoded."
             )
-    size = sum(len(name) + len(value) for name, value in metadata.items())
+    size = metadata_size(metadata)
     if size > METADATA_BYTES:
         raise BadInput(f"The metadata has {size} bytes; a store takes {METADATA_BYTES:,}.")

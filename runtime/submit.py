@@ -8,18 +8,21 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 import redis.asyncio
 
-from runtime import keys, message, record, scripts
+from runtime import crowding, keys, message, record, replication, scripts, tenant_limits
 from runtime.broker import translated
 from runtime.config import Function, Gather
 from runtime.deployment import Deployment
 from runtime.errors import KeyReused
 from runtime.invocations import Invocation, decode
 from runtime.scripts import Argument
+
+if TYPE_CHECKING:
+    from runtime.wire import Wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +78,19 @@ class Call:
     """Functions before it, one after the other, that were called by an object that a function wrote."""
     split: bool = False
     """Its objects are tried in smaller batches when it fails, so a failure is neither repeated nor a dead letter."""
+    accept: str | None = None
+    """The media type in which an array is wanted."""
+    caller: str = ""
+    """Whose key it came with, where its tenant's limits hold for it; empty: they do not."""
+    confined: bool = False
+    """It may see what is its tenant's only: so may all that it calls."""
+    streamed: bool = False
+    """The caller at `reply_to` takes the items of a generator as they come."""
     fan: str | None = None
     fan_index: int = 0
     in_flight: int = 0
+    amount: float | None = None
+    """By how much its end adds to the progress of its parent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +99,8 @@ class Accepted:
 
     id: str
     replayed: bool = False
+    near: tenant_limits.Near | None = None
+    """A quota that is nearly used up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +123,8 @@ def prepare(deployment: Deployment, call: Call, now_ms: int) -> Prepared:
     priority = spec.priority if call.priority is None else call.priority
     root = call.root or task_id
     given = record.plain(call.arguments, call.trigger)
-    fields, until = record.fields(call, spec, given, priority=priority, root=root, now_ms=now_ms)
+    over = project.broker.compress_over
+    fields, until = record.fields(call, spec, given, priority=priority, root=root, now_ms=now_ms, compress_over=over)
     delay = math.ceil(call.delay * 1000)  # never none of what was asked for: the record says that it waits
     gate = f"fan:{call.fan}" if call.fan else ""
     raw: bytes | str = ""
@@ -116,7 +132,16 @@ def prepare(deployment: Deployment, call: Call, now_ms: int) -> Prepared:
     if carrier:
         raw = carrier_message(spec, carrier, priority, now_ms)
     elif not delay and not gate:
-        raw = message_for(spec, task_id, given, priority=priority, queued_ms=now_ms, root=root, parent=call.parent)
+        raw = message_for(
+            spec,
+            task_id,
+            given,
+            priority=priority,
+            queued_ms=now_ms,
+            root=root,
+            parent=call.parent,
+            compress_over=over,
+        )
     key = call.idempotency
     arguments: list[Argument] = [
         task_id,
@@ -133,7 +158,8 @@ def prepare(deployment: Deployment, call: Call, now_ms: int) -> Prepared:
         key.digest if key else "",
         key.body if key else "",
         int(project.retention.idempotency * 1000),
-        carrier_policy(spec, carrier) if carrier else "",
+        carrier_policy(spec, carrier, call.tenant) if carrier else "",
+        crowding.terms(project, spec, call, priority),
     ]
     return Prepared(task_id, [*arguments, *(part for pair in fields.items() for part in pair)])
 
@@ -148,9 +174,10 @@ def message_for(
     root: str,
     parent: str | None,
     keep_result: bool = False,
+    compress_over: int | None = None,
 ) -> bytes:
     """The Celery message of a (repeated) delivery."""
-    return message.build(
+    raw = message.build(
         task_id,
         spec.name,
         arguments,
@@ -162,6 +189,7 @@ def message_for(
         limits=(spec.timeout, spec.soft_timeout),
         keep_result=keep_result,
     )
+    return message.compressed(raw, compress_over)
 
 
 def carrier_message(spec: Function, carrier: str, priority: int, queued_ms: int) -> bytes:
@@ -169,24 +197,27 @@ def carrier_message(spec: Function, carrier: str, priority: int, queued_ms: int)
     return message_for(spec, carrier, {}, priority=priority, queued_ms=queued_ms, root=carrier, parent=None)
 
 
-def carrier_policy(spec: Function, carrier: str) -> str:
-    """The id of the next gathered call, and when it goes, as the scripts read it."""
+def carrier_policy(spec: Function, carrier: str, tenant: str) -> str:
+    """The id of the next gathered call of a tenant, and when it goes, as the scripts read it."""
     policy = spec.gather or Gather()
-    return json.dumps({"carrier": carrier, "most": policy.max_items, "window": int(policy.window * 1000)})
+    told = {"carrier": carrier, "most": policy.max_items, "window": int(policy.window * 1000), "tenant": tenant}
+    return json.dumps(told)
 
 
 def accept(client: redis.Redis, deployment: Deployment, call: Call) -> Accepted:
-    """Record and queue a call, once. Raises BrokerDown, FunctionNotFound, KeyReused."""
+    """Record and queue a call, once. Raises BrokerDown, FunctionNotFound, KeyReused, LimitReached."""
     prepared = prepare(deployment, call, now_ms())
     with translated():
-        return _accepted(scripts.run(client, "submit", (), prepared.arguments))
+        return _accepted(replication.run(client, "submit", prepared.arguments, _replicas(deployment)))
 
 
-async def accept_async(client: redis.asyncio.Redis, deployment: Deployment, call: Call) -> Accepted:
-    """`accept` for asyncio."""
-    prepared = prepare(deployment, call, now_ms())
+async def accept_async(
+    client: redis.asyncio.Redis, deployment: Deployment, call: Call, wire: Wire | None = None
+) -> Accepted:
+    """`accept` for asyncio; over the wire, where there is one and no replica has to be waited for."""
+    prepared, replicas = prepare(deployment, call, now_ms()), _replicas(deployment)
     with translated():
-        return _accepted(await scripts.run_async(client, "submit", (), prepared.arguments))
+        return _accepted(await replication.run_async(client, "submit", prepared.arguments, replicas, wire))
 
 
 def submit(client: redis.Redis, deployment: Deployment, call: Call) -> str:
@@ -214,7 +245,7 @@ def submit_with(
     Raises BrokerDown, FunctionNotFound.
     """
     prepared = prepare(deployment, call, now_ms())
-    parts = "\n".join(scripts.body(part) for part in ("_record", "_gather"))
+    parts = "\n".join(scripts.body(part) for part in scripts.PARTS["submit"])
     text = _GUARDED.format(parts=parts, guard=guard, submit=scripts.body("submit"))
     text = scripts.around(text, new_work=True)
     arguments = [len(guard_arguments), *guard_arguments, *prepared.arguments]
@@ -248,11 +279,18 @@ async def answer_async(client: redis.asyncio.Redis, digest: str) -> Invocation |
     return decode(fields[b"id"].decode(), fields) if b"state" in fields else None
 
 
+def _replicas(deployment: Deployment) -> int:
+    return deployment.settings.project.broker.replicas
+
+
 def _accepted(answer: Any) -> Accepted:
+    if answer[0] == b"over":
+        raise crowding.refused(answer[1])
     verdict, task_id = answer[0], answer[1].decode()
     if verdict == b"differs":
         raise KeyReused
-    return Accepted(task_id, replayed=verdict != b"new")
+    near = tenant_limits.near(answer[2]) if len(answer) > 2 else None
+    return Accepted(task_id, replayed=verdict != b"new", near=near)
 
 
 def now_ms() -> int:

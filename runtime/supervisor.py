@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import socket
+import sys
 import threading
 import time
 import traceback
@@ -20,6 +21,7 @@ from runtime.errors import TundishError
 
 _PROBE_SECONDS = 0.1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_LISTEN_SECONDS = 0.01
 
 
 class Stopping(TundishError):
@@ -34,6 +36,9 @@ class Supervisor:
 
     def __init__(self, console: Console, *, keep_open: Sequence[int] = ()) -> None:
         self.console = console
+        self.asked = threading.Event()
+        """Set by SIGHUP; whoever takes changes over clears it."""
+        self._terminal = sys.stdin is not None and sys.stdin.isatty()
         self._children: list[Child] = []
         self._changed = threading.Condition()
         self._signals = 0
@@ -61,7 +66,7 @@ class Supervisor:
         """Ask a child to finish what it does and to leave; it has all the time it needs."""
         with self._changed:
             child.state = "retiring"
-            child.signal(signal.SIGTERM)
+            child.signal(child.spec.leave)
         self._wake()
 
     def discard(self, child: Child) -> None:
@@ -90,6 +95,21 @@ class Supervisor:
                 if left is not None and left <= 0:
                     return False
                 self._changed.wait(min(1.0, left) if left is not None else 1.0)
+
+    def wait_said(self, child: Child, before: str, timeout: float) -> str:
+        """What a child that talks says next, after `before`; '' where it says nothing in time. Raises Stopping."""
+        until = time.monotonic() + timeout
+        while (said := child.said) == before and child.alive():
+            if time.monotonic() > until:
+                return ""
+            self.sleep(_LISTEN_SECONDS)
+        return said if said != before else ""
+
+    def wait_asked(self) -> None:
+        """Wait for SIGHUP. Raises Stopping."""
+        while not self.asked.wait(0.2):
+            self.sleep(0)
+        self.asked.clear()
 
     def sleep(self, seconds: float) -> None:
         """Wait, but not beyond the end. Raises Stopping."""
@@ -130,7 +150,10 @@ class Supervisor:
         """Signals only count and wake: what they mean is decided in `run`."""
 
         def count(number: int, _: FrameType | None) -> None:
-            self._signals += number != signal.SIGCHLD
+            if number == signal.SIGHUP and not self._hung_up():
+                self.asked.set()
+            else:
+                self._signals += number != signal.SIGCHLD
 
         before = {number: signal.signal(number, count) for number in (*_SIGNALS, signal.SIGCHLD)}
         fd = signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
@@ -140,6 +163,10 @@ class Supervisor:
             signal.set_wakeup_fd(fd)
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def _hung_up(self) -> bool:
+        """Whether SIGHUP means that the terminal is gone, and not that somebody asks for a reload."""
+        return self._terminal and not os.isatty(0)
 
     def _direct(self, direct: Callable[[Supervisor], None]) -> None:
         try:

@@ -15,21 +15,24 @@ from billiard.common import terminate_handler_fired
 from celery import Celery, Task
 from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded, TaskRevokedError
 
-from runtime import admission, chain, gather, scripts
+from runtime import admission, chain, code_version, gather, log_fields, scripts
 from runtime.attempt import Attempt, Written, claim, finish, repeat, suspend
-from runtime.blobs import RESULT_LIMIT, result_name
+from runtime.attempt_spans import attempt_span, member_spans
 from runtime.config import Function
 from runtime.context import Suspended
-from runtime.deployment import Deployment
-from runtime.encode import encode_result
-from runtime.errors import BatchFailure, ObjectMissing, StoreDenied, StoreDown, TundishError
+from runtime.deployment import Deployment, Follower
+from runtime.errors import BatchFailure, TundishError
 from runtime.failure import describe_error, speaks_against
 from runtime.invocation_request import REQUEST
 from runtime.invoker import Invoker, PortsFactory
 from runtime.message import HEADER
 from runtime.requeue import requeue
+from runtime.results import Results
 from runtime.retry import decide
 from runtime.submit import Call, prepare
+from runtime.taking import Begun
+from runtime.tally import Ended, nobody
+from runtime.tracing import Tracing
 
 LOST_LIMIT = 3
 """Attempts that may end with their worker before an invocation is called poison (at least this many)."""
@@ -40,25 +43,60 @@ log = logging.getLogger("tundish.task")
 class Runner:
     """Runs invocations in this process. One per worker; the client makes its connections after the fork."""
 
-    def __init__(self, client: redis.Redis, deployment: Deployment, worker: str, ports: PortsFactory) -> None:
-        self._client, self._deployment, self._worker = client, deployment, worker
-        self._invoker, self._blobs = Invoker(client, deployment, ports), ports.blobs
-        self._retention = deployment.settings.project.retention
+    def __init__(
+        self,
+        client: redis.Redis,
+        deployment: Deployment,
+        worker: str,
+        ports: PortsFactory,
+        follower: Follower | None = None,
+        queue: str | None = None,
+        tally: Ended = nobody,
+    ) -> None:
+        """`queue` is the one that the worker serves, in whose environment this process runs; `tally` hears of ends."""
+        self._client, self._deployment, self._worker, self._queue = client, deployment, worker, queue
+        self._follow = follower.look if follower else lambda: None
+        self._invoker, self._results = Invoker(client, deployment, ports), Results(ports.blobs)
+        self._retention, self._tally = deployment.settings.project.retention, tally
+        self.tracing = Tracing(deployment.settings.tracing, f"worker {queue}" if queue else "worker")
         self._dice = random.Random()  # noqa: S311 (spreads delays, keeps no secrets)
+        self.version = ""
+        """Of the code of the queue that it has loaded."""
 
     def load(self, queue: str) -> None:
         """Load the functions of a queue now: a child that is forked later runs the code that its elders run."""
         self._invoker.load(queue)
+        settings = self._deployment.settings
+        self.version = code_version.of_queue(settings.root, settings.project.functions, queue)
 
     def run(self, name: str, request: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """One delivery of one message. Returns the plain result for programs that keep results in Celery's way."""
+        self._follow()
         spec = self._deployment.find(name).spec
-        if not _ours(request):
-            self._record(name, request, args, kwargs)
-        attempt = claim(self._client, request.id, self._worker, spec, self._retention)
-        if isinstance(attempt, str):
-            log.info("%s[%s] not run again: %s", name, request.id, attempt)
+        with log_fields.about({"task_id": request.id, "function": name}):
+            attempt = self._attempt(spec, request, args, kwargs)
+            with attempt_span(self.tracing, spec, attempt, self._worker) as spanned:
+                return self._run(spec, spanned)
+
+    def _attempt(self, spec: Function, request: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Attempt:
+        """The attempt that was begun when the message was taken, or one that is begun now. Raises Ignore."""
+        told = getattr(request, "begun", None)
+        if told is not None:
+            begun = Begun(*told)
+            found: Attempt | str = begun.attempt() if begun.valid(self._client, self._worker) else "held"
+        else:
+            if not _ours(request):
+                self._record(spec.name, request, args, kwargs)
+            self._place(spec, request.id)
+            found = claim(self._client, request.id, self._worker, spec, self._retention, version=self.version)
+        if isinstance(found, str):
+            log.info("%s[%s] not run again: %s", spec.name, request.id, found)
             raise Ignore
+        return found
+
+    def _run(self, spec: Function, attempt: Attempt) -> Any:
+        """One attempt, from its claim to its end."""
+        name = spec.name
         if attempt.lost >= max(LOST_LIMIT, spec.retries.max + 1):
             message = (
                 f"the worker process died {attempt.lost} times while running this, and it is not tried again; look for "
@@ -68,19 +106,20 @@ class Runner:
             # This attempt did not run.
             dead = {"error": json.dumps(told), "attempts": str(attempt.lost)}
             state = "failed" if attempt.flag("split") else "dead"
-            self._after(spec, attempt, finish(self._client, spec, attempt, state, dead, self._retention))
-            log.error("%s[%s] %s", name, request.id, message)
+            written = finish(self._client, spec, attempt, state, dead, self._retention)
+            self._tally(attempt, name, written.state, -1.0, "WorkerLost")
+            self._after(spec, attempt, written)
+            log.error("%s[%s] %s", name, attempt.id, message)
             raise Ignore
         started = time.monotonic()
         if gather.MEMBERS in attempt.record:
             self._run_gathered(spec, attempt)
             return None
         try:
-            result = encode_result(self._invoker.call(spec, attempt))
-            fields = self._stored(attempt.id, result)
+            fields = self._results.fields(attempt.id, self._invoker.call(spec, attempt), attempt.text("accept"))
         except Suspended as pause:
             suspend(self._client, attempt, pause.fan, self._retention)
-            log.info("%s[%s] waits for its children", name, request.id)
+            log.info("%s[%s] waits for its children", name, attempt.id)
             raise Ignore from None
         except (KeyboardInterrupt, GeneratorExit):
             raise
@@ -95,24 +134,43 @@ class Runner:
         except SoftTimeLimitExceeded:  # it came while the result was on its way; the fence makes a second try safe
             written = finish(self._client, spec, attempt, "succeeded", fields, self._retention)
         if written:
-            log.info("%s[%s] %s in %.3f s", name, request.id, written.state, time.monotonic() - started)
+            seconds = time.monotonic() - started
+            self._tally(attempt, name, written.state, seconds, "")
+            log.info("%s[%s] %s in %.3f s", name, attempt.id, written.state, seconds)
             self._after(spec, attempt, written)
             if written.state == "cancelled":
-                raise TaskRevokedError(f"{name}[{request.id}] was cancelled")
+                raise TaskRevokedError(f"{name}[{attempt.id}] was cancelled")
         else:
-            log.warning("%s[%s] finished, but another attempt had taken over; its result stands", name, request.id)
-        return json.loads(result) if attempt.flag("foreign") else None
+            log.warning("%s[%s] finished, but another attempt had taken over; its result stands", name, attempt.id)
+        return self._results.value(fields) if attempt.flag("foreign") else None
+
+    def _place(self, spec: Function, task_id: str) -> None:
+        """Put a call that waited here when its function got other requirements into the queue of their environment.
+
+        Raises Ignore: then it is not for this process.
+        """
+        queues = self._deployment.settings.project.queues
+        if self._queue is None or self._queue == spec.queue or spec.queue not in queues:
+            return
+        here = queues[self._queue].requirements if self._queue in queues else ()
+        if set(queues[spec.queue].requirements) <= set(here):
+            return
+        if requeue(self._client, self._deployment, task_id, states=("queued", "running")):
+            log.info("%s[%s] put into its queue %s: its requirements are there", spec.name, task_id, spec.queue)
+            raise Ignore
 
     def _run_gathered(self, spec: Function, carrier: Attempt) -> None:
         """One call of the handler for many invocations; each gets its own end."""
         if carrier.number > 1:  # the process that had it is gone
             gather.scatter(self._client, self._deployment, carrier.id, carrier.fence, holder=True)
             return
+        begun = gather.begin(self._client, self._deployment, carrier, self._worker)
+        with member_spans(self.tracing, spec, carrier, begun) as members:
+            self._run_members(spec, carrier, members)
+
+    def _run_members(self, spec: Function, carrier: Attempt, members: Sequence[Attempt]) -> None:
         started = time.monotonic()
-        members = gather.begin(self._client, self._deployment, carrier, self._worker)
-        ends = gather.Ends(
-            self._client, self._deployment, spec, lambda task, value: self._stored(task, encode_result(value))
-        )
+        ends = gather.Ends(self._client, self._deployment, spec, self._results.fields, self._tally)
         bad, written, ready, items = False, [], [], []
         for member in members:
             try:
@@ -139,17 +197,10 @@ class Runner:
         gates = gather.end(self._client, spec, carrier, bad=bad)
         log.info("%s[%s] %d gathered in %.3f s", spec.name, carrier.id, len(members), time.monotonic() - started)
         with contextlib.suppress(redis.RedisError, TundishError):
-            gather.pump(self._client, self._deployment, spec.name, int(carrier.text("priority")))
+            priority, tenant = int(carrier.text("priority")), carrier.text("tenant")
+            gather.pump(self._client, self._deployment, spec.name, priority, tenant)
         for one in (Written("", "", tuple(gates)), *written):
             self._after(spec, carrier, one)
-
-    def _stored(self, task_id: str, result: bytes) -> dict[str, str | bytes]:
-        """The fields that hold a result: itself, or where it is if it is large (and the store is there)."""
-        if len(result) > RESULT_LIMIT:
-            with contextlib.suppress(StoreDown, StoreDenied, ObjectMissing):
-                self._blobs.put(result_name(task_id), result)
-                return {"result_ref": result_name(task_id)}
-        return {"result": result}
 
     def _failed(self, spec: Function, attempt: Attempt, error: BaseException, seconds: float) -> None:
         """Record a failed attempt; raises what tells Celery that it will be repeated, or that nothing is to be said."""
@@ -166,6 +217,7 @@ class Runner:
             written = finish(self._client, spec, attempt, decision.state, fields, self._retention, bad=bad)
         if not written:
             raise Ignore from error
+        self._tally(attempt, spec.name, written.state, seconds, told["type"])
         self._after(spec, attempt, written)
         if written.state == "retrying":
             text = "%s failed (%s), attempt %d; again in %.1f s"
@@ -196,7 +248,9 @@ class Runner:
         arguments = dict(kwargs)
         if args:
             arguments = self._invoker.handler(self._deployment.find(name).spec)[1].bind(args, kwargs)
-        call = Call(name, arguments, trigger="celery", id=request.id, root=request.root_id, parent=request.parent_id)
+        trace = log_fields.valid_trace((getattr(request, "headers", None) or {}).get("traceparent"))
+        ids = {"id": request.id, "root": request.root_id, "parent": request.parent_id}
+        call = Call(name, arguments, trigger="celery", trace=trace, **ids)
         prepared = prepare(self._deployment, call, time.time_ns() // 1_000_000)
         # Only the record: the message is here already.
         scripts.run(self._client, "record", (), [*prepared.arguments, "foreign", 1])

@@ -1,198 +1,52 @@
-"""In-memory ports, so that a function is tested with no services: `fake_context(...)` is all that most tests need."""
+"""What tests of functions need: `call` runs one as a worker does, `fake_context` has in-memory ports for it.
+
+`running_system` and the fixtures of runtime/pytest_plugin.py have real ones.
+"""
 
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import md5, sha256
-from threading import Lock
-from typing import TYPE_CHECKING, Any, BinaryIO
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Self
 
 from runtime.context import (
-    BuildReport,
     Calls,
     Context,
     Index,
-    IndexVersion,
     Models,
-    ObjectInfo,
     Parent,
-    Row,
     Store,
-    StoredObject,
 )
-from runtime.errors import BadInput, CallFailed, ObjectMissing, PreconditionFailed
-from runtime.store_names import check_metadata, check_new_key
-from runtime.store_upload import read_parts
+from runtime.errors import CallFailed
+from runtime.testing_call import removed, run, s3_event, uploaded
+from runtime.testing_index import MemoryIndex
+from runtime.testing_start import running_system
+from runtime.testing_store import MemoryStore
+from runtime.testing_system import NotHandled, System, real_context
 
 if TYPE_CHECKING:
     from runtime.context import Vectors
 
-
-class MemoryStore:
-    """Implements `context.Store` with S3's rules: etags, conditional PUTs, listing in the order of bytes."""
-
-    def __init__(self, bucket: str = "tundish") -> None:
-        self.bucket = bucket
-        self._objects: dict[tuple[str, str], tuple[StoredObject, ObjectInfo]] = {}
-        self._lock = Lock()
-
-    def get(self, bucket: str, key: str, *, limit: int | None = None) -> StoredObject:
-        found = self._find(bucket, key)[0]
-        if limit is not None and len(found.data) > limit:
-            raise BadInput(f"Object {key!r} in bucket {bucket!r} has {len(found.data)} bytes; the limit is {limit}.")
-        return found
-
-    def head(self, bucket: str, key: str) -> ObjectInfo:
-        return self._find(bucket, key)[1]
-
-    def put(
-        self,
-        bucket: str,
-        key: str,
-        data: bytes,
-        *,
-        content_type: str = "application/octet-stream",
-        create_only: bool = False,
-        if_match: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-    ) -> str:
-        check_new_key(key)
-        check_metadata(metadata or {})
-        etag = md5(data, usedforsecurity=False).hexdigest()
-        info = ObjectInfo(bucket, key, etag, len(data), time.time(), content_type, dict(metadata or {}))
-        with self._lock:
-            old = self._objects.get((bucket, key))
-            if (create_only and old) or (if_match is not None and (not old or old[0].etag != if_match)):
-                raise PreconditionFailed(f"Object {key!r} in bucket {bucket!r} exists already, or is another one.")
-            self._objects[bucket, key] = StoredObject(bytes(data), etag, content_type), info
-        return etag
-
-    def put_stream(
-        self,
-        bucket: str,
-        key: str,
-        data: BinaryIO,
-        length: int | None = None,
-        content_type: str = "",
-        metadata: Mapping[str, str] | None = None,
-    ) -> str:
-        content = b"".join(read_parts(data, length))
-        return self.put(
-            bucket, key, content, content_type=content_type or "application/octet-stream", metadata=metadata
-        )
-
-    def download(self, bucket: str, key: str, file: BinaryIO) -> None:
-        file.write(self.get(bucket, key).data)
-
-    def list(self, bucket: str, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
-        """In the order of bytes; like a server's listing it tells neither content types nor metadata."""
-        with self._lock:
-            found = [info for (place, key), (_, info) in self._objects.items() if place == bucket]
-        wanted = [info for info in found if info.key.startswith(prefix) and info.key.encode() > start_after.encode()]
-        for info in sorted(wanted, key=lambda one: one.key.encode()):
-            yield ObjectInfo(bucket, info.key, info.etag, info.size, info.modified)
-
-    def delete(self, bucket: str, key: str) -> None:
-        with self._lock:
-            self._objects.pop((bucket, key), None)
-
-    def abort_uploads(self, bucket: str, older_than: float) -> int:
-        return 0  # an object comes here whole
-
-    def _find(self, bucket: str, key: str) -> tuple[StoredObject, ObjectInfo]:
-        try:
-            return self._objects[bucket, key]
-        except KeyError as error:
-            raise ObjectMissing(f"There is no object {key!r} in bucket {bucket!r}.") from error
-
-
-class MemoryIndex:
-    """Implements `context.Index` by keeping batches and counting builds; it does not search."""
-
-    def __init__(self) -> None:
-        self.batches: dict[tuple[str, str], tuple[list[Row], Vectors, str]] = {}
-        self.published: dict[str, list[IndexVersion]] = {}
-        self.announced: list[tuple[str, int]] = []
-        self.named: list[str] = []
-        self._seq: dict[str, int] = {}
-        self._texts: dict[tuple[str, str], tuple[str, int]] = {}
-
-    def next_seq(self, index: str, count: int = 1) -> int:
-        self._seq[index] = self._seq.get(index, 0) + count
-        return self._seq[index] - count + 1
-
-    def read_batch(self, index: str, batch_id: str) -> tuple[list[Row], Vectors] | None:
-        found = self.batches.get((index, batch_id))
-        return (found[0], found[1]) if found else None
-
-    def write_batch(self, index: str, batch_id: str, rows: Iterable[Row], vectors: Vectors, model: str) -> str:
-        self.batches.setdefault((index, batch_id), (list(rows), vectors, model))
-        return f"embeddings/{index}/batches/{batch_id}/"
-
-    def text_versions(self, index: str, ids: Iterable[str]) -> dict[str, tuple[str, int]]:
-        return {name: self._texts[index, name] for name in ids if (index, name) in self._texts}
-
-    def set_text_versions(self, index: str, versions: Mapping[str, tuple[str, int]]) -> None:
-        for name, (etag, seq) in versions.items():
-            if seq > self._texts.get((index, name), ("", -1))[1]:
-                self._texts[index, name] = (etag, seq)
-
-    def winners(self, index: str) -> dict[tuple[str, str], list[Row]]:
-        """The newest version of every document, as a build would keep it."""
-        newest: dict[tuple[str, str], list[Row]] = {}
-        for (name, _), (rows, _, _) in self.batches.items():
-            for row in rows if name == index else ():
-                known = newest.get((row.bucket, row.key))
-                if known is None or row.seq > known[0].seq:
-                    newest[row.bucket, row.key] = [row]
-                elif row.seq == known[0].seq and row not in known:
-                    known.append(row)
-        return {place: rows for place, rows in newest.items() if rows[0].op == "put"}
-
-    def build(self, index: str, batches: Sequence[str] = ()) -> BuildReport:
-        """`named` holds what the newest call named."""
-        self.named = list(batches)
-        documents = self.winners(index)
-        vectors = sum(len(rows) for rows in documents.values())
-        versions = self.published.setdefault(index, [])
-        new = IndexVersion(
-            index=index,
-            generation=len(versions) + 1,
-            version=f"{len(versions) + 1:08x}",
-            vectors=vectors,
-            documents=len(documents),
-            dimensions=0,
-            bytes=0,
-            created=time.time(),
-            kind="memory",
-            model="",
-        )
-        versions.insert(0, new)
-        count = sum(name == index for name, _ in self.batches)
-        return BuildReport(index, new.generation, new.version, True, vectors, len(documents), count)
-
-    def announce(self, index: str, generation: int | None = None) -> tuple[IndexVersion | None, int]:
-        found = [one for one in self.versions(index) if generation in (None, one.generation)]
-        if not found and generation is not None:
-            raise BadInput(f"Index {index!r} has no generation {generation}.")
-        if found:
-            self.announced.append((index, found[0].generation))
-        return (found[0], 0) if found else (None, 0)
-
-    def current(self, index: str) -> IndexVersion | None:
-        return next(iter(self.versions(index)), None)
-
-    def versions(self, index: str) -> list[IndexVersion]:
-        return list(self.published.get(index, ()))
-
-    def names(self) -> list[str]:
-        return sorted({name for name, _ in self.batches} | set(self.published))
-
-    def cleanup(self, index: str, older_than: float) -> dict[str, int]:
-        return {}
+__all__ = [
+    "FakeModels",
+    "FakePorts",
+    "MemoryCalls",
+    "MemoryDocuments",
+    "MemoryIndex",
+    "MemoryProgress",
+    "MemoryStore",
+    "NotHandled",
+    "System",
+    "call",
+    "fake_context",
+    "real_context",
+    "removed",
+    "running_system",
+    "s3_event",
+    "uploaded",
+]
 
 
 class FakeModels:
@@ -203,10 +57,16 @@ class FakeModels:
     """
 
     name = "fake-words-64"
+    backend = "fake"
     dimensions = 64
+    longest = 256
 
     def __init__(self) -> None:
         self.embedded: list[str] = []
+
+    def get(self, name: str) -> Self:
+        """Itself, whatever it is asked for: a test with several models has its own."""
+        return self
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, float32, shape (len(texts), 64)."""
@@ -264,6 +124,18 @@ class MemoryProgress:
 
 
 @dataclass(slots=True)
+class MemoryDocuments:
+    """Implements `context.Documents`: `cleared` holds what was asked for (before, delete), `counts` is the answer."""
+
+    cleared: list[tuple[float, bool]] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def clear_failed(self, before: float, delete: bool) -> dict[str, int]:
+        self.cleared.append((before, delete))
+        return self.counts
+
+
+@dataclass(slots=True)
 class FakePorts:
     """Implements `context.Ports`."""
 
@@ -271,6 +143,7 @@ class FakePorts:
     index: Index
     calls: Calls
     models: Models
+    documents: MemoryDocuments = field(default_factory=MemoryDocuments)
 
 
 def fake_context(
@@ -286,3 +159,21 @@ def fake_context(
     """A context over in-memory ports; real ones may be handed in for any of them."""
     ports = FakePorts(store or MemoryStore(), index or MemoryIndex(), calls or MemoryCalls(), models or FakeModels())
     return Context(id="test", function=function, ports=ports, parents=tuple(parents), **fields)
+
+
+def call(function: Callable[..., Any], /, *, context: Context | None = None, **arguments: Any) -> Any:
+    """Run a function once, as a worker does: its arguments are validated against its type hints, a coroutine is
+    awaited, and what a generator yields comes as a list. Without `context` it gets a fake one, if it takes any.
+    Handlers of AWS Lambda and functions-framework are called in their own way.
+
+    Raises InvalidArguments, TypeError for a result that no caller could be sent, and whatever the function raises.
+    """
+    from runtime.signature import Signature
+    from runtime.styles.adapt import adapt
+
+    handler, _ = adapt(function, None)
+    signature = Signature(handler)
+    given = signature.validate(arguments)
+    if signature.takes_context:
+        given["context"] = context or fake_context(getattr(function, "__name__", "function"))
+    return run(handler(**given))

@@ -10,13 +10,15 @@ import jsonschema_rs
 
 from runtime.deployment import Deployed
 from runtime.errors import FieldError, InvalidArguments
+from runtime.schema_errors import errors_of
 
 _MAX_ERRORS = 20
 
 
 def validate(deployed: Deployed, arguments: Mapping[str, Any]) -> None:
     """Check arguments against the function's JSON Schema. Raises InvalidArguments with every bad field."""
-    found = itertools.islice(jsonschema_rs.iter_errors(deployed.schema, dict(arguments)), _MAX_ERRORS)
+    all_of_them = map(errors_of, jsonschema_rs.iter_errors(deployed.schema, dict(arguments)))
+    found = itertools.islice(itertools.chain.from_iterable(all_of_them), _MAX_ERRORS)
     errors = [FieldError(_field(error.instance_path) or "arguments", error.message) for error in found]
     if errors:
         raise InvalidArguments(errors)

@@ -10,10 +10,10 @@ from functools import cached_property
 
 from runtime import keys
 from runtime.config import BucketTrigger, Function, Project
-from runtime.config_check import nearest
 from runtime.errors import TriggerNotFound
 from runtime.globs import Globs
 from runtime.interfaces import ObjectInfo
+from runtime.nearest import nearest
 from runtime.units import format_size
 
 

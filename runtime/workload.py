@@ -17,14 +17,21 @@ from runtime.config import Project
 from runtime.invocations import Invocation
 from runtime.presence import Process
 
-_NODE = re.compile(r"(?P<queue>.+?)(?:\.\d+)?@.*", re.DOTALL)
+DUE_SECONDS = 60.0
+"""A worker that is started for a call that is due by then is there in time."""
+
+WAKE_SECONDS = 120.0
+"""So long may calls wait in a queue with `scale_to_zero` until somebody has started a worker for them."""
+
+_NODE = re.compile(r"(?P<queue>.+?)(?:\.\d+)*@.*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class QueueLoad:
     """One queue. `queued` counts records by priority, `messages` what stands in its lists (also other programs').
 
-    `parked` waits at a gate for a place; `oldest` is for how many seconds the oldest of `queued` has waited.
+    `parked` waits at a gate for a place; `oldest` is for how many seconds the oldest of `queued` has waited; `due` are
+    retries and delays whose time comes within a minute.
     """
 
     name: str
@@ -35,6 +42,28 @@ class QueueLoad:
     oldest: float | None
     paused: bool
     workers: Sequence[str] = ()
+    due: int = 0
+    scale_to_zero: bool = False
+
+    @property
+    def waiting(self) -> int:
+        """What a worker would find to do: calls, or the messages of other programs where those are more."""
+        return 0 if self.paused else max(sum(self.queued.values()), self.messages)
+
+    @property
+    def wait(self) -> float:
+        """Seconds that the oldest has waited for a worker, 0 where nothing does."""
+        return 0.0 if self.paused else self.oldest or 0.0
+
+    @property
+    def busy(self) -> int:
+        """While it is not 0 the queue has need of a worker."""
+        return self.waiting + self.running + self.due
+
+    @property
+    def missed(self) -> bool:
+        """Whether its worker is missing: there is none, and none can be on its way."""
+        return not self.workers and not (self.scale_to_zero and self.wait < WAKE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +138,8 @@ def _queues(
             for target in keys.queue_lists(name):
                 pipe.llen(target)
         answers: list[Any] = pipe.execute()
-    steps, resting, parked = len(keys.PRIORITY_STEPS), pause.paused(client), _parked(client)
+    steps, resting = len(keys.PRIORITY_STEPS), pause.paused(client)
+    parked, due = _parked(client), _due(client)
     busy = Counter(one.queue for one in active)
     found = []
     for at, name in enumerate(names):
@@ -126,9 +156,23 @@ def _queues(
                 None if first is None else max(0.0, time.time() - first / 1000),
                 ("queue", name) in resting,
                 [worker.process.name for worker in workers if worker.queue == name and worker.process.ready],
+                due[name],
+                project.queues[name].scale_to_zero,
             )
         )
     return found
+
+
+def _due(client: redis.Redis) -> Counter[str]:
+    """How many calls are due within a minute, by their queue; of very many, the first."""
+    until = int((time.time() + DUE_SECONDS) * 1000)
+    ids: Any = client.zrangebyscore(keys.DUE, "-inf", until, start=0, num=invocation_index.MOST_EXAMINED)
+    if not ids:
+        return Counter()
+    with client.pipeline(transaction=False) as pipe:
+        for task_id in ids:
+            pipe.hget(keys.invocation(task_id.decode()), "queue")
+        return Counter(queue.decode() for queue in pipe.execute() if queue)
 
 
 def _parked(client: redis.Redis) -> Counter[str]:

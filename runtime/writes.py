@@ -14,7 +14,7 @@ from itertools import product
 from pathlib import Path
 
 from runtime.config import BucketTrigger, Function
-from runtime.config_check import parse_handler
+from runtime.handler_name import parse_handler
 from runtime.source_names import Definition, Names
 
 UNKNOWN = "…"

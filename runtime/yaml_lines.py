@@ -53,7 +53,7 @@ def read(file: Path, environ: Mapping[str, str]) -> Yaml:
             raise ValueError(f"the file has {len(raw)} bytes; the limit is {_MAX_BYTES}")
         node = yaml.compose(raw.decode("utf-8-sig"), Loader=yaml.SafeLoader)
     except FileNotFoundError:
-        message = "there is no such file; name another with -f, or make one"
+        message = "there is no such file; make a project with `tundish init FOLDER`, or name another with -f"
         result.problems.append(Problem("", message, file=str(file)))
     except OSError as error:
         result.problems.append(Problem("", f"cannot be read: {error.strerror}", file=str(file)))

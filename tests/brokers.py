@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -17,8 +18,11 @@ from runtime.free_ports import Ports
 class Broker:
     """Valkey that writes to disk before it answers."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, data: Path | None = None) -> None:
+        """`data`: a copy of another one's files, to begin with."""
         home.mkdir()
+        if data is not None:
+            shutil.copytree(data, home / "valkey")
         self._service, self.url = services.valkey(home, Ports(home), services.load_credentials(home))
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -52,8 +56,8 @@ class Broker:
 
 
 @contextlib.contextmanager
-def own_broker(home: Path) -> Iterator[Broker]:
-    broker = Broker(home)
+def own_broker(home: Path, data: Path | None = None) -> Iterator[Broker]:
+    broker = Broker(home, data)
     broker.start()
     try:
         yield broker

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 from starlette.testclient import TestClient
@@ -23,6 +24,26 @@ from tests.system import System, running_system
 from tests.telling_store import TellingStore, telling_store
 from tests.triggering import House
 from tests.workers import deployment
+
+LONGEST = (
+    *("chaos", "chaos_buckets", "up", "replay", "dashboard", "channel", "tutorial", "system_documents"),
+    *("reload_system", "dashboard_documents", "bucket_trigger", "bucket_semantics", "two_beats", "index_verify"),
+    *("index_crash", "pools", "dispatch_loss", "cli", "listen_trigger", "memory_limit", "migrate_system"),
+    *("backends_real", "environments", "index_repair", "bucket_guard", "stopping", "gather", "flow_loss"),
+)
+"""Files that take half a minute and more: they go first, so that none is alone at the end of the run."""
+
+
+def pytest_configure() -> None:
+    """An example may take as long as a loaded machine needs for it; all else is as hypothesis has it (in CI, too)."""
+    known = hypothesis.settings.get_profile(hypothesis.settings.get_current_profile_name())
+    hypothesis.settings.register_profile("patient", known, deadline=None)
+    hypothesis.settings.load_profile("patient")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {f"test_{name}.py": at for at, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
 @contextlib.contextmanager

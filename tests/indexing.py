@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -95,8 +96,15 @@ class House:
         return found
 
 
-def house(store: Store, client: redis.Redis, folder: Path, later: float = 0.0) -> House:
+def house(
+    store: Store,
+    client: redis.Redis,
+    folder: Path,
+    later: float = 0.0,
+    *,
+    hybrid: Callable[[str], bool] = lambda index: False,
+) -> House:
     """`later`: by how many seconds the clock that retention reads is ahead of the store's."""
     cache = folder / "reader"
-    index = FaissIndex(store, client, folder / "builder", clock=lambda: time.time() + later)
+    index = FaissIndex(store, client, folder / "builder", clock=lambda: time.time() + later, hybrid=hybrid)
     return House(store, index, IndexReader(store, cache), cache)

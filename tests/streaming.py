@@ -83,7 +83,7 @@ def served(deployed: Deployment) -> Iterator[Served]:
     gateway: Gateway = app.state.gateway
     sock = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=4)
-    server = Server(config, gateway)
+    server = Server(config, gateway, 1.0)
     thread = threading.Thread(target=server.run, args=([sock],))
     thread.start()
     found = Served(f"http://127.0.0.1:{sock.getsockname()[1]}", gateway, server, thread)

@@ -24,7 +24,8 @@ _OURS = ("TUNDISH_", "CELERY_", "MINIO_", "REDIS_", "AWS_")
 
 def clean_environ(**more: str) -> dict[str, str]:
     """The environment without anything that configures Tundish."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(_OURS)} | more
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+    return {**kept, "PROMETHEUS_PORT": "0", **more}  # tests beside each other would have the same ports
 
 
 @dataclass
@@ -81,6 +82,7 @@ def running_system(folder: Path, *flags: str, sample: Path = SAMPLE, **environ: 
     if not project.exists():
         shutil.copytree(sample, project, ignore=shutil.ignore_patterns("__pycache__"))
     command = [sys.executable, "-P", "-m", "runtime.cli.main", "up", "--port", "0", "--home", str(home), *flags]
+    environ = {"TUNDISH_BACKEND": "torch-fp32", **environ}  # the same vectors everywhere, and nothing is measured
     with log_file.open("wb") as log:
         process = subprocess.Popen(
             command, cwd=project, env=clean_environ(**environ), stdout=log, stderr=log, start_new_session=True

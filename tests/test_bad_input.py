@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from gateway.app import create_app
-from gateway.body import parse
+from gateway.body import parse, suspect
 from gateway.openapi import build
 from gateway.problems import Refused
 from runtime import broker
@@ -191,6 +192,13 @@ def has_repeated_names(text: str) -> bool:
 
     json.loads(text, object_pairs_hook=look)
     return any(found)
+
+
+@rules(max_examples=300, deadline=None)
+@given(data=st.text("0123456789eE+-. ", max_size=40).map(str.encode) | st.binary(max_size=40))
+def test_numbers_that_cannot_be_passed_on_are_seen_without_a_regular_expression(data: bytes) -> None:
+    """Which takes 33 ms for a megabyte, while nobody else is answered."""
+    assert suspect(data) == bool(re.search(rb"\d{19}|[eE]\+?\d{3}", data))
 
 
 @rules(max_examples=500, deadline=None)

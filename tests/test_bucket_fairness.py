@@ -166,8 +166,8 @@ def test_a_key_that_changes_all_the_time_keeps_its_place(build: Any) -> None:
         lambda key, receipts: refused.append(key),
     )
     for key in ("busy", "other"):
-        outgoing.put(key, Known(b"", None), Submit("created", "e1", 1), 0, [])
-    outgoing.put("busy", Known(b"", None), Submit("created", "e2", 1), 0, [])
+        outgoing.put(key, Known(b"", None), Submit("created", "e1", 1), 0, None, [])
+    outgoing.put("busy", Known(b"", None), Submit("created", "e2", 1), 0, None, [])
     outgoing.send(set())
     (call,) = house.calls()
     assert [(one["key"], one["etag"]) for one in call.arguments["objects"]] == [("busy", "e2"), ("other", "e1")]
@@ -182,7 +182,7 @@ def test_a_busy_key_is_said_once(build: Any, caplog: pytest.LogCaptureFixture) -
         client, MinioStore(house.store_settings), house.deployment, watch, Ledger(client, watch), lambda *_: None
     )
     for number in range(20):
-        outgoing.put("busy", Known(hot.encode(), hot), Submit("created", f"e{number + 1}", 1), 0, [])
+        outgoing.put("busy", Known(hot.encode(), hot), Submit("created", f"e{number + 1}", 1), 0, None, [])
     assert len(outgoing) == 1
     assert caplog.text.count("changes so often") == 1
 

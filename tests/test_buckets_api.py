@@ -74,7 +74,7 @@ def test_what_is_known_of_every_trigger(web: TestClient, redis_client: redis.Red
     ]
     by_name = {one["name"]: one for one in found}
     told = by_name[mine.name]
-    assert told["states"] == {"done": 2, "dead": 1, "pending": 1, "removed": 1, "skipped": 1}
+    assert told["states"] == {"done": 2, "dead": 1, "pending": 1, "removed": 1, "skipped": 1, "cleared": 0}
     assert (told["in_flight"], told["listing"]["objects"], told["held"]["count"]) == (2, 7, 9)
     assert (told["source"]["kind"], told["source"]["woken"], told["wanted_source"]) == ("minio_listen", True, "auto")
     assert by_name[below.name]["paused"]["reason"] == "cleaning up"
@@ -124,7 +124,7 @@ def test_without_any_trigger_the_list_is_empty(made: Settings) -> None:
     functions = {name: spec.model_copy(update={"buckets": ()}) for name, spec in made.project.functions.items()}
     bare = made.model_copy(update={"project": made.project.model_copy(update={"functions": functions})})
     with serving(bare) as web:
-        assert web.get("/admin/buckets").json() == {"triggers": []}
+        assert web.get("/admin/buckets").json() == {"triggers": [], "upload_limit": 5 * 2**30}
         assert web.get("/documents").json() == {"documents": [], "cursor": None}
 
 
@@ -190,6 +190,7 @@ def test_documents_by_bucket_status_and_prefix(
         "key": "a.txt",
         "status": "failed",
         "reason": "no text in it",
+        "notes": [],
         "etag": "e1",
         "size": 0,
         "event": "created",

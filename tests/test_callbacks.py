@@ -28,7 +28,8 @@ from runtime.attempt import claim, finish
 from runtime.broker import connect_async
 from runtime.callback_sign import SECRET_FILE, kept_secret, key_of
 from runtime.callbacks import Callbacks, pause_after
-from runtime.config import CallbackSpec, Settings, StoreSettings
+from runtime.config import Settings, StoreSettings
+from runtime.config_limits import CallbackSpec
 from runtime.deployment import Deployment
 from runtime.submit import Call, submit
 from tests.gatewaying import deployment as made_deployment

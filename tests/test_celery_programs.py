@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import celery
 import pytest
@@ -162,6 +162,11 @@ def test_a_large_result_is_fetched_where_it_lies(client: redis.Redis, deployed: 
 
         def get(self, name: str) -> bytes:
             return b'"from ' + name.encode() + b'"'
+
+        def put_file(self, name: str, data: BinaryIO, size: int | None, content_type: str) -> int:
+            return 0
+
+        def fetch(self, name: str, file: BinaryIO) -> None: ...
 
     task_id = submit(client, deployed, Call("big", {"size": 1}, delay=3600))
     client.hset(

@@ -1,6 +1,6 @@
-"""The pin under runtime/channel.py: kombu's and Celery's inner methods that it replaces or relies on, as they were
-when it was written. When one of them changes, read what changed, mend the channel if it must be, and only then write
-the new digest here.
+"""The pin under runtime/channel.py, prefork.py and invocation_request.py: kombu's and Celery's inner methods that they
+replace or rely on, as they were when it was written. When one of them changes, read what changed, mend what must be,
+and only then write the new digest here.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from typing import Any
 import celery
 import kombu
 import pytest
-from celery.worker import loops
+from celery.concurrency.asynpool import AsynPool
+from celery.worker import loops, strategy
 from celery.worker.consumer import tasks
 from celery.worker.consumer.consumer import Consumer
+from celery.worker.request import Request, create_request_cls
 from kombu.transport import redis, virtual
 
-from runtime import channel, poller
+from runtime import channel, channel_qos, poller
 
 PINNED: dict[Callable[..., Any], str] = {
     redis.Channel.__init__: "f189bdebe2436ccd",
@@ -69,6 +71,14 @@ PINNED: dict[Callable[..., Any], str] = {
     tasks.Tasks.stop: "b082b2099f09ba29",
     loops.asynloop: "05a53e51998887ca",
     loops.synloop: "0b746e5242c77fda",
+    AsynPool._create_write_handlers: "f5f9b8dc805bea71",
+    AsynPool.on_job_ready: "89e682c38efd28a1",
+    AsynPool.on_job_process_down: "ac53c414f3420b95",
+    Request.__init__: "efdf47149cde3635",
+    Request.info: "3c2e986f6780d19e",
+    Request.send_event: "75ec861e3f357ae9",
+    create_request_cls: "871f30fe1cfee4bf",
+    strategy.default: "7d90575ada5eb1dc",
 }
 
 
@@ -79,7 +89,7 @@ def digest(method: Callable[..., Any]) -> str:
 @pytest.mark.parametrize("method", PINNED, ids=lambda method: method.__qualname__)
 def test_what_the_channel_stands_on_is_as_it_was(method: Callable[..., Any]) -> None:
     assert digest(method) == PINNED[method], (
-        f"{method.__module__}.{method.__qualname__} is not what runtime/channel.py was written against "
+        f"{method.__module__}.{method.__qualname__} is not what runtime/ was written against "
         f"(kombu {kombu.__version__}, Celery {celery.__version__}): compare it with 5.7.0, then pin {digest(method)}"
     )
 
@@ -87,7 +97,7 @@ def test_what_the_channel_stands_on_is_as_it_was(method: Callable[..., Any]) -> 
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
-        (channel.QoS, virtual.QoS),
+        (channel_qos.QoS, virtual.QoS),
         (channel.Channel, redis.Channel),
         (poller.Poller, redis.MultiChannelPoller),
         (channel.Transport, redis.Transport),

@@ -59,6 +59,14 @@ def test_sections_are_the_whole_text(text: str, size: int) -> None:
     assert all(0 < len(part) <= size for part in parts)
 
 
+def test_sections_tear_no_character() -> None:
+    """A text without any space, of characters that people see as one and that are two."""
+    text = "x" + "e\u0301" * 500
+    ranges = list(sections(text, 100))
+    assert "".join(text[start:end] for start, end in ranges) == text
+    assert all(text[start] == "e" for start, _ in ranges[1:])
+
+
 def test_a_cut_prefers_the_border_of_a_paragraph() -> None:
     text = "One two three. Four five.\n\nSix seven eight nine ten eleven twelve."
     chunks = [text[start:end] for start, end in chunk(text, words(text), 12, 0)]
@@ -87,9 +95,15 @@ def test_an_overlap_of_half_the_limit_is_refused() -> None:
         chunk("a b", [(0, 1), (2, 3)], 2, 1)
 
 
-@given(st.text(max_size=3000))
-def test_chunks_of_the_real_tokenizer_fit_the_model(text: str) -> None:
-    models = SentenceTransformerModels()
+@pytest.fixture(scope="module")
+def models() -> SentenceTransformerModels:
+    made = SentenceTransformerModels()
+    made.tokenize("It is read now.")
+    return made
+
+
+@given(text=st.text(max_size=3000))
+def test_chunks_of_the_real_tokenizer_fit_the_model(text: str, models: SentenceTransformerModels) -> None:
     for start, end in chunk(text, models.tokenize(text), 20, 5):
         # Cut at the border of a token, a word may fall into one piece more than it had as a whole.
         assert len(models.tokenize(text[start:end])) <= 22

@@ -168,6 +168,13 @@ def test_documents_go_in_are_found_and_go_out(system: System, tmp_path: Path) ->
     assert system.tundish("rm", "cli/bread.md", "cli/Größe + Maß.txt").returncode == 0
 
 
+@pytest.mark.parametrize("option", ["lang", "=en"])
+def test_metadata_without_a_name_or_value_is_wrong_usage(tmp_path: Path, option: str) -> None:
+    result = run(tmp_path, "search", "x", "--meta", option)
+    assert result.exit_code == 2
+    assert "year=2020..2024" in result.stderr
+
+
 def test_put_says_at_once_what_will_not_be_indexed(system: System, tmp_path: Path) -> None:
     (tmp_path / "a.xyz").write_text("x")
     done = system.tundish("put", str(tmp_path / "a.xyz"))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runtime.config_load import load, load_settings
 from runtime.errors import ConfigError
 from runtime.schema import json_schema
+from runtime.shapes import SHAPES
 from runtime.units import format_duration, format_size, parse_duration, parse_share, parse_size
 
 ROOT = Path(__file__).parent.parent
@@ -32,7 +34,8 @@ def problems(folder: Path, text: str, environ: Mapping[str, str] | None = None) 
 
 def test_the_shipped_file_is_right() -> None:
     project = load_settings({}, file=ROOT / "functions.yaml").project
-    assert set(project.functions) == {"embed_batch", "build_index", "hot_swap", "embed_all", "cleanup", "stats"}
+    indexing = {"build_index", "compact_index", "hot_swap", "migrate_index"}
+    assert set(project.functions) == {"embed_batch", "embed_all", "cleanup", "stats", *indexing}
     embed = project.functions["embed_batch"]
     assert (embed.queue, embed.priority, embed.timeout, embed.soft_timeout) == ("embedding", 9, 300.0, 270.0)
     assert embed.retries.backoff == 60.0
@@ -282,3 +285,43 @@ def test_shares() -> None:
     assert (parse_share("10%"), parse_share(0.5)) == (0.1, 0.5)
     with pytest.raises(ValueError, match="not a share"):
         parse_share("110%")
+
+
+def test_what_a_function_needs_to_run_is_checked(tmp_path: Path) -> None:
+    found = problems(
+        tmp_path,
+        """\
+version: 1
+queues: {t: {pool: threads}, LONG: {}}
+routes: {"t.*": {queue: t}}
+functions:
+  a: {handler: shop.py:sell, setup: shp.py:open, style: lambda, gather: {}}
+  b: {handler: shop.py:sell, setup: open, style: aws}
+  t.c: {handler: shop.py:sell, env: {A: 1}, secrets: {B: none}}
+  d: {handler: shop.py:sell, queue: LONG, requirements: [pandas]}
+""".replace("LONG", "q" * 88),
+    )
+    assert set(found) == {
+        *("functions.a.setup", "functions.a.style", "functions.b.setup", "functions.b.style"),
+        "functions.d.requirements",
+        *("functions.t.c.env", "functions.t.c.secrets", "functions.t.c.secrets.B"),
+    }
+    assert "did you mean shop.py?" in found["functions.a.setup"]
+    assert "takes a list" in found["functions.a.style"]
+    assert "path/to/file.py:function" in found["functions.b.setup"]
+    assert "lambda_http" in found["functions.b.style"]
+    assert "all functions share one environment" in found["functions.t.c.env"]
+
+
+def test_every_pattern_has_words() -> None:
+    """Nobody who made a slip is shown a regular expression."""
+
+    def patterns(schema: Any) -> set[str]:
+        if isinstance(schema, list):
+            return set().union(*map(patterns, schema))
+        if not isinstance(schema, dict):
+            return set()
+        own = {schema["pattern"]} if isinstance(schema.get("pattern"), str) else set()
+        return own.union(schema.get("patternProperties", {}), *map(patterns, schema.values()))
+
+    assert patterns(json_schema()) <= set(SHAPES)

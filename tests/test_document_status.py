@@ -97,6 +97,7 @@ def test_a_document_that_nobody_has_looked_at(house: House) -> None:
         "key": "a.txt",
         "status": "pending",
         "reason": None,
+        "notes": [],
         "triggers": [],
         "etag": etag,
         "size": 5,

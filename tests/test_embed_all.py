@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import pytest
 
-from functions import embed_all as module
+from functions import _source_parts as module
 from functions.embed_all import embed_all
-from functions.embed_batch import embed_batch
-from runtime.context import Context, ObjectEvent
+from runtime.context import Context
 from runtime.errors import BadInput, ObjectMissing
-from runtime.testing import FakeModels, MemoryCalls, MemoryIndex, MemoryStore, fake_context
+from runtime.testing import FakeModels, MemoryCalls, MemoryIndex, MemoryStore
+from tests.sourcing import sourcing
 
 
 def context(store: MemoryStore, index: MemoryIndex, models: FakeModels, calls: MemoryCalls) -> Context:
-    def run_batch(objects: list[dict[str, Any]], index: str) -> dict[str, Any]:
-        events = [ObjectEvent(**one) for one in objects]
-        return asdict(embed_batch(None, events, index, context=made))
-
-    made = fake_context("embed_all", store=store, index=index, models=models, calls=calls)
-    calls.results = {"embed_batch": run_batch, "build_index": lambda index: asdict(made.index.build(index))}
-    return made
+    return sourcing(store, index, models, calls).context
 
 
 def test_every_object_in_bounded_batches_then_one_build(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_OBJECTS", 10)
+    monkeypatch.setattr(module, "MAX_DOCUMENTS", 10)
     store, index, models, calls = MemoryStore(), MemoryIndex(), FakeModels(), MemoryCalls()
     for number in range(25):
         store.put("documents", f"in/{number}.txt", f"text {number}".encode())
@@ -34,11 +27,12 @@ def test_every_object_in_bounded_batches_then_one_build(monkeypatch: pytest.Monk
     store.put("documents", "in/photo.jpg", b"x")
     store.put("documents", "out/other.txt", b"other")
     store.put("documents", "in/folder/", b"")
-    result = embed_all(prefix="in/", context=context(store, index, models, calls))
+    made = sourcing(store, index, models, calls)
+    result = embed_all(prefix="in/", context=made.context)
     assert (result.total_docs, result.failed, result.skipped, result.batches) == (25, 1, 1, 3)
     assert [function for function, _ in calls.submitted].count("build_index") == 1
     assert calls.submitted[-1] == ("build_index", {"index": "default"})
-    assert [len(arguments["objects"]) for _, arguments in calls.submitted[:-1]] == [10, 10, 6]
+    assert [len(objects) for _, objects in made.parts] == [10, 10, 6]
     assert result.version == "00000001"
     assert result.docs_per_second == pytest.approx(25 / result.total_time, rel=0.5)
 
@@ -48,8 +42,10 @@ def test_large_objects_make_small_batches(monkeypatch: pytest.MonkeyPatch) -> No
     store, calls = MemoryStore(), MemoryCalls()
     for number, size in enumerate((400, 400, 400, 5000, 1)):
         store.put("documents", f"{number}.txt", b"x " * (size // 2) + b"y")
-    embed_all(context=context(store, MemoryIndex(), FakeModels(), calls))
-    assert [len(arguments["objects"]) for _, arguments in calls.submitted[:-1]] == [2, 1, 1, 1]
+    made = sourcing(store, MemoryIndex(), FakeModels(), calls)
+    embed_all(context=made.context)
+    assert [len(objects) for _, objects in made.parts] == [2, 1, 1, 1]
+    assert not list(store.list("tundish", "sources/")), "nothing is left"
 
 
 def test_a_second_run_embeds_nothing() -> None:
@@ -74,6 +70,30 @@ def test_what_a_batch_handed_on_is_waited_for() -> None:
     }
     result = embed_all(context=made)
     assert (result.total_docs, result.failed, result.version) == (3, 1, "abc")
+
+
+def test_which_objects_are_documents_can_be_said() -> None:
+    store, calls = MemoryStore(), MemoryCalls()
+    for key in ("a.py", "b.PY", "c.txt"):
+        store.put("documents", key, b"text")
+    made = sourcing(store, MemoryIndex(), FakeModels(), calls)
+    result = embed_all(suffix=[".py"], context=made.context)
+    assert [event.key for _, objects in made.parts for event in objects] == ["a.py", "b.PY"]
+    assert result.skipped == 1
+
+
+def test_where_nothing_is_found_that_is_told() -> None:
+    store, calls = MemoryStore(), MemoryCalls()
+    store.put("documents", "a.png", b"x")
+    store.put("documents", "b.MD", b"text")
+    made = sourcing(store, MemoryIndex(), FakeModels(), calls)
+    assert embed_all(suffix=["md"], context=made.context).total_docs == 1, "a suffix may be said without its point"
+    made = sourcing(store, MemoryIndex(), FakeModels(), calls)
+    result = embed_all(suffix=["py", ".go"], context=made.context)
+    assert result.problems == ["There is no document in the bucket documents; 2 objects are none of .go, .py."]
+    made = sourcing(store, MemoryIndex(), FakeModels(), calls)
+    result = embed_all(prefix="other/", context=made.context)
+    assert (result.problems, result.failed) == (["There is no document under other/ in the bucket documents."], 0)
 
 
 def test_an_empty_bucket_builds_nothing() -> None:

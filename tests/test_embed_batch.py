@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from functions import _extractor, _rows
-from functions.embed_batch import EmbedResult, embed_batch
+from functions import _extractor, _members
+from functions._outcome import EmbedResult
+from functions.embed_batch import embed_batch
 from runtime.context import Document, ObjectEvent, StoredObject
 from runtime.errors import BadInput, CorruptBatch, StoreDown
 from runtime.testing import FakeModels, MemoryCalls, MemoryIndex, MemoryStore, fake_context
 from tests import documents
+from tests.turns import turns_of
 
 
 class House:
@@ -48,6 +50,11 @@ class House:
         return {key: " | ".join(row.text for row in rows) for (_, key), rows in winners.items()}
 
 
+def words(count: int) -> str:
+    """A text of so many words, none of them twice."""
+    return " ".join(f"word{number}" for number in range(count))
+
+
 @pytest.fixture
 def house() -> House:
     return House()
@@ -68,6 +75,37 @@ def test_rows_say_where_they_come_from(house: House) -> None:
         assert row.text == text[row.start : row.end]
         assert row.meta["suffix"] == ".md"
     assert np.allclose(vectors, FakeModels().embed([row.text for row in rows]))
+
+
+def test_rows_say_what_the_store_says_of_the_object(house: House) -> None:
+    house.store.put("docs", "a.md", b"# Rivers", content_type="text/markdown", metadata={"lang": "en", "year": "2024"})
+    before = house.store.head("docs", "a.md").modified
+    result = house.embed(house.event("a.md"), texts=[Document("apple", id="fruit", meta={"lang": "de"})])
+    rows, _ = house.index.read_batch("default", result.batch_id) or ([], None)
+    found = {row.key: row.meta for row in rows}
+    own = {"lang": "en", "year": "2024"}
+    assert found["a.md"].pop("title", "Rivers") == "Rivers"
+    assert found["a.md"].pop("headings") == ["Rivers"]
+    found["a.md"].pop("language", None)
+    assert found["a.md"] == {"content_type": "text/markdown", "modified": before, "metadata": own, "suffix": ".md"}
+    assert found["fruit"] == {"lang": "de"}
+
+
+def test_metadata_beyond_what_s3_takes_are_left_out() -> None:
+    kept = _members._bounded({"b": "x" * 1500, "a": "x" * 500, "c": "x" * 500})
+    assert {name: len(value) for name, value in kept.items()} == {"a": 500, "b": 1500}
+
+
+def test_content_that_comes_back_has_the_metadata_of_now(house: House) -> None:
+    for text, lang in (("apple", "en"), ("banana", "en"), ("apple", "de")):
+        house.store.put("docs", "a.md", text.encode(), metadata={"lang": lang})
+        house.embed(house.event("a.md"), texts=[Document(text, id="fruit", meta={lang: text})])
+    assert house.models.embedded == ["apple", "banana"], "the same text is embedded once, be it of two documents"
+    winners = house.index.winners("default")
+    (row,), (called,) = winners["docs", "a.md"], winners["", "fruit"]
+    assert (row.text, row.meta["metadata"], row.meta["suffix"]) == ("apple", {"lang": "de"}, ".md")
+    assert row.meta["modified"] == house.store.head("docs", "a.md").modified
+    assert (called.text, called.meta) == ("apple", {"de": "apple"})
 
 
 def test_twice_changes_nothing(house: House) -> None:
@@ -281,11 +319,12 @@ def test_a_damaged_batch_is_written_again(house: House, monkeypatch: pytest.Monk
         raise CorruptBatch
 
     monkeypatch.setattr(house.index, "read_batch", damaged)
+    monkeypatch.setattr(house.index, "kept", lambda *_: iter(()))
     assert not house.embed(event).reused
 
 
 def test_small_documents_share_the_passes_of_the_model(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_rows, "SLICE", 4)
+    turns_of(monkeypatch, 4)
     passes: list[int] = []
     plain = house.models.embed
 
@@ -297,7 +336,7 @@ def test_small_documents_share_the_passes_of_the_model(house: House, monkeypatch
     for number in range(9):
         house.put(f"{number}.txt", f"text {number}")
     house.put("bad.txt", b"")
-    house.put("long.txt", "word " * 254 * 5)
+    house.put("long.txt", words(254 * 5))
     order = ["0.txt", "bad.txt", *(f"{number}.txt" for number in range(1, 5)), "long.txt", "5.txt", "6.txt", "7.txt"]
     result = house.embed(*(house.event(key) for key in [*order, "8.txt"]))
     assert [failure.key for failure in result.failed] == ["bad.txt"]
@@ -312,7 +351,7 @@ def test_running_out_of_time_keeps_what_was_read_before(house: House, monkeypatc
     """Small documents that wait for a full pass are embedded, a long one behind them is handed on whole."""
     now = [1000.0]
     monkeypatch.setattr(time, "time", lambda: now[0])
-    monkeypatch.setattr(_rows, "SLICE", 4)
+    turns_of(monkeypatch, 4)
     house.deadline = now[0] + 100
     plain = house.models.embed
 
@@ -323,7 +362,7 @@ def test_running_out_of_time_keeps_what_was_read_before(house: House, monkeypatc
     monkeypatch.setattr(house.models, "embed", embed)
     for key in "abc":
         house.put(f"{key}.txt", key)
-    house.put("long.txt", "word " * 254 * 20)
+    house.put("long.txt", words(254 * 20))
     result = house.embed(*(house.event(f"{key}.txt") for key in ("a", "b", "c", "long")))
     assert (result.documents, [left.key for left in result.deferred]) == (3, ["long.txt"])
     rows, vectors = house.index.read_batch("default", result.batch_id) or ([], np.zeros(0))
@@ -342,7 +381,7 @@ def test_what_does_not_fit_into_the_time_is_handed_on(house: House, monkeypatch:
         return plain(texts)
 
     monkeypatch.setattr(house.models, "embed", embed)
-    monkeypatch.setattr(_rows, "SLICE", 1)
+    turns_of(monkeypatch, 1)
     for key in "abcd":
         house.put(f"{key}.txt", key)
     result = house.embed(*(house.event(f"{key}.txt") for key in "abcd"))
@@ -367,6 +406,6 @@ def test_a_document_that_no_invocation_has_time_for_fails(house: House, monkeypa
         return plain(texts)
 
     monkeypatch.setattr(house.models, "embed", embed)
-    house.put("long.txt", "word " * 254 * 2000)
+    house.put("long.txt", words(254 * 2000))
     [failure] = house.embed(house.event("long.txt")).failed
     assert "long.txt is too long to be embedded within the function's time limit" in failure.reason

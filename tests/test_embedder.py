@@ -22,8 +22,9 @@ import pytest
 
 from runtime.embedding import protocol
 from runtime.embedding.client import EmbedderClient
+from runtime.embedding.listen import listening
 from runtime.embedding.server import run
-from runtime.errors import BadInput, ModelWarming
+from runtime.errors import BadInput, ModelWarming, ServiceFailed
 from runtime.testing import FakeModels
 
 
@@ -61,7 +62,8 @@ def process(path: Path, environ: dict[str, str]) -> Iterator[subprocess.Popen[by
 
 
 def environ(broker_url: str, home: Path) -> dict[str, str]:
-    return {**os.environ, "CELERY_BROKER_URL": broker_url, "TUNDISH_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    own = {"CELERY_BROKER_URL": broker_url, "TUNDISH_HOME": str(home), "TUNDISH_BACKEND": "torch-fp32"}
+    return {**os.environ, **own, "HF_HUB_OFFLINE": "1"}
 
 
 async def eventually(client: EmbedderClient, texts: list[str]) -> Any:
@@ -108,12 +110,16 @@ def test_it_says_that_it_lives(path: Path, broker_url: str, tmp_path: Path, redi
             time.sleep(0.05)
 
 
-def with_server(path: Path, models: SlowModels, scenario: Callable[[EmbedderClient], Any]) -> list[tuple[bool, str]]:
+def with_server(
+    path: Path, models: SlowModels, scenario: Callable[[EmbedderClient], Any], *, at_once: bool = True
+) -> list[tuple[bool, str]]:
     """Run `scenario` against a server in this process; returns what the server said of itself."""
     states: list[tuple[bool, str]] = []
 
     async def both() -> None:
-        server = asyncio.create_task(run(path, models, lambda ready, detail: states.append((ready, detail))))
+        server = asyncio.create_task(
+            run(path, models, lambda ready, detail: states.append((ready, detail)), at_once=at_once)
+        )
         while not path.exists():
             await asyncio.sleep(0.001)
         client = EmbedderClient(path, timeout=20)
@@ -141,6 +147,24 @@ def test_it_answers_while_the_model_is_loaded(path: Path) -> None:
         assert (await eventually(client, ["x"])).shape == (1, 64)
 
     assert with_server(path, models, scenario) == [(False, "loading the model"), (True, "fake-words-64")]
+
+
+def test_nothing_is_loaded_before_somebody_asks(path: Path) -> None:
+    models = SlowModels()
+    models.may_embed.set()
+    loaded: list[bool] = []
+
+    async def scenario(client: EmbedderClient) -> None:
+        loaded.append(bool(models.calls))
+        models.may_load.set()
+        await client.load("")
+        loaded.append(bool(models.calls))
+        assert (await client.embed(["x"])).shape == (1, 64)
+
+    nobody = (True, "no model is loaded: nobody has searched yet")
+    told = with_server(path, models, scenario, at_once=False)
+    assert told == [nobody, (False, "loading the model"), (True, "fake-words-64")]
+    assert loaded == [False, True]
 
 
 def test_what_arrives_meanwhile_goes_together(path: Path) -> None:
@@ -227,6 +251,33 @@ def test_a_second_embedder_on_the_same_path_is_refused(path: Path, broker_url: s
         )
     assert done.returncode == 1
     assert "Another embedder listens" in done.stderr
+
+
+def test_of_two_that_begin_at_once_one_listens(path: Path) -> None:
+    """Both find the socket of one that was killed; who comes second must not take away the first one's."""
+    for _ in range(20):
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(str(path))
+        both, told = threading.Barrier(4), list[str]()
+        ended = threading.Barrier(4)
+
+        def begin(both: threading.Barrier, ended: threading.Barrier, told: list[str]) -> None:
+            both.wait()
+            try:
+                with listening(path) as sock, socket.socket(socket.AF_UNIX) as client:
+                    ended.wait()
+                    client.connect(str(path))
+                    told.append("asked" if sock.accept() else "")
+            except ServiceFailed:
+                told.append("refused")
+                ended.wait()
+
+        threads = [threading.Thread(target=begin, args=(both, ended, told)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(told) == ["asked", "refused", "refused", "refused"]
 
 
 def test_a_file_in_the_way_is_left_alone(path: Path, broker_url: str, tmp_path: Path) -> None:

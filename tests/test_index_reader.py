@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +13,9 @@ import redis
 from runtime.config import StoreSettings
 from runtime.errors import BadInput, CorruptSegment
 from runtime.index import layout, manifest
-from runtime.index.reader import IndexReader, SearchResult
+from runtime.index.cache import SegmentCache
+from runtime.index.search import SearchResult
+from runtime.index.segment import Segment
 from tests.indexing import House, Vectors, fresh_store, gone, house, put, vector, write
 
 
@@ -132,7 +133,7 @@ def test_a_failed_load_keeps_the_old_version(home: House, caplog: pytest.LogCapt
     home.store.put(home.store.bucket, path, good[:-1] + b"\xff")
     with pytest.raises(CorruptSegment, match=f"{path}.*hash"):
         home.reader.refresh("default")
-    assert "generation 1 stays in use" in caplog.text
+    assert "generation 1 answers" in caplog.text
     assert home.contents() == {"a": ["old"]}
     home.store.delete(home.store.bucket, path)
     with pytest.raises(CorruptSegment, match="gone"):
@@ -142,55 +143,26 @@ def test_a_failed_load_keeps_the_old_version(home: House, caplog: pytest.LogCapt
     assert home.contents() == {"a": ["old"], "b": ["new"]}
 
 
-@pytest.mark.parametrize("name", ["index.faiss", "rows.bin", "docs.npy", "offsets.npy", "meta.json"])
-@pytest.mark.parametrize("truncate", [True, False])
-def test_a_damaged_file_in_the_cache_is_fetched_again(home: House, name: str, truncate: bool) -> None:
-    write(home.index, "b1", put("a", 1, "x", "y"), put("b", 2, "z"))
-    home.index.build("default")
-    home.reader.refresh("default")
-    (path,) = home.cache.rglob(name)
-    data = path.read_bytes()
-    path.unlink()  # a mapped file is never changed in place
-    path.write_bytes(data[: len(data) // 2] if truncate else data[:-1] + bytes([data[-1] ^ 1]))
-    again = IndexReader(home.store, home.cache)
-    assert again.refresh("default")
-    assert dataclasses.replace(home, reader=again).contents() == {"a": ["x", "y"], "b": ["z"]}
-    assert path.read_bytes() == data
+def test_a_slow_load_of_one_index_holds_up_no_other(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = next(name for name in map("other{}".format, range(99)) if hash(name) % 16 != hash("default") % 16)
+    for name in ("default", other):
+        write(home.index, "b1", put("a", 1, "x"), name=name)
+        home.index.build(name)
+    reached, go_on = threading.Event(), threading.Event()
+    opened = SegmentCache.open
 
+    def slow(cache: SegmentCache, index: str, sha: str) -> Segment:
+        if index == "default":
+            reached.set()
+            assert go_on.wait(30)
+        return opened(cache, index, sha)
 
-def test_damaged_tombstones_in_the_cache_are_fetched_again(home: House) -> None:
-    write(home.index, "b1", put("a", 1, "x"), put("b", 2, "y"), put("c", 3, "z"))
-    home.index.build("default")
-    write(home.index, "b2", gone("a", 4))
-    home.index.build("default")
-    home.reader.refresh("default")
-    (path,) = (home.cache / "default" / "tombstones").iterdir()
-    path.write_bytes(b"\0")
-    again = IndexReader(home.store, home.cache)
-    again.refresh("default")
-    assert sorted(dataclasses.replace(home, reader=again).contents()) == ["b", "c"]
-
-
-def test_the_cache_holds_what_is_in_use(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    from runtime.index.cache import SegmentCache
-
-    monkeypatch.setattr(SegmentCache.trim, "__defaults__", (-1.0,))
-    for number in range(20):
-        write(home.index, f"b{number}", put("k", number, f"content {number}"))
-        home.index.build("default")
-        home.reader.refresh("default")
-    newest = manifest.newest(home.store, "default")
-    assert newest is not None
-    kept = {path.name for path in (home.cache / "default" / "segments").iterdir()}
-    assert kept == {ref.segment for ref in newest.segments}
-    assert home.contents() == {"k": ["content 19"]}
-
-
-def test_readers_share_a_cache_with_the_builder(home: House, tmp_path: Path) -> None:
-    write(home.index, "b1", put("a", 1, "x"))
-    home.index.build("default")
-    reader = IndexReader(home.store, tmp_path / "builder")
-    newest = manifest.newest(home.store, "default")
-    assert newest is not None
-    home.store.delete(home.store.bucket, layout.segment("default", newest.segments[0].segment) + "index.faiss")
-    assert reader.refresh("default"), "nothing had to be fetched"
+    monkeypatch.setattr(SegmentCache, "open", slow)
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(home.reader.refresh, "default")
+        try:
+            assert reached.wait(30)
+            assert home.reader.refresh(other)
+        finally:
+            go_on.set()
+        assert loading.result()

@@ -9,14 +9,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import faiss
 import msgpack
 import numpy as np
 import pytest
 
 from runtime.context import Row
 from runtime.errors import BadInput, CorruptBatch, CorruptSegment
-from runtime.index import batches, layout, manifest, npy, segment_write
+from runtime.index import batches, included, layout, manifest, npy, segment_write
 from runtime.index.batches import Batch
+from runtime.index.body import HEADER_BYTES, Body
 from runtime.index.docs import DOCS, Docs, find, identity, table, winners
 from runtime.index.manifest import Manifest, SegmentRef, Skipped
 from runtime.index.segment import META, Segment, decode_meta, encode_meta
@@ -44,7 +46,7 @@ def built(folder: Path, store: MemoryStore) -> tuple[str, Segment]:
     spool, docs = spooled(folder, store)
     target = folder / "segment"
     target.mkdir()
-    parts = [Part(spool, docs)]
+    parts = [Part(spool.stored(), docs)]
     sha, meta = segment_write.write(
         target, parts, dimensions=DIMENSIONS, model="m", builder="test", batches=spool.batches
     )
@@ -58,7 +60,7 @@ def test_a_segment_gives_back_its_rows(tmp_path: Path) -> None:
     _, segment = built(tmp_path, store)
     assert (len(segment), len(segment.docs), segment.meta.max_seq) == (4, 3, 3)
     for text in ("one", "two", "three", "four"):
-        scores, found = segment.search(vector(text).reshape(1, -1), 2)
+        ((scores, found),) = segment.search(vector(text).reshape(1, -1), 2)
         fields = segment.fields(int(found[0]))
         assert fields["text"] == text
         assert scores[0] == pytest.approx(1, abs=1e-5)
@@ -239,6 +241,117 @@ def test_rows_that_are_not_rows(data: bytes) -> None:
     store.put(store.bucket, path + layout.ROWS, data)
     with pytest.raises(CorruptBatch, match=r"rows\.msgpack"):
         batches.read(store, "default", "b")
+
+
+@pytest.mark.parametrize(("rows", "dimensions"), [(3, 4), (0, 4), (0, 0), (5, 384)])
+def test_the_file_of_vectors_is_the_one_that_faiss_writes(tmp_path: Path, rows: int, dimensions: int) -> None:
+    vectors = np.arange(rows * dimensions, dtype=np.float32).reshape(rows, dimensions)
+    with Body(tmp_path / "body") as body:
+        body.append(vectors[:1], b"a" * min(rows, 1), np.ones(min(rows, 1), np.uint32))
+        body.append(vectors[1:], b"bb" * max(rows - 1, 0), np.full(max(rows - 1, 0), 2, np.uint32))
+        stored = body.close(dimensions)
+    index = faiss.IndexFlatIP(dimensions)
+    index.add(vectors)
+    assert (stored.folder / "index.faiss").read_bytes() == faiss.serialize_index(index).tobytes()
+    offsets = npy.mapped(stored.folder / "offsets.npy", np.dtype(np.uint64))
+    assert offsets.tolist() == [0, *(2 * row + 1 for row in range(rows))]
+
+
+@pytest.mark.parametrize("block", [1, 2, 4096])
+def test_rows_are_copied_from_other_segments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    monkeypatch.setattr("runtime.index.body.BLOCK", block)
+    vectors = np.arange(12, dtype=np.float32).reshape(6, 2)
+    texts = [b"", b"b", b"cc", b"ddd", b"", b"f"]
+    with Body(tmp_path / "source") as body:
+        body.append(vectors, b"".join(texts), np.array([len(text) for text in texts], np.uint32))
+        source = body.close(2)
+    with Body(tmp_path / "copy") as body:
+        body.copy(source, np.array([1, 2, 5]))
+        body.copy(source, np.arange(0))
+        body.copy(source, np.arange(6))
+        copy = body.close(2)
+    assert copy.rows == 9
+    numbers = np.fromfile(copy.folder / "index.faiss", np.float32, offset=HEADER_BYTES).reshape(-1, 2)
+    assert numbers.tolist() == [*vectors[[1, 2, 5]].tolist(), *vectors.tolist()]
+    assert (copy.folder / "rows.bin").read_bytes() == b"bccf" + b"".join(texts)
+    assert np.diff(npy.mapped(copy.folder / "offsets.npy", np.dtype(np.uint64))).tolist() == [1, 2, 1, 0, 1, 2, 3, 0, 1]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_batches_are_told_by_id_and_etag(ordered: bool) -> None:
+    known = [("b1", "x"), ("b1-3", "long etag"), ("b10", "x"), ("a", "y")]
+    names = included.packed(sorted(known) if ordered else known)
+    found = included.Included(names, ordered=ordered)
+    asked = [("b1", "x"), ("b1", "y"), ("b", "x"), ("b1-3", "long etag"), ("b1-3", "long etag and more"), ("a", "y")]
+    assert found.holds(asked).tolist() == [True, False, False, True, False, True]
+    assert [found.has(name) for name in ("b1", "b", "b10", "b1-3", "a", "c" * 100)] == [
+        True,
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]
+    assert list(found) == [found[place] for place in range(4)] == found[:]
+    empty = included.Included(included.packed([]))
+    assert not empty.holds(asked).any() and not empty.has("a") and not len(empty)
+
+
+def first_format(store: MemoryStore, path: str) -> None:
+    """Write the commit of a batch anew, as earlier releases wrote it."""
+    batch = batches.read(store, "default", path.split("/")[-2])
+    head = msgpack.unpackb(store.get(store.bucket, path + layout.ROWS).data)
+    rows = [list(dataclasses.astuple(row)) for row in batch.rows]
+    old = {"format": 1, "model": batch.model, "vectors": head["vectors"], "fields": head["fields"], "rows": rows}
+    store.put(store.bucket, path + layout.ROWS, msgpack.packb(old))
+
+
+def test_a_batch_of_an_earlier_release_is_read(tmp_path: Path) -> None:
+    store = MemoryStore()
+    path = commit(store, put("a", 4, "x", "y"), gone("b", 5), put("c", 6, "z"))
+    new = batches.read(store, "default", "b")
+    first_format(store, path)
+    old = batches.read(store, "default", "b")
+    assert (old.rows, old.model, old.packed.rows) == (new.rows, new.model, new.packed.rows)
+    assert old.vectors.tolist() == new.vectors.tolist()
+    assert batches.read_rows(store, "default", "b") == new.rows
+    _, segment = built(tmp_path, store)
+    assert sorted(segment.fields(row)["text"] for row in range(3)) == ["x", "y", "z"]
+
+
+@pytest.mark.parametrize("part", ["rows", "lengths", "docs", "digest", "gone"])
+def test_a_commit_that_was_changed_is_named(part: str) -> None:
+    store = MemoryStore()
+    path = commit(store, put("a", 4, "x", "y"), gone("b", 5))
+    head = msgpack.unpackb(store.get(store.bucket, path + layout.ROWS).data)
+    head[part] = head[part][:-1]
+    if part == "gone":
+        head[part] = [["b"]]
+    store.put(store.bucket, path + layout.ROWS, msgpack.packb(head))
+    with pytest.raises(CorruptBatch, match=r"rows\.msgpack (does not match|has)"):
+        batches.read(store, "default", "b")
+    del head[part]
+    store.put(store.bucket, path + layout.ROWS, msgpack.packb(head))
+    with pytest.raises(CorruptBatch, match="not all parts"):
+        batches.read(store, "default", "b")
+
+
+def test_chunks_that_come_in_any_order_stand_together(tmp_path: Path) -> None:
+    store = MemoryStore()
+    rows = [
+        Row("documents", "a", "e", 1, chunk=1, text="a1"),
+        Row("documents", "b", "e", 2, chunk=0, text="b0"),
+        Row("documents", "gone", "", 3, "delete"),
+        Row("documents", "a", "e", 1, chunk=0, text="a0"),
+    ]
+    vectors = np.array([vector(row.text) for row in rows if row.op == "put"], np.float32)
+    batches.write(store, "default", "b", rows, vectors, "m")
+    _, segment = built(tmp_path, store)
+    stored = [(segment.fields(row)["text"], segment.vectors(np.array([row]))[0].tolist()) for row in range(3)]
+    assert [text for text, _ in stored if text[0] == "a"] == ["a0", "a1"]
+    assert all(numbers == vector(text).tolist() for text, numbers in stored)
+    at = find(segment.docs, table([(*identity("documents", "gone"), 0, 0, 0, 0, 0, 0)]))
+    assert segment.docs[at[0]]["op"] == 1
 
 
 def test_a_damaged_batch_is_written_again() -> None:

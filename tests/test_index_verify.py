@@ -17,6 +17,8 @@ import redis
 from runtime.config import StoreSettings
 from runtime.context import Row
 from runtime.entry import Entry, read
+from runtime.index import settling
+from runtime.index.report import Finding, Report
 from runtime.store import MinioStore
 from tests.indexing import vector
 from tests.verifying import World
@@ -308,3 +310,23 @@ def test_without_a_state_folder_it_works_elsewhere(world: World, tmp_path: Path)
     world.environ["TUNDISH_HOME"] = str(tmp_path / "nowhere")
     assert world.verify()[0] == 0
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_what_arrives_while_it_is_looked_at_is_no_difference(world: World, tmp_path: Path) -> None:
+    """A file that is put during a comparison is on its way for it, and searchable a moment later."""
+    world.settled("a")
+    world.embed(c=world.put("docs/c.txt", "new"))
+    report = Report("default")
+    waits, stays = (
+        Finding("pending", world.bucket, "docs/c.txt", ""),
+        Finding("pending", world.bucket, "docs/d.txt", ""),
+    )
+    for finding in (waits, stays):
+        report.add(finding)
+    world.put("docs/d.txt", "never embedded")
+    settling.settle(world.store, "default", tmp_path / "cache", report)
+    assert report.counts["pending"] == 2
+    world.index.build("default")
+    settling.settle(world.store, "default", tmp_path / "cache", report)
+    assert report.findings == [stays]
+    assert report.counts["pending"] == 1

@@ -162,6 +162,20 @@ def test_since_until_and_error(redis_client: redis.Redis, deployed: Deployment, 
     assert walk(redis_client, Wanted(state="dead", error="KeyError")) == []
 
 
+def test_text_is_looked_for_in_all_that_a_row_shows(
+    redis_client: redis.Redis, deployed: Deployment, sent: Callable[..., str]
+) -> None:
+    dead, waiting = sent(), sent("hidden")
+    end(redis_client, deployed, dead, "dead")
+    for text in ("No Such", "valueERROR", dead[9:20]):
+        assert walk(redis_client, Wanted(text=text)) == [dead]
+    assert walk(redis_client, Wanted(text="HIDD")) == [waiting]
+    assert walk(redis_client, Wanted(text="hidd", function="add")) == []
+    assert sorted(walk(redis_client, Wanted(text="http"))) == sorted([waiting, dead])
+    assert walk(redis_client, Wanted(text="http", error="no such")) == [dead]
+    assert walk(redis_client, Wanted(text=": ")) == [dead]
+
+
 def test_nothing_large_is_read(redis_client: redis.Redis, deployed: Deployment, sent: Callable[..., str]) -> None:
     task_id = sent()
     end(redis_client, deployed, task_id)

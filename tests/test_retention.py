@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import redis
 from runtime.config import StoreSettings
 from runtime.index import batches, layout, manifest, retention
 from runtime.index.cache import SegmentCache
+from runtime.index.lease import BuildLease
 from runtime.index.port import FaissIndex
 from runtime.index.retention import Retention
 from runtime.testing import MemoryStore
@@ -141,3 +143,85 @@ def test_on_the_real_store(store_settings: StoreSettings, redis_client: redis.Re
     assert not elsewhere.build("default").published
     real.reader.refresh("default")
     assert real.contents() == {"a": ["a2"], "c": ["c1"]}
+
+
+def test_a_version_counts_from_when_another_took_its_place(redis_client: redis.Redis, tmp_path: Path) -> None:
+    """It was the current one for a month, and may be wanted back tomorrow."""
+    store = MemoryStore()
+    home = house(store, redis_client, tmp_path)
+    write(home.index, "first", put("a", 1, "a1"))
+    home.index.build("default")
+    age(store, 30 * DAY)
+    write(home.index, "second", put("a", 2, "a2"))
+    home.index.build("default")
+    assert home.index.cleanup("default", 7 * DAY)["manifests"] == 0
+    age(store, 6 * DAY)
+    assert home.index.cleanup("default", 7 * DAY)["manifests"] == 0
+    assert home.index.rollback("default", 1).restores == 1, "with all its parts"
+    home.index.rollback("default", 2)
+    age(store, 2 * DAY)
+    assert home.index.cleanup("default", 7 * DAY)["manifests"] == 1, "generation 1"
+
+
+def test_what_was_current_a_moment_ago_stays(redis_client: redis.Redis, tmp_path: Path) -> None:
+    """A gateway that began to load it gets all of it, whatever somebody asks to remove."""
+    store = MemoryStore()
+    home = house(store, redis_client, tmp_path)
+    history(home)
+    age(store, 30 * DAY)
+    home.index.rebuild("default", "It is tried out.")
+    counts = home.index.cleanup("default", 0)
+    assert [version.generation for version in home.index.versions("default")] == [5, 4]
+    assert counts["manifests"] == 3
+    slow = house(store, redis_client, tmp_path / "slow")
+    before = manifest.read(store, "default", 4)
+    for ref in before.segments:
+        slow.index._cache.open("default", ref.segment)
+    age(store, retention.GRACE_SECONDS + 1)
+    assert home.index.cleanup("default", 0)["manifests"] == 1
+
+
+def test_what_is_written_again_meanwhile_stays(redis_client: redis.Redis, tmp_path: Path) -> None:
+    """A build that died left tombstones; the next one comes to the same and writes them while cleanup is at them."""
+    store = MemoryStore()
+    home = house(store, redis_client, tmp_path)
+    history(home)
+    name = layout.tombstones("default") + "f" * 64
+    store.put(store.bucket, name, b"x")
+    age(store, 30 * DAY)
+    whole = store.head
+    store.head = lambda bucket, key: (store.put(bucket, key, b"x"), whole(bucket, key))[1]  # type: ignore[method-assign]
+    assert home.index.cleanup("default", 7 * DAY)["tombstones"] == 0
+    assert store.get(store.bucket, name).data == b"x"
+
+
+def test_builds_have_their_turn(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cleanup of very much gives the lease away from time to time, and looks whether somebody published."""
+    monkeypatch.setattr(retention, "TURN_SECONDS", 0.0)
+    history(home)
+    taken: list[BuildLease] = []
+    take = BuildLease.take
+
+    def counted(lease: BuildLease) -> None:
+        taken.append(lease)
+        take(lease)
+
+    monkeypatch.setattr(BuildLease, "take", counted)
+    removed = sum(home.index.cleanup("default", 7 * DAY).values())
+    assert len(taken) == removed > 3
+
+
+def test_a_manifest_that_cannot_be_read_holds_up_what_it_may_name(home: House) -> None:
+    history(home)
+    home.index.cleanup("default", 30 * DAY)
+    home.store.put(home.store.bucket, layout.manifest("default", 3), b"{")
+    counts = home.index.cleanup("default", 30 * DAY)
+    assert not any(counts.values())
+    home.reader.refresh("default")
+    assert home.contents() == {"a": ["a2"], "c": ["c1"]}
+
+
+def age(store: MemoryStore, seconds: float) -> None:
+    """Everything in it is older than it was."""
+    for place, (found, info) in store._objects.items():
+        store._objects[place] = found, replace(info, modified=info.modified - seconds)

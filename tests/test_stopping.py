@@ -37,8 +37,12 @@ def begun(client: redis.Redis, deployed: Deployment, function: str, path: Path, 
 
 
 def newcomers(pid: int, before: set[str]) -> set[str]:
-    """The children that a worker has now and did not have before."""
-    return set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()) - before
+    """The processes of its pool that a worker has now and did not have before; its parent is what `pid` names."""
+    return {child for shift in _children(str(pid)) for child in _children(shift)} - before
+
+
+def _children(pid: str) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
 def lines(path: Path) -> list[str]:

@@ -51,6 +51,8 @@ def test_index_and_bucket_agree_and_then_do_not(system: System, files: Path) -> 
     (report,) = told["indexes"]
     assert told["ok"] and report["documents"] == report["objects"] >= 3 and report["chunks"] >= 3
     assert "version" in system.tundish("index").stdout  # the bare command is what it was
+    (report,) = json.loads(system.tundish("index", "verify", "--recall", "--json").stdout)["indexes"]
+    assert report["recall"]["recall"] == 1 and report["recall"]["texts"] >= 1, "the embedder was asked, too"
     found = system.connections
     store = MinioStore(
         StoreSettings(

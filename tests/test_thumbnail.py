@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,18 +71,18 @@ def test_a_picture_from_a_camera_on_its_side_is_upright() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "reason"),
+    ("made", "reason"),
     [
-        (b"", "no picture that can be read"),
-        (b"%PDF-1.4", "no picture that can be read"),
-        (picture("JPEG", (2000, 2000))[:-2000], "damaged"),
-        (picture(size=(8000, 7000), mode="1"), "more than 50,000,000 pixels"),
-        (picture(size=(20_000, 20_000), mode="1"), "bomb"),
+        (lambda: b"", "no picture that can be read"),
+        (lambda: b"%PDF-1.4", "no picture that can be read"),
+        (lambda: picture("JPEG", (2000, 2000))[:-2000], "damaged"),
+        (lambda: picture(size=(8000, 7000), mode="1"), "more than 50,000,000 pixels"),
+        (lambda: picture(size=(13_500, 13_500), mode="1"), "bomb"),
     ],
 )
-def test_what_is_no_picture_says_why(data: bytes, reason: str) -> None:
+def test_what_is_no_picture_says_why(made: Callable[[], bytes], reason: str) -> None:
     with pytest.raises(BadInput, match=reason):
-        shrink(data, 300)
+        shrink(made(), 300)
 
 
 def test_a_large_photo_is_unpacked_small() -> None:
@@ -131,7 +132,8 @@ def test_twice_is_once_and_a_removal_takes_the_thumbnail(context: Context) -> No
     call(context, "a.png")
     first = context.store.get("pics", "thumbnails/a.png.webp")
     call(context, "a.png")
-    assert context.store.get("pics", "thumbnails/a.png.webp") == first
+    again = context.store.get("pics", "thumbnails/a.png.webp")
+    assert (again.data, again.etag) == (first.data, first.etag)
     assert call(context, "a.png", event="removed").removed == ["thumbnails/a.png.webp"]
     assert not names(context)
 

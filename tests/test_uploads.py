@@ -33,7 +33,9 @@ class Gateway:
         self.taken[path] = data
         return self
 
-    def get(self, path: str) -> Any:
+    def get(self, path: str, **fields: str) -> Any:
+        if path == "/admin/index-version":
+            return {"newest": {"held": fields["index"] == "old"}}
         found = self.statuses[path.removeprefix("/documents/docs/")]
         told = found.pop(0) if len(found) > 1 else found[0]
         if told is None:
@@ -79,6 +81,15 @@ def test_bytes_are_counted_while_they_go(tmp_path: Path) -> None:
         (3.0, 4.0, "MiB uploaded: a"),
     ]
     assert shown[-1] == (4.0, 4.0, "MiB uploaded: b")
+
+
+def test_what_was_left_out_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    told: list[Any] = []
+    gateway = Gateway(a=[status("completed", searchable=True, notes=["page 2 is damaged"])])
+    client = Uploads(cast(Client, gateway), "docs", told.append, lambda *_: None)
+    assert client.run([(tmp_path / "a", "a")], wait=True) == told
+    assert [(one["status"], one["notes"]) for one in told] == [("searchable", ["page 2 is damaged"])]
 
 
 def test_documents_are_counted_until_each_is_searchable(tmp_path: Path) -> None:
@@ -140,3 +151,16 @@ def test_a_name_that_is_not_utf8_is_refused_and_the_rest_goes_on(
         assert "2 of 4 files" in done.stdout
         line = next(line for line in done.stderr.splitlines() if "xff" in line)
         assert line.startswith("refused    docs/odd/b\\xff.txt: ") and "it is not valid Unicode" in line
+
+
+def test_what_a_rollback_holds_back_is_not_waited_for(tmp_path: Path) -> None:
+    """Nothing more would happen before somebody releases the index; one that is not held is waited for."""
+    done = status("completed", searchable=False)
+    free = done | {"triggers": [{"index": "new"}]}
+    gateway = Gateway(
+        a=[done | {"triggers": [{"index": "old"}]}],
+        b=[free, free, status("completed", searchable=True)],
+        c=[status("completed", etag="older", searchable=False, triggers=[{"index": "old"}]), status("failed")],
+    )
+    for name, word, ok in (("a", "embedded", True), ("b", "searchable", True), ("c", "failed", False)):
+        assert run(tmp_path, gateway, {name: 1})[0] == [(name, word, ok)]

@@ -61,7 +61,7 @@ def test_without_any_bucket_trigger_nobody_is_asked(tmp_path: Path) -> None:
 def test_a_store_that_is_away_is_one_sentence(tmp_path: Path) -> None:
     store = StoreSettings(endpoint="127.0.0.1:9", access_key="a", secret_key="b")
     done = House(tmp_path, store, bucket()).wire()
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert done.stderr.count("\n") == 1
     assert "127.0.0.1:9" in done.stderr
 

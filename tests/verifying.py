@@ -112,4 +112,4 @@ class World:
     def publish(self, **changes: Any) -> None:
         """A version that is like the newest but for something."""
         made = manifest.successor(self.newest(), dataclasses.replace(self.newest(), digest="", **changes))
-        manifest.commit(self.store, made)
+        manifest.write_hint(self.store, manifest.commit(self.store, made))

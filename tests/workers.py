@@ -71,7 +71,9 @@ def queued(client: redis.Redis) -> set[str]:
 def environment(broker_url: str, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """What a process of a test gets to know of its surroundings."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-    return {**kept, "CELERY_BROKER_URL": broker_url, "HF_HUB_OFFLINE": "1", **(extra or {})}
+    own = {"CELERY_BROKER_URL": broker_url, "HF_HUB_OFFLINE": "1", "TUNDISH_BACKEND": "torch-fp32"}
+    own["PROMETHEUS_PORT"] = "0"  # tests beside each other would have the same ones
+    return {**kept, **own, **(extra or {})}
 
 
 def deployment(file: Path, broker_url: str, extra: Mapping[str, str] | None = None) -> Deployment:
@@ -81,11 +83,17 @@ def deployment(file: Path, broker_url: str, extra: Mapping[str, str] | None = No
 
 @contextlib.contextmanager
 def worker(
-    file: Path, broker_url: str, queue: str, *options: str, name: str = "", environ: Mapping[str, str] | None = None
+    file: Path,
+    broker_url: str,
+    queue: str,
+    *options: str,
+    name: str = "",
+    environ: Mapping[str, str] | None = None,
+    python: str = sys.executable,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A worker of one queue that is ready; killed at the end, with all its children."""
     node = name or f"{queue}@test"
-    command = [sys.executable, "-P", "-m", "runtime.worker", "-Q", queue, "-n", node, "-f", str(file), *options]
+    command = [python, "-P", "-m", "runtime.worker", "-Q", queue, "-n", node, "-f", str(file), *options]
     process = subprocess.Popen(command, env=environment(broker_url, environ), start_new_session=True)
     client = connect(broker_url)
     try:
@@ -97,10 +105,25 @@ def worker(
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL a process and its whole group."""
+    """SIGKILL a process and its whole group; it returns when none of them is left.
+
+    A child that dies a moment later still has its parent's sockets, and a blocking pop on one of them takes messages.
+    """
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    until(lambda: not _members(process.pid))
+
+
+def _members(group: int) -> list[int]:
+    """The processes of a group that have not ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, of = path.read_text().rpartition(")")[2].split()[:3]
+            if int(of) == group and state != "Z":
+                found.append(int(path.parent.name))
+    return found
 
 
 @contextlib.contextmanager

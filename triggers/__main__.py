@@ -14,7 +14,7 @@ from runtime import broker, leash, logs
 from runtime.config_load import load_settings
 from runtime.deployment import load_deployment
 from runtime.errors import TundishError
-from runtime.presence import Presence
+from runtime.presence import Presence, own_name
 from runtime.store import MinioStore
 from triggers.service import Triggers
 
@@ -38,9 +38,10 @@ def main(environ: Mapping[str, str]) -> int:
     except TundishError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    log = logs.setup("tundish.triggers", settings.log_level)
-    client = broker.connect(settings.broker_url)
-    presence = Presence(client, "triggers", f"triggers@{socket.gethostname()}").start()
+    log = logs.setup_for(settings, "tundish.triggers", environ, process="triggers")
+    client = broker.connect(settings.broker_url, settings.project.broker)
+    name = own_name(client, "triggers", f"triggers@{socket.gethostname()}")  # another may just be leaving
+    presence = Presence(client, "triggers", name).start()
     service = Triggers(client, MinioStore(settings.store), deployment)
     service.start()
     try:

@@ -26,8 +26,9 @@ from runtime.callbacks import Callbacks
 from runtime.config_load import load_settings
 from runtime.deployment import Deployment, load_deployment
 from runtime.errors import TundishError
-from runtime.presence import Presence
+from runtime.presence import Presence, own_name
 from runtime.reaper import Upkeep
+from runtime.sampler import Sampler
 from runtime.schedules import Schedule
 from triggers.clock import Clock
 
@@ -69,12 +70,13 @@ class YamlScheduler(Scheduler):  # type: ignore[misc]
 
 
 class Beat:
-    """The process: one Celery beat service at a time, and the upkeep beside it."""
+    """The process: one Celery beat service at a time, and beside it the upkeep, the callbacks and the sampler."""
 
     def __init__(self, client: redis.Redis, deployment: Deployment, presence: Presence) -> None:
         self._client, self._presence = client, presence
         self._upkeep = Upkeep(client, deployment)
         self._callbacks = Callbacks(client, deployment)
+        self._sampler = Sampler(client, deployment)
         self._ended = threading.Event()
         self._service = self._build(deployment)
         self.failed = False
@@ -86,10 +88,10 @@ class Beat:
         return not self._ended.is_set()
 
     def keep_up(self) -> list[threading.Thread]:
-        """Start the upkeep and the sender of callbacks. Should one end unasked, the process ends too: a supervisor
-        starts it again."""
+        """Start what works beside the ticks. Should one part end unasked, the process ends too: a supervisor starts it
+        again."""
 
-        def work(part: Upkeep | Callbacks) -> None:
+        def work(part: Upkeep | Callbacks | Sampler) -> None:
             try:
                 part.run(self._ended)
             except Exception:
@@ -97,7 +99,7 @@ class Beat:
                 self.failed = True
                 self.stop()
 
-        parts = (self._upkeep, self._callbacks)
+        parts = (self._upkeep, self._callbacks, self._sampler)
         threads = [threading.Thread(target=work, args=(part,), daemon=True) for part in parts]
         for thread in threads:
             thread.start()
@@ -107,6 +109,7 @@ class Beat:
         """Go on with another configuration."""
         self._upkeep.replace(deployment)
         self._callbacks.replace(deployment)
+        self._sampler.replace(deployment)
         self._service = self._build(deployment)
 
     def interrupt(self) -> None:
@@ -136,9 +139,10 @@ def main(environ: Mapping[str, str]) -> int:
     except TundishError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    logs.setup("tundish.beat", settings.log_level)
-    client = broker.connect(settings.broker_url)
-    presence = Presence(client, "beat", f"beat@{socket.gethostname()}").start()
+    logs.setup_for(settings, "tundish.beat", environ, process="beat")
+    client = broker.connect(settings.broker_url, settings.project.broker)
+    name = own_name(client, "beat", f"beat@{socket.gethostname()}")  # another may just be leaving
+    presence = Presence(client, "beat", name).start()
     beat = Beat(client, deployment, presence)
 
     def on_signal(number: int, _: FrameType | None) -> None:

@@ -13,7 +13,7 @@ import redis
 from runtime.context import ObjectInfo, Store
 from runtime.deployment import Deployment
 from runtime.errors import BadInput, ObjectMissing, StoreDenied
-from runtime.stamped_store import hops
+from runtime.stamped_store import hops, trace
 from runtime.watch import Watch
 from triggers.decide import Again, Flight, Note, Submit, decide
 from triggers.flags import Flags
@@ -85,6 +85,7 @@ class BucketWatcher:
             compare=self._compare,
             look=self._look_missing,
             begins=self._losses.begins,
+            lasted=self._losses.lasted,
             listed=self._losses.listed,
         )
         self._replays = Replays(client, store, self._ledger, watch, self.inbox, self._outgoing)
@@ -181,7 +182,6 @@ class BucketWatcher:
             if info.key in self._outgoing:
                 continue
             entry = before.entry
-            self._losses.new += entry is None
             if entry is None and not self._needs_head(info):
                 note = self._act(info.key, before, info, flights, [])
                 notes += [note] if note else []
@@ -212,7 +212,8 @@ class BucketWatcher:
         refused = refusal(self.watch, self._since, entry, found) if found else None
         action = decide(entry, found, flight_of(before, flights), self._trigger.events, time.time(), refused)
         if isinstance(action, Submit):
-            self._outgoing.put(key, before, action, hops(found) if found else 0, receipts)
+            written = (hops(found), trace(found)) if found else (0, None)
+            self._outgoing.put(key, before, action, *written, receipts)
             return None
         receipts += self._outgoing.drop(key)
         if isinstance(action, Again) and entry is not None:

@@ -13,9 +13,11 @@ from runtime import keys, scripts
 from runtime.cancel import cancel
 from runtime.deployment import Deployment
 from runtime.errors import BrokerDown
+from runtime.principal import DEFAULT_TENANT
 from runtime.schedule_state import KEPT_SECONDS, late_field
 from runtime.schedules import Schedule, next_due, schedules, tick_name
 from runtime.submit import Call, submit_with
+from runtime.tracing import Tracing
 from triggers.cron import due_ticks
 from triggers.flags import Flags
 
@@ -68,6 +70,7 @@ class Clock:
         self._client, self._deployment, self._now = client, deployment, now
         self.schedules = schedules(deployment.settings.project)
         self._flags = Flags(client)
+        self._tracing = Tracing(deployment.settings.tracing, "beat")
         self._seen: dict[str, datetime] = {}
         self._next: dict[str, datetime | None] = {}
         self._resting: set[str] = set()
@@ -158,11 +161,23 @@ class Clock:
             replaced,
             *_flags(schedule),
         ]
-        call = Call(schedule.function, trigger.arguments, trigger="cron", id=task_id)
         names = [keys.tick(schedule.name, name), keys.schedule(schedule.name)]
-        taken = submit_with(self._client, self._deployment, call, _GUARD, names, arguments) is not None
+        told = {"tundish.call.id": task_id, "tundish.tick": name}
+        with self._tracing.span(f"schedule {schedule.name}", kind="producer", attributes=told) as span:
+            call = Call(
+                schedule.function,
+                trigger.arguments,
+                trigger="cron",
+                id=task_id,
+                trace=span.traceparent,
+                tenant=trigger.tenant or DEFAULT_TENANT,
+            )
+            taken = submit_with(self._client, self._deployment, call, _GUARD, names, arguments) is not None
+            if not taken:
+                span.discard()
         if taken:
-            log.info("%s: %s as %s", schedule.name, name, task_id)
+            about = {"task_id": task_id, "function": schedule.function}
+            log.info("%s: %s as %s", schedule.name, name, task_id, extra=about)
         return taken
 
     def _replace(self, schedule: Schedule, name: str, task_id: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from runtime.context import ObjectInfo
@@ -19,6 +19,8 @@ class Submit:
     event: Event
     etag: str
     size: int
+    changed: float = field(default=0.0, compare=False)
+    """When the store says that it was written; 0: nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def decide(
         # Its type was set right, which changes no etag; only a HEAD tells the type.
         mended = entry.state == "skipped" and entry.reason != HERE_BEFORE and found and found.content_type
         if not waits and not missed and not (mended and refusal is None):
-            return _quiet(entry)  # done, skipped, dead until its etag changes, or under way
+            return _quiet(entry)  # done, skipped, dead or cleared until its etag changes, or under way
     elif entry is not None and entry.state == "pending" and flight == "out":
         return None if entry.again else Again()
     if found is not None and refusal is not None:
@@ -79,13 +81,13 @@ def decide(
     event: Event = "created" if found else "removed"
     etag, size = (found.etag, found.size) if found else (entry.etag if entry else "", 0)
     if event in events and not (entry is not None and entry.state == "skipped" and found is None):
-        return Submit(event, etag, size)
+        return Submit(event, etag, size, found.modified if found else 0.0)
     return Note(_noted(entry, "done" if found else "removed", event, etag, size, now))
 
 
 def _refuse(entry: Entry | None, found: ObjectInfo, events: tuple[str, ...], now: float, refusal: Refusal) -> Action:
     """An object that is not handed out. What the function made of an older one is to be undone, where it is told."""
-    seen = entry is not None and entry.event == "created" and entry.state in ("done", "dead", "pending")
+    seen = entry is not None and entry.event == "created" and entry.state in ("done", "dead", "cleared", "pending")
     if seen and entry is not None and refusal.state == "skipped" and "removed" in events:
         return Submit("removed", entry.etag, 0)
     noted = _noted(entry, refusal.state, "created", found.etag, found.size, now)

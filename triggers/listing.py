@@ -25,7 +25,8 @@ _LOCK_MS = 5000  # renewed with every page; a process that dies in a listing del
 
 class Lister:
     """Compares a bucket with its ledger. `compare` gets each page of objects, `look` the keys that may be gone;
-    `begins` hears of each listing, `listed` of each complete one; `rescan` says after how many seconds one is due.
+    `begins` hears of each listing, `listed` of each complete one and how many objects it had; `rescan` says after how
+    many seconds one is due.
 
     One process lists at a time; the work is cut into steps so that hints are served in between.
     """
@@ -41,10 +42,11 @@ class Lister:
         compare: Callable[[Sequence[ObjectInfo]], None],
         look: Callable[[Sequence[str]], None],
         begins: Callable[[], None],
-        listed: Callable[[], None],
+        lasted: Callable[[], bool],
+        listed: Callable[[int], None],
     ) -> None:
         self._client, self._store, self._ledger, self._watch = client, store, ledger, watch
-        self._compare, self._look, self._begins, self._listed = compare, look, begins, listed
+        self._compare, self._look, self._begins, self._lasted, self._listed = compare, look, begins, lasted, listed
         self._stream = Stream(client, "")
         self._poll = Poll(rescan)
         self._steps: Generator[None, None, None] | None = None
@@ -139,9 +141,12 @@ class Lister:
                     yield
         elif not lost:
             self._back()
+        if not self._lasted():
+            self._poll.ask(time.time())
+            return
         self._ledger.note_listing(self._took, len(seen))
         self._poll.listed(began)
-        self._listed()
+        self._listed(len(seen))
 
     def _allowed(self, lost: int, known: int) -> bool:
         """Whether these keys may be taken for removed; a sudden loss of most of a bucket needs a person's word."""

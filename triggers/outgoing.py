@@ -5,17 +5,20 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import redis
 
-from runtime import submit
+from runtime import measures, submit, usage
 from runtime.blobs import StoreBlobs, by_reference
 from runtime.context import Store
 from runtime.deployment import Deployment
 from runtime.entry import Entry
 from runtime.index import sequence
+from runtime.ownership import Owners
+from runtime.principal import DEFAULT_TENANT
+from runtime.tracing import Tracing
 from runtime.watch import Watch
 from triggers import batching, ledger
 from triggers.decide import Submit
@@ -33,12 +36,13 @@ log = logging.getLogger("tundish.triggers")
 
 @dataclass(slots=True)
 class Candidate:
-    """A change that waits for its batch. `hops`: functions in a row that led to it."""
+    """A change that waits for its batch. `hops`: functions in a row that led to it; `trace`: that it was written in."""
 
     before: Known
     action: Submit
     since: float
     hops: int = 0
+    trace: str | None = None
     receipts: list[Receipt] = field(default_factory=list)
 
     @property
@@ -66,9 +70,14 @@ class Outgoing:
         self._client, self._store, self._deployment, self._watch = client, store, deployment, watch
         self._trigger, self._ledger, self._refused = watch.trigger, book, refused
         self._numbers = sequence.Sequence(store, client)
+        self._owners = Owners(deployment.settings.project)
+        self._counts = bool(deployment.settings.project.tenants) or self._owners.divided
+        self._turns, self._served = itertools.count(1), dict[str, int]()
         self._ready: dict[str, Candidate] = {}
         self._cooling: dict[str, tuple[float, list[Receipt]]] = {}
         self._next_warning = 0.0
+        self._begun = time.time() - 1.0  # a store may tell whole seconds
+        self._tracing = Tracing(deployment.settings.tracing, "triggers")
         self.out: frozenset[str] = frozenset()
         """Invocations that are under way, as far as this process knows."""
 
@@ -78,13 +87,21 @@ class Outgoing:
     def __contains__(self, key: str) -> bool:
         return key in self._ready or key in self._cooling
 
-    def put(self, key: str, before: Known, action: Submit, hops: int, receipts: list[Receipt]) -> None:
+    def put(
+        self,
+        key: str,
+        before: Known,
+        action: Submit,
+        hops: int,
+        trace: str | None,
+        receipts: list[Receipt],
+    ) -> None:
         """A change that is to go; one that waits already keeps its place."""
         waiting, now = self._ready.get(key), time.monotonic()
         _, held = self._cooling.pop(key, (now, []))
         if waiting:
             held = held + waiting.receipts
-        found = Candidate(before, action, waiting.since if waiting else now, hops, receipts + held)
+        found = Candidate(before, action, waiting.since if waiting else now, hops, trace, receipts + held)
         if (wait := self._too_hot(found)) > 0:
             self._ready.pop(key, None)
             self._cooling[key] = now + wait, found.receipts
@@ -110,11 +127,12 @@ class Outgoing:
     def send(self, retrying: set[str]) -> float:
         """Submit what is ripe; `retrying` are invocations that wait. Returns the seconds until the next batch is."""
         while self._ready:
+            tenant, ready = self._next()
             out = self._ledger.out()
             resting = len(out & retrying)
             limit = self._trigger.in_flight + min(resting, RETRYING_SHARE * self._trigger.in_flight)
             cut = batching.cut(
-                (batching.Waiting(one.action.size, one.since, one.share) for one in self._ready.values()),
+                (batching.Waiting(one.action.size, one.since, one.share) for one in ready.values()),
                 self._trigger.batch,
                 out=max(0, len(out) - resting),
                 in_flight=limit - resting,
@@ -123,23 +141,46 @@ class Outgoing:
             )
             if not cut.count:
                 return IDLE_SECONDS if cut.wait is None else cut.wait
-            batch = dict(itertools.islice(self._ready.items(), cut.count))
-            accepted = self._submit(batch, limit)
+            batch = dict(itertools.islice(ready.items(), cut.count))
+            accepted = self._submit(batch, limit, tenant)
+            if accepted and self._counts:
+                came = [(key, one.action.size) for key, one in batch.items() if one.action.event == "created"]
+                usage.hand_out(self._client, tenant, self._trigger.bucket, came)
             if not accepted and not self._moved(batch):
                 return IDLE_SECONDS / 10  # another process has taken the last place, or what was left of the budget
+            self._served[tenant] = next(self._turns)
             for key, one in batch.items():
                 del self._ready[key]
                 if accepted:
                     release(one.receipts)
                 else:
                     self._refused(key, one.receipts)
+            if accepted:
+                self._count(batch.values())
         return min([IDLE_SECONDS, *(max(0.0, at - time.monotonic()) for at, _ in self._cooling.values())])
+
+    def _count(self, batch: Collection[Candidate]) -> None:
+        """For /metrics. What was written before this process began has waited for that, too: it says nothing."""
+        measures.count(self._client, measures.CHANGES, {self._watch.name: len(batch)})
+        now = time.time()
+        found = [max(0.0, now - one.action.changed) for one in batch if one.action.changed >= self._begun]
+        measures.lag(self._client, self._watch.name, self._trigger.bucket, found)
+
+    def _next(self) -> tuple[str, Mapping[str, Candidate]]:
+        """The tenant whose turn it is, and its candidates: a call is of one, and many of one hold up no other."""
+        if not self._owners.divided:
+            return DEFAULT_TENANT, self._ready
+        found: dict[str, dict[str, Candidate]] = {}
+        for key, one in self._ready.items():
+            found.setdefault(self._owners.of(self._trigger.bucket, key), {})[key] = one
+        tenant = min(found, key=lambda name: self._served.get(name, 0))
+        return tenant, found[tenant]
 
     def _moved(self, batch: dict[str, Candidate]) -> bool:
         known = self._ledger.read(list(batch))
         return any(now.raw != one.before.raw for now, one in zip(known, batch.values(), strict=True))
 
-    def _submit(self, batch: dict[str, Candidate], limit: int) -> bool:
+    def _submit(self, batch: dict[str, Candidate], limit: int, tenant: str) -> bool:
         """Record the invocation and claim its keys, in one atomic call. False: something has moved, or is full."""
         task_id, now = submit.new_id(), time.time()
         # Reserved before anything is read: a refused claim only leaves a gap.
@@ -153,11 +194,23 @@ class Outgoing:
             trigger="bucket",
             id=task_id,
             split=len(batch) > 1,
+            tenant=tenant,
             hops=max(one.hops for one in batch.values()),
         )
         call = by_reference(call, StoreBlobs(lambda: self._store), self._watch.function)
         self.out |= {task_id}  # before: its end may be told before the answer is here
-        taken = submit.submit_with(self._client, self._deployment, call, ledger.CLAIM, names, arguments)
+        traces = list(dict.fromkeys(one.trace for one in batch.values() if one.trace))
+        with self._tracing.span(
+            f"bucket {self._trigger.bucket}",
+            kind="producer",
+            parent=traces[0] if traces else None,
+            links=traces[1:],
+            attributes={"tundish.call.id": task_id, "tundish.trigger": self._watch.name, "tundish.objects": len(batch)},
+        ) as span:
+            call = replace(call, trace=span.traceparent)
+            taken = submit.submit_with(self._client, self._deployment, call, ledger.CLAIM, names, arguments)
+            if taken is None:
+                span.discard()
         return taken is not None
 
     def _entry(self, one: Candidate, seq: int, task_id: str, now: float) -> Entry:

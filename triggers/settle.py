@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote_plus
 
 from runtime.entry import Entry
 from runtime.invocations import Invocation
 from triggers.ledger import Change, Known
+
+NOTES_LIMIT = 500
+"""Characters of what is kept of the notes on one object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +30,9 @@ def settle(
 ) -> Settled:
     """Close the entries that are pending under `task_id`; `record` is its terminal record, None where it is gone.
 
-    Succeeded: done, but dead with its reason for each object in the result's `failed` list. Ended otherwise: dead
-    with the error; but the objects of a failed batch go once more, in halves, until the one that fails is alone.
+    Succeeded: done, but dead with its reason for each object in the result's `failed` list; what was left out of an
+    object (the `notes` of its entry in the list `noted`) becomes its reason, a line each. Ended otherwise: dead with
+    the error; but the objects of a failed batch go once more, in halves, until the one that fails is alone.
     Gone (kept too shortly, or wiped), or left over for want of time (`deferred` in the result): pending under
     nobody, and looked at again, which submits it once more. An entry that meanwhile belongs to a newer invocation
     is left alone. An object that was another one when the function read it (`read: [{bucket, key, etag}]`) is looked
@@ -38,6 +42,7 @@ def settle(
     failed = _named(bucket, record, "failed", names, settled.odd)
     deferred = _named(bucket, record, "deferred", names, settled.odd)
     others = _named(bucket, record, "read", names, settled.odd)
+    noted = _named(bucket, record, "noted", names, settled.odd)
     apart = record is not None and record.split and record.state in ("failed", "dead")
     half = (len(names) + 1) // 2
     for key, before in zip(names, known, strict=True):
@@ -49,6 +54,8 @@ def settle(
             after = entry.moved(now, invocation="", share=half if apart else entry.share)
         else:
             after = _close(entry, record, failed.get(key), others.get(key), now)
+            if after.state == "done":
+                after = replace(after, reason=_notes(noted.get(key)))
         if entry.again or open_again or key in others:
             settled.hints.append(key)
         settled.changes.append(Change(key, before, after))
@@ -69,6 +76,12 @@ def _close(
         read = etag and str(failure.get("etag") or etag)
         return entry.moved(now, state="dead", etag=read, reason=str(failure.get("reason") or "failed"))
     return entry.moved(now, state="removed" if entry.event == "removed" else "done", etag=etag, reason="", share=0)
+
+
+def _notes(told: Mapping[str, Any] | None) -> str:
+    notes = (told or {}).get("notes")
+    lines = [" ".join(str(note).split()) for note in notes] if isinstance(notes, list) else []
+    return "\n".join(filter(None, lines))[:NOTES_LIMIT]
 
 
 def _reason(record: Invocation) -> str:

@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 import click
 
+from runtime.cli import complete
+from runtime.cli.groups import hand_down
 from runtime.cli.wire import wire
 
 if TYPE_CHECKING:
@@ -21,11 +23,12 @@ _COUNT_SECONDS = 300.0
 
 
 @click.group(invoke_without_command=True)
+@_json
 @click.pass_context
-def buckets(ctx: click.Context) -> None:
+def buckets(ctx: click.Context, as_json: bool) -> None:
     """Show the bucket triggers, wire the store, and look at what failed."""
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(list_)
+    if not hand_down(ctx):
+        ctx.invoke(list_, as_json=as_json)
 
 
 buckets.add_command(wire)
@@ -56,7 +59,7 @@ def list_(environ: Mapping[str, str], as_json: bool = False) -> None:
 
 
 @buckets.command()
-@click.argument("bucket")
+@click.argument("bucket", shell_complete=complete.buckets)
 @_json
 @click.pass_obj
 def confirm(environ: Mapping[str, str], bucket: str, as_json: bool) -> None:
@@ -80,7 +83,7 @@ def confirm(environ: Mapping[str, str], bucket: str, as_json: bool) -> None:
 
 
 @buckets.command()
-@click.argument("bucket", required=False)
+@click.argument("bucket", required=False, shell_complete=complete.buckets)
 @click.option("--prefix", default="", help="Only keys that begin with it.")
 @_limit
 @_json

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from runtime.requirements import shown
+
 _SECRET = frozenset({"broker_url", "result_backend", "access_key", "secret_key", "event_token", "callback_secret"})
 
 
@@ -17,11 +19,14 @@ _SECRET = frozenset({"broker_url", "result_backend", "access_key", "secret_key",
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 @click.pass_obj
 def check(environ: Mapping[str, str], file: Path | None, effective: bool, as_json: bool) -> None:
-    """Check functions.yaml, the environment, and that every function can be loaded. Exit code 1: there are problems."""
+    """Check functions.yaml, the environment, and that every function can be loaded. Exit code 1: there are problems.
+
+    It installs nothing: functions whose environment is not made yet are named and not looked at.
+    """
     from runtime.cli.output import print_json
     from runtime.config_load import load
-    from runtime.deployment import build_deployment, describe_project
-    from runtime.deployment_check import check_deployment
+    from runtime.deployment import UNMADE, build_deployment, describe_project
+    from runtime.deployment_check import check_deployment, unseen
     from runtime.errors import ConfigError
 
     try:
@@ -29,16 +34,17 @@ def check(environ: Mapping[str, str], file: Path | None, effective: bool, as_jso
     except ConfigError as error:
         if not as_json:
             raise
-        print_json({"problems": [_plain(problem) for problem in error.problems]})
+        print_json({"problems": [_plain(problem) for problem in error.problems], "unchecked": []})
         raise SystemExit(1) from error
-    deployment = build_deployment(loaded.settings, describe_project(loaded.settings, environ))
+    deployment = build_deployment(loaded.settings, describe_project(loaded.settings, environ, make=False))
+    later = [{"name": name, "reason": UNMADE} for name in unseen(deployment)]
     problems = check_deployment(deployment, loaded.sources)
     values = [
         (".".join(map(str, path)), value, loaded.sources.get(path, "default"))
         for path, value in _flat((), _shown(loaded.settings))
     ]
     if as_json:
-        told: dict[str, Any] = {"problems": [_plain(found) for found in problems]}
+        told: dict[str, Any] = {"problems": [_plain(found) for found in problems], "unchecked": later}
         if effective:
             told["values"] = {path: {"value": value, "source": source} for path, value, source in values}
         print_json(told)
@@ -48,6 +54,8 @@ def check(environ: Mapping[str, str], file: Path | None, effective: bool, as_jso
                 click.echo(f"{path} = {value}  ({source})")
         for found in problems:
             click.echo(str(found), err=True)
+        for one in later:
+            click.echo(f"{one['name']} was not looked at: {one['reason']}; `tundish up` makes it", err=True)
         if not problems and not effective:
             count = len(loaded.settings.project.functions)
             click.echo(f"{loaded.settings.file}: {count} functions, no problems")
@@ -71,7 +79,13 @@ def _flat(path: tuple[Any, ...], value: Any) -> Iterator[tuple[tuple[Any, ...], 
         for position, below in enumerate(value):
             yield from _flat((*path, position), below)
     else:
-        yield path, "(hidden)" if path[-1] in _SECRET and value else value
+        yield path, _open(path, value)
+
+
+def _open(path: tuple[Any, ...], value: Any) -> Any:
+    if path[-1] in _SECRET and value:
+        return "(hidden)"
+    return [shown(one) for one in value] if path[-1] == "requirements" else value
 
 
 def _plain(problem: Any) -> dict[str, Any]:

@@ -28,10 +28,11 @@ class Unreachable(TundishError):
 
 
 class Refused(TundishError):
-    """The system answered with an error."""
+    """The system answered with an error. 503: it cannot do it now, and asking again is right."""
 
     def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
         self.status, self.problem = status, problem
+        self.exit_code = 3 if status == 503 else 1
         words = str(problem.get("detail") or problem.get("title") or f"HTTP {status}")
         fields = [f"{entry.get('field')}: {entry.get('message')}" for entry in problem.get("errors") or ()]
         super().__init__("\n  ".join([words, *(field for field in fields if field not in words)]))
@@ -73,9 +74,14 @@ class Client:
         return self._checked(Answer(self._send(method, path, headers or {}, timeout, **options)))
 
     @contextlib.contextmanager
-    def stream(self, path: str, headers: Mapping[str, str], timeout: float) -> Iterator[urllib3.BaseHTTPResponse]:
-        """A GET that is read as it comes; nothing for `timeout` seconds means that it broke. Raises as `call` does."""
-        response = self._send("GET", path, headers, timeout, preload_content=False)
+    def stream(
+        self, path: str, headers: Mapping[str, str], timeout: float | None, *, method: str = "GET", body: Any = None
+    ) -> Iterator[urllib3.BaseHTTPResponse]:
+        """An answer that is read as it comes; nothing for `timeout` seconds means that it broke. Raises as `call` does.
+
+        `body` is bytes, or gives them when it is iterated.
+        """
+        response = self._send(method, path, headers, timeout, body=body, preload_content=False)
         try:
             if response.status >= 400:
                 self._checked(Answer(response))
@@ -125,17 +131,18 @@ class Client:
 
 def find(environ: Mapping[str, str]) -> Client:
     """The running system: TUNDISH_URL, else the one whose state folder is here. Raises Unreachable."""
+    from runtime.cli.own_key import key_for
     from runtime.state_folder import places
 
+    _, home = places(None, None, environ)
     if url := environ.get("TUNDISH_URL"):
         if not url.startswith(("http://", "https://")):
             raise Unreachable(f"TUNDISH_URL is {url!r}; write it like http://127.0.0.1:8000.")
-        return Client(url, environ.get("TUNDISH_API_KEY", ""))
-    _, home = places(None, None, environ)
+        return Client(url, key_for(home, url, environ))
     try:
         run = json.loads((home / "run.json").read_text())
         url, pid = str(run["url"]), int(run["pid"])
-        return Client(url, environ.get("TUNDISH_API_KEY", ""), supervised=lambda: _alive(pid))
+        return Client(url, key_for(home, url, environ), supervised=lambda: _alive(pid))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Unreachable(f"No running Tundish was found in {_shown(home)}. {_START}") from error
 
@@ -165,4 +172,7 @@ def _problem(answer: Answer) -> Mapping[str, Any]:
         found = answer.json()
     except ValueError:
         found = None
-    return found if isinstance(found, dict) else {"detail": f"The answer was HTTP {answer.status}."}
+    if isinstance(found, dict):
+        return found
+    later = " Try again in a moment." if answer.status == 503 else ""
+    return {"detail": f"The answer was HTTP {answer.status}.{later}"}

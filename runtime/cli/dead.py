@@ -8,6 +8,9 @@ from urllib.parse import quote
 
 import click
 
+from runtime.cli import complete
+from runtime.cli.groups import hand_down
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _json = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
@@ -17,7 +20,7 @@ _PATH = "/api/v1/tasks/dead"
 def _filters(command: F) -> F:
     """The filters that all these commands share."""
     for option in (
-        click.option("--function", help="Only calls of this function."),
+        click.option("--function", help="Only calls of this function.", shell_complete=complete.functions),
         click.option("--error", help="Only those whose error has this in its type or message."),
         click.option("--since", help="Only those that ended later: 2h, 7d, or 2026-03-01T12:00."),
         click.option("--until", help="Only those that ended earlier."),
@@ -28,11 +31,12 @@ def _filters(command: F) -> F:
 
 
 @click.group(invoke_without_command=True)
+@_json
 @click.pass_context
-def dead(ctx: click.Context) -> None:
+def dead(ctx: click.Context, as_json: bool) -> None:
     """Look at dead letters (calls whose retries are spent), run them again, or delete them."""
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(list_)
+    if not hand_down(ctx):
+        ctx.invoke(list_, as_json=as_json)
 
 
 @dead.command("list")
@@ -57,7 +61,7 @@ def list_(environ: Mapping[str, str], /, limit: int, as_json: bool, **filters: s
 
 
 @dead.command()
-@click.argument("task_id", metavar="ID")
+@click.argument("task_id", metavar="ID", shell_complete=complete.dead_calls)
 @_json
 @click.pass_obj
 def show(environ: Mapping[str, str], task_id: str, as_json: bool) -> None:
@@ -75,7 +79,7 @@ def show(environ: Mapping[str, str], task_id: str, as_json: bool) -> None:
 
 
 @dead.command()
-@click.argument("ids", nargs=-1, metavar="[ID...]")
+@click.argument("ids", nargs=-1, metavar="[ID...]", shell_complete=complete.dead_calls)
 @_filters
 @_json
 @click.pass_obj
@@ -85,7 +89,7 @@ def redrive(environ: Mapping[str, str], /, ids: tuple[str, ...], as_json: bool, 
 
 
 @dead.command()
-@click.argument("ids", nargs=-1, metavar="[ID...]")
+@click.argument("ids", nargs=-1, metavar="[ID...]", shell_complete=complete.dead_calls)
 @_filters
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_json
@@ -107,6 +111,7 @@ def _act(
 ) -> None:
     """Ask until all are done. What dies once more meanwhile is not taken again."""
     from runtime.cli.client import find
+    from runtime.cli.display import Display
     from runtime.cli.output import print_json
 
     if ids and given:
@@ -114,12 +119,15 @@ def _act(
     client, done, skipped = find(environ), list[str](), dict[str, str]()
     body: dict[str, Any] = {"ids": list(ids)} if ids else dict(given)
     more = True
-    while more:
-        answer = client.post(f"{_PATH}/{verb}", body)
-        done += answer[name]
-        skipped |= answer["skipped"]
-        more = answer["more"] and bool(answer[name])
-        body |= {"until": answer["until"]} if more else {}
+    with Display() as display:
+        while more:
+            answer = client.post(f"{_PATH}/{verb}", body)
+            done += answer[name]
+            skipped |= answer["skipped"]
+            more = answer["more"] and bool(answer[name])
+            if more:
+                body["until"] = answer["until"]
+                display.progress({"done": len(done), "total": None, "message": name})
     if as_json:
         print_json({name: done, "skipped": skipped})
     else:

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from runtime.cli.client import Client
+from runtime.cli.own_key import own_key
 from runtime.cli.searching import ask, lines
 from runtime.cli.uploads import Uploads, collect
 from runtime.errors import TundishError
@@ -24,7 +25,7 @@ BUCKET = "documents"
 def show(house: House, folders: list[Path]) -> bool:
     """Index the folders, ask the question, print the answers and what to try next. Whether answers came."""
     console, url = house.console, gateway_url(house.settings)
-    client = Client(url)
+    client = Client(url, own_key(house.settings.home, url, {}))
     began = time.monotonic()
     try:
         files = list(collect(folders))

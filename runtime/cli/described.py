@@ -34,6 +34,8 @@ def _told(found: Deployed) -> dict[str, Any]:
         "on_failure": spec.on_failure,
         "triggers": [*web, *plain["crons"], *plain["buckets"]],
         "doc": found.doc,
+        "style": found.style,
+        "setup": spec.setup,
         "schema": found.schema,
         "returns": found.returns,
         "error": found.error,

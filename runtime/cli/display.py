@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from runtime.cli.pace import pace
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -35,7 +37,8 @@ class Display:
         self._bar.console.print(Text.from_ansi(text), soft_wrap=True)
 
     def progress(self, report: Mapping[str, Any]) -> None:
-        """Draw `{done, total, message}`; without a total nobody knows how long the bar is."""
+        """Draw `{done, total, message}`, with pace and time left where it says; without a total nobody knows how long
+        the bar is."""
         if not self.draws:
             return
         if self._bar is None:
@@ -44,9 +47,8 @@ class Display:
             self._bar.add_task("", count="", message="")
         total = report["total"]
         count = f"{report['done']:g}" + (f"/{total:g}" if total is not None else "")
-        self._bar.update(
-            self._bar.task_ids[0], completed=report["done"], total=total, count=count, message=report["message"]
-        )
+        message = " · ".join(filter(None, (pace(report), report["message"])))
+        self._bar.update(self._bar.task_ids[0], completed=report["done"], total=total, count=count, message=message)
 
     def clear(self) -> None:
         if self._bar is not None:

@@ -20,6 +20,7 @@ def env(environ: Mapping[str, str], file: Path | None, home: Path | None, as_jso
     """Print everything that other clients need: eval "$(tundish env)"; then use mc, aws, celery, redis-cli."""
     from runtime.cli.client import Unreachable
     from runtime.cli.output import print_json
+    from runtime.cli.own_key import own_key
     from runtime.config_load import load_settings
     from runtime.parts import connections, gateway_url
 
@@ -45,6 +46,8 @@ def env(environ: Mapping[str, str], file: Path | None, home: Path | None, as_jso
         "TUNDISH_FILE": str(settings.file),
         "TUNDISH_HOME": str(settings.home),
     }
+    if key := own_key(settings.home, values["TUNDISH_URL"], environ):
+        values["TUNDISH_API_KEY"] = key
     if as_json:
         print_json(values)
     else:

@@ -7,15 +7,16 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
-from runtime.cli.client import Answer, Client, Unreachable
+from runtime.cli.client import Client, Unreachable
 from runtime.cli.display import Display
 from runtime.cli.event_stream import events
 from runtime.errors import TundishError
 from runtime.lines import plain
 
+A = TypeVar("A")
 ENDS = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 _PATIENCE_SECONDS = 0.5
 """A call that takes no longer needs no bar."""
@@ -27,8 +28,13 @@ class CallEnded(TundishError):
     """A call that was followed did not succeed."""
 
 
-def follow(client: Client, task_id: str, display: Display, *, place: str = "") -> dict[str, Any]:
-    """Show output, progress and retries until the end; what the end tells. Raises Refused, Unreachable."""
+def follow(
+    client: Client, task_id: str, display: Display, *, place: str = "", item: Callable[[Any], None] | None = None
+) -> dict[str, Any]:
+    """Show output, progress and retries until the end; what the end tells. `item` is given the items of a generator.
+
+    Raises Refused, Unreachable.
+    """
     path = f"/api/v1/tasks/task/{quote(task_id, safe='')}/events"
     for event in events(client, path, place):
         told = event.data or {}
@@ -36,6 +42,9 @@ def follow(client: Client, task_id: str, display: Display, *, place: str = "") -
             display.line(plain(told["text"], told["level"]))
         elif event.name == "progress":
             display.progress(told)
+        elif event.name == "item":
+            if item is not None:
+                item(told["item"])
         elif told.get("status") in ENDS:
             return told
         elif note := _note(told):
@@ -51,10 +60,10 @@ def outcome(client: Client, told: Mapping[str, Any]) -> Any:
     raise CallEnded(f"{told['function']} {told['state']}{': ' if reason else ''}{reason or ''}")
 
 
-def wait_with_bar(client: Client, function: str, call: Callable[[Mapping[str, str]], Answer]) -> Answer:
+def wait_with_bar(client: Client, function: str, call: Callable[[Mapping[str, str]], A]) -> A:
     """Make a call that waits for its answer; one that reports progress meanwhile gets a bar."""
     trace = uuid.uuid4().hex
-    box: list[Answer | BaseException] = []
+    box: list[A | BaseException] = []
 
     def work() -> None:
         try:

@@ -9,9 +9,11 @@ from urllib.parse import quote
 
 import click
 
+from runtime.cli import complete
+
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete.functions)
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 @click.pass_obj
 def functions(environ: Mapping[str, str], name: str | None, as_json: bool) -> None:

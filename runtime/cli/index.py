@@ -1,22 +1,21 @@
-"""`tundish index`: the version in use, and `tundish index verify`."""
+"""`tundish index`: the version in use, and whether it agrees with its buckets."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from runtime.config import Settings
-    from runtime.index.report import Report
+from runtime.cli import complete, index_migrate, index_verify, index_versions
+from runtime.cli.groups import hand_down
 
 _json = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 
 
 @click.group(invoke_without_command=True)
-@click.option("--index", "name", default="default", show_default=True, help="Which index.")
+@click.option(
+    "--index", "name", default="default", show_default=True, help="Which index.", shell_complete=complete.indexes
+)
 @_json
 @click.pass_context
 def index(ctx: click.Context, name: str, as_json: bool) -> None:
@@ -24,7 +23,7 @@ def index(ctx: click.Context, name: str, as_json: bool) -> None:
     from runtime.cli.client import find
     from runtime.cli.output import print_json
 
-    if ctx.invoked_subcommand:
+    if hand_down(ctx):
         return
     told: dict[str, Any] = find(ctx.obj).get("/admin/index-version", index=name)
     if as_json:
@@ -34,86 +33,48 @@ def index(ctx: click.Context, name: str, as_json: bool) -> None:
     if not newest:
         click.echo(f"Index {name} is empty: put a file in with `tundish put FILE`.")
         return
-    state = "up to date" if told["up_to_date"] else "a newer version is being loaded"
+    behind = "the newest version cannot be loaded" if told.get("trouble") else "a newer version is being loaded"
+    state = "up to date" if told["up_to_date"] else behind
+    state = "held by a rollback" if newest["held"] and told["up_to_date"] else state
     click.echo(f"index {name}: version {told['version']} (generation {told['generation']}), {state}")
     click.echo(f"{newest['documents']} documents, {newest['vectors']} vectors of {newest['dimensions']} dimensions")
     click.echo(f"{newest['bytes'] / 2**20:.1f} MiB, {newest['kind']}, model {newest['model']}")
+    if newest["held"]:
+        click.echo(
+            f"It is held at generation {newest['restores']}; builds go on with: tundish index release --index {name}"
+        )
+    if told["advice"] != "fine":
+        urgency = f"{told['migration_urgency']:.0f} of 100"
+        click.echo(f"It grows large for one machine (urgency {urgency}): {told['advice']} a larger engine.")
+    if capacity := told.get("capacity"):  # a gateway of an older release does not tell
+        _print_capacity(capacity)
+    if words := told.get("words"):
+        _print_words(words)
     if told.get("trouble"):
-        click.echo(f"trouble: {told['trouble']}", err=True)
+        click.echo(f"trouble: {told['trouble']}\nmend it with: tundish index verify --repair --index {name}", err=True)
 
 
-@index.command()
-@click.option("--index", "name", help="Which index (default: all of them).")
-@click.option("--allow-unreadable", is_flag=True, help="Files that the function failed on for good do not count.")
-@_json
-@click.pass_obj
-def verify(environ: Mapping[str, str], name: str | None, allow_unreadable: bool, as_json: bool) -> None:
-    """Compare the index with its buckets: same keys, same etags, same chunk counts.
-
-    Asks store and broker itself. Exit code 0: they agree exactly; 1: they do not; 3: store or broker cannot be reached.
-    """
-    from runtime.cli.client import Unreachable
-    from runtime.cli.output import print_json
-    from runtime.config_load import load_settings
-    from runtime.errors import BrokerDown, StoreDenied, StoreDown
-
-    settings = load_settings(environ)
-    if not settings.broker_url or not settings.store.endpoint:
-        raise Unreachable(f"No system runs on {settings.home}, and the environment names none: start `tundish up`.")
-    try:
-        reports = _verified(settings, name)
-    except (BrokerDown, StoreDenied, StoreDown) as error:
-        raise Unreachable(str(error)) from error
-    for report in reports if allow_unreadable else ():
-        report.allowed.append("unreadable")
-    ok = all(report.ok for report in reports)
-    if as_json:
-        print_json({"ok": ok, "indexes": [report.plain() for report in reports]})
-    else:
-        for report in reports:
-            _print(report)
-    if not ok:
-        raise SystemExit(1)
+index.add_command(index_versions.versions)
+index.add_command(index_versions.build)
+index.add_command(index_versions.rollback)
+index.add_command(index_versions.release)
+index.add_command(index_verify.verify)
+index.add_command(index_migrate.migrate)
 
 
-def _verified(settings: Settings, name: str | None) -> list[Report]:
-    from tempfile import TemporaryDirectory
-
-    from runtime import broker
-    from runtime.cli.display import Display
-    from runtime.config_check import nearest
-    from runtime.index.port import FaissIndex
-    from runtime.index.verify import verify
-    from runtime.store import MinioStore
-
-    client, store = broker.connect(settings.broker_url), MinioStore(settings.store)
-    named = {trigger.index for _, trigger in settings.project.bucket_triggers() if trigger.index}
-    names = sorted(named | set(FaissIndex(store, client).names()))
-    if name and name not in names:
-        raise click.UsageError(f"There is no index {name}{nearest(name, names)}")
-    with TemporaryDirectory() as temporary, Display() as display:
-        folder = settings.home / "index-cache" if settings.home.is_dir() else Path(temporary)
-
-        def tell(step: str, done: int, total: int | None) -> None:
-            display.progress({"done": done, "total": total, "message": step})
-
-        asked = [name] if name else names
-        return [verify(store, client, settings.project, one, folder, tell) for one in asked]
+def _print_words(words: dict[str, int]) -> None:
+    having, segments = words["with_words"], words["segments"]
+    if having == segments:
+        click.echo("hybrid: texts are found by meaning and by words")
+        return
+    click.echo(f"hybrid: {having} of {segments} segments have words; to bring the others theirs: tundish index build")
 
 
-def _print(report: Report) -> None:
-    from runtime.index.report import KINDS
-
-    for finding in report.findings:
-        click.echo(str(finding))
-    if (more := report.counts.total() - len(report.findings)) > 0:
-        click.echo(f"and {more} more")
-    for note in report.notes:
-        click.echo(note)
-    place = f"{report.objects} objects in {', '.join(report.buckets) or 'no bucket'}"
-    held = f"{report.documents} documents with {report.chunks} chunks in generation {report.generation}"
-    verdict = "agree" if report.ok else "DIFFER"
-    click.echo(f"index {report.index}: {place} and {held} {verdict}")
-    for kind, meaning in KINDS.items():
-        if report.counts[kind]:
-            click.echo(f"  {report.counts[kind]} {kind}: {meaning}")
+def _print_capacity(capacity: dict[str, Any]) -> None:
+    p99 = capacity["search_p99_ms"]
+    basis = f"measured: p99 {p99} ms now" if p99 is not None else "estimated"
+    click.echo(
+        f"this machine has memory for about {capacity['vectors_in_memory']:,} such vectors, and searches "
+        f"{capacity['vectors_in_time']:,} within 100 ms ({basis})"
+    )
+    click.echo(f"next step: {capacity['next_step']}")

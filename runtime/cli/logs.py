@@ -9,6 +9,8 @@ from urllib.parse import quote
 
 import click
 
+from runtime.cli import complete
+
 if TYPE_CHECKING:
     from runtime.cli.client import Client
 
@@ -16,7 +18,7 @@ Show = Callable[[Mapping[str, Any]], None]
 
 
 @click.command()
-@click.argument("task_id", required=False, metavar="[ID]")
+@click.argument("task_id", required=False, metavar="[ID]", shell_complete=complete.calls)
 @click.option("-f", "--follow", "follows", is_flag=True, help="Go on with what comes, until the call ends.")
 @click.option(
     "-n", "--lines", type=click.IntRange(0, 10_000), default=100, show_default=True, help="So many old lines."

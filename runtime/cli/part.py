@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,10 +11,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runtime.cli import complete
+
 if TYPE_CHECKING:
-    from runtime.child import Spec
+    from runtime.child import Child, Spec
     from runtime.config import Settings
     from runtime.parts import Parts
+    from runtime.supervisor import Supervisor
 
 _file = click.option("-f", "--file", type=click.Path(path_type=Path), help="functions.yaml (default: the one here).")
 _home = click.option(
@@ -24,20 +28,25 @@ _home = click.option(
 @click.command()
 @_file
 @_home
-@click.option("--host", help="Address to listen on; loopback only, as there is no authentication yet.")
+@click.option("--host", help="Address to listen on (default 127.0.0.1); on others every request needs a key.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port (default 8000; 0: a free one).")
 @click.pass_obj
 def gateway(
     environ: Mapping[str, str], file: Path | None, home: Path | None, host: str | None, port: int | None
 ) -> None:
     """Run the HTTP gateway, with the embedder that turns its queries into vectors."""
+    from runtime import admin_key
     from runtime.address import check_address, taken
 
     settings = check_address(_settings(environ, file, home, host, port))
+    for words in admin_key.greeting(settings):
+        click.echo(words)
+
+    # One embedder serves every gateway of a state folder. Asked once: after a reload it would be our own that answers.
+    other = taken(settings.embedder_socket)
 
     def specs(parts: Parts) -> list[Spec]:
-        # One embedder serves every gateway of a state folder.
-        return [parts.gateway()] if taken(settings.embedder_socket) else [parts.gateway(), parts.embedder()]
+        return [parts.gateway()] if other else [parts.gateway(), parts.embedder()]
 
     _supervise(settings, environ, specs)
 
@@ -45,7 +54,7 @@ def gateway(
 @click.command()
 @_file
 @_home
-@click.option("-Q", "--queue", help="Serve this queue only, in this process.")
+@click.option("-Q", "--queue", help="Serve this queue only, in this process.", shell_complete=complete.queues)
 @click.option("-n", "--name", help="Node name of that worker; default QUEUE@HOST.")
 @click.option("-c", "--concurrency", type=click.IntRange(1, 1024), help="How many calls run at once.")
 @click.pass_obj
@@ -60,14 +69,19 @@ def worker(
     """Run one worker per queue; with -Q the worker of that queue."""
     environ = {**environ, **({"CELERY_WORKER_CONCURRENCY": str(concurrency)} if concurrency else {})}
     settings = _settings(environ, file, home)
+    from runtime import environments
+
+    environments.prepare_all(settings, click.echo)
     if queue:
+        from runtime.gates import insist_on_broker
         from runtime.parts import Parts, any_generation
 
+        insist_on_broker(settings, environ)
         spec = Parts(settings, environ).worker(queue, any_generation()) if queue in settings.project.queues else None
         if spec is None:
             raise click.UsageError(f"There is no queue {queue}; there is {', '.join(settings.project.queues)}.")
         argv = [*spec.argv[:-1], name] if name else list(spec.argv)
-        os.execve(sys.executable, argv, {**spec.environ})  # noqa: S606 - our own interpreter
+        os.execve(spec.argv[0], argv, {**spec.environ})  # noqa: S606 - our own interpreter
     _supervise(settings, environ, lambda parts: parts.workers())
 
 
@@ -124,8 +138,49 @@ def _supervise(settings: Settings, environ: Mapping[str, str], make: Callable[[P
 
     def direct(supervisor: Supervisor) -> None:
         gates.wait_for(supervisor, lambda: gates.broker_problem(settings, environ))
-        specs = make(Parts(settings, environ))
-        supervisor.wait_ready([supervisor.start(spec) for spec in specs])
+        children = {spec.name: supervisor.start(spec) for spec in make(Parts(settings, environ))}
+        supervisor.wait_ready(children.values())
         supervisor.console.say("Ready. Ctrl-C stops it.")
+        while True:
+            supervisor.wait_asked()
+            _reload(supervisor, children, settings, environ, make)
 
-    sys.exit(Supervisor(Console(sys.stdout, environ)).run(direct))
+    gates.insist_on_broker(settings, environ)
+    console = Console(sys.stdout, environ)
+    console.json = settings.logs.format == "json"
+    sys.exit(Supervisor(console).run(direct))
+
+
+def _reload(
+    supervisor: Supervisor,
+    children: dict[str, Child],
+    settings: Settings,
+    environ: Mapping[str, str],
+    make: Callable[[Parts], list[Spec]],
+) -> None:
+    """SIGHUP: have every child read everything anew; workers of new queues come, those of removed ones go.
+
+    A worker whose queue has another environment now is replaced.
+    """
+    from runtime import environments
+    from runtime.config_load import load_settings
+    from runtime.errors import TundishError
+    from runtime.parts import Parts
+
+    try:
+        now = load_settings(environ, file=settings.file, home=settings.home, host=settings.host, port=settings.port)
+    except TundishError as error:
+        supervisor.console.say(f"Not taken over, everything keeps running as it was.\n{error}")
+        return
+    environments.prepare_all(now, supervisor.console.say)
+    wanted = {spec.name: spec for spec in make(Parts(now, environ))}
+    for name, child in list(children.items()):
+        if name in wanted and wanted[name].argv[0] == child.spec.argv[0]:
+            continue
+        supervisor.retire(children.pop(name))
+    for name, spec in wanted.items():
+        if name in children:
+            supervisor.signal(children[name], signal.SIGHUP)
+        else:
+            children[name] = supervisor.start(spec)
+    supervisor.console.say("Everybody reads functions.yaml and the code anew.")

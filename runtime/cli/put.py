@@ -8,10 +8,12 @@ from typing import Any
 
 import click
 
+from runtime.cli import complete
+
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--bucket", default="documents", show_default=True)
+@click.option("--bucket", default="documents", show_default=True, shell_complete=complete.buckets)
 @click.option("--prefix", default="", help="Put before every key, for example notes/.")
 @click.option("--wait/--no-wait", default=True, help="Wait until the documents are searchable (default: yes).")
 @click.option("--json", "as_json", is_flag=True, help="JSON: one object for each file.")
@@ -32,7 +34,8 @@ def put(
     def tell(told: Mapping[str, Any]) -> None:
         if not as_json:
             failed = told["status"] in ("failed", "refused", "late")
-            reason = f": {told['reason']}" if told.get("reason") else ""
+            said = told.get("reason") or "; ".join(told.get("notes") or ())
+            reason = f": {said}" if said else ""
             click.echo(f"{told['status']:<10} {bucket}/{told['key']}{reason}", err=failed)
 
     with Display() as display:

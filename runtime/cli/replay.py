@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 import click
 
+from runtime.cli import complete
+
 if TYPE_CHECKING:
     from runtime.cli.client import Client
 
@@ -15,7 +17,7 @@ _PATH = "/admin/replay"
 
 
 @click.command()
-@click.option("--bucket", help="The bucket whose triggers run again.")
+@click.option("--bucket", help="The bucket whose triggers run again.", shell_complete=complete.buckets)
 @click.option("--prefix", default="", help="Only keys that begin with it.")
 @click.option("--since", help="Only objects written since: 2h, 7d, or 2026-03-01T12:00.")
 @click.option("--failed", is_flag=True, help="Only objects whose call failed for good.")

@@ -8,6 +8,9 @@ from typing import Any
 
 import click
 
+from runtime.cli import complete
+from runtime.cli.groups import hand_down
+
 _SHORT = "%Y-%m-%d %H:%M:%S"
 _FULL = "%a %Y-%m-%d %H:%M:%S %z"
 _json = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
@@ -23,7 +26,7 @@ def schedule(ctx: click.Context, as_json: bool) -> None:
     """
     from runtime.cli.output import print_json, print_table
 
-    if ctx.invoked_subcommand:
+    if hand_down(ctx):
         return
     found = _ask(ctx.obj, "", 1)
     if as_json:
@@ -34,7 +37,7 @@ def schedule(ctx: click.Context, as_json: bool) -> None:
 
 
 @schedule.command("next")
-@click.argument("name", required=False, default="")
+@click.argument("name", required=False, default="", shell_complete=complete.scheduled)
 @click.option("-n", "count", type=click.IntRange(1, 100), default=5, show_default=True, help="How many runs.")
 @_json
 @click.pass_obj

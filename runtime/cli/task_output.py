@@ -8,9 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from runtime.cli.output import snippet
+from runtime.cli.pace import pace
 
 COLUMNS = ("task", "function", "state", "created", "seconds", "attempts", "queue", "what")
-_SHOWN = ("function", "state", "queue", "priority", "trigger", "attempts", "lost", "worker", "root_id", "parent_id")
+_CAME = ("function", "state", "queue", "priority", "trigger", "attempts", "lost")
+_SHOWN = (*_CAME, "worker", "version", "root_id", "parent_id")
 _MORE = ("origin_id", "callback_url", "traceparent", "tenant")
 _TIMES = ("created", "due", "expires", "deadline", "started", "ended")
 
@@ -82,4 +84,4 @@ def _progress(task: Mapping[str, Any]) -> str:
     if not isinstance(told, Mapping):
         return ""
     share = f"{told.get('done')}/{told.get('total')}" if told.get("total") else str(told.get("done", ""))
-    return " ".join(part for part in (share, str(told.get("message") or "")) if part)
+    return " ".join(part for part in (share, str(told.get("message") or ""), pace(told)) if part)

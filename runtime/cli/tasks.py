@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 import click
 
+from runtime.cli import complete
+
 _json = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 _PAGE = 200
 _TREE = 1000
@@ -15,8 +17,8 @@ _TREE = 1000
 
 
 @click.command()
-@click.argument("task_id", required=False, metavar="[ID]")
-@click.option("--function", help="Only calls of this function.")
+@click.argument("task_id", required=False, metavar="[ID]", shell_complete=complete.calls)
+@click.option("--function", help="Only calls of this function.", shell_complete=complete.functions)
 @click.option("--state", help="Only those in this state: queued, running, succeeded, dead, …")
 @click.option("--root", help="Only those that came of this call.")
 @click.option("--since", help="Only newer ones: 2h, 7d, or 2026-03-01T12:00.")
@@ -52,7 +54,7 @@ def tasks(environ: Mapping[str, str], /, task_id: str | None, limit: int, as_jso
 
 
 @click.command()
-@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...", shell_complete=complete.open_calls)
 @click.option("--reason", default="", help="Kept in the record.")
 @_json
 @click.pass_obj
@@ -63,7 +65,7 @@ def cancel(environ: Mapping[str, str], ids: tuple[str, ...], reason: str, as_jso
 
 
 @click.command()
-@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...", shell_complete=complete.ended_calls)
 @_json
 @click.pass_obj
 def retry(environ: Mapping[str, str], ids: tuple[str, ...], as_json: bool) -> None:
@@ -73,12 +75,13 @@ def retry(environ: Mapping[str, str], ids: tuple[str, ...], as_json: bool) -> No
 
 
 @click.command()
-@click.argument("queue")
+@click.argument("queue", shell_complete=complete.queues)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_json
 @click.pass_obj
 def purge(environ: Mapping[str, str], queue: str, yes: bool, as_json: bool) -> None:
     """Cancel everything that waits in QUEUE, and take its messages out."""
+    from runtime.cli.display import Display
     from runtime.cli.output import print_json
 
     client = _client(environ)
@@ -86,10 +89,13 @@ def purge(environ: Mapping[str, str], queue: str, yes: bool, as_json: bool) -> N
         click.confirm(f"Cancel everything that waits in the queue {queue}?", abort=True, err=True)
     cancelled = messages = 0
     more = True
-    while more:
-        done = client.post(f"/api/v1/tasks/queue/{quote(queue, safe='')}/purge", {})
-        cancelled, messages = cancelled + done["cancelled"], messages + done["messages"]
-        more = done["more"] and done["cancelled"] > 0
+    with Display() as display:
+        while more:
+            done = client.post(f"/api/v1/tasks/queue/{quote(queue, safe='')}/purge", {})
+            cancelled, messages = cancelled + done["cancelled"], messages + done["messages"]
+            more = done["more"] and done["cancelled"] > 0
+            if more:
+                display.progress({"done": cancelled, "total": None, "message": "cancelled"})
     if as_json:
         print_json({"queue": queue, "cancelled": cancelled, "messages": messages})
     else:
@@ -129,6 +135,8 @@ def _each(ids: tuple[str, ...], as_json: bool, act: Callable[[str], Any], words:
         try:
             answer = act(task_id)
         except Refused as error:
+            if error.exit_code != 1:
+                raise
             refused.append({"task_id": task_id, "error": str(error)})
             click.echo(f"tundish: {error}", err=True)
         else:

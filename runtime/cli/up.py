@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("-f", "--file", type=click.Path(path_type=Path), help="functions.yaml (default: the one here).")
-@click.option("--host", help="Address to listen on; loopback only, as there is no authentication yet.")
+@click.option("--host", help="Address to listen on (default 127.0.0.1); on others every request needs a key.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the gateway (default 8000; 0: a free one).")
 @click.option("--home", type=click.Path(path_type=Path), help="State folder (default: .tundish beside the file).")
 @click.option("--reload/--no-reload", default=True, help="Follow changes of functions.yaml and code (default: yes).")
@@ -43,8 +43,8 @@ def up(
     from runtime.console import Console
     from runtime.state_folder import places
 
-    # A system in one piece takes calls while its broker restarts, unless the file says otherwise.
-    environ = {"TUNDISH_OUTBOX": "auto", **environ}
+    # A system in one piece takes calls while its broker restarts, and stops soon, unless the file says otherwise.
+    environ = {"TUNDISH_OUTBOX": "auto", "TUNDISH_GRACE": "auto", **environ}
     file, home = places(file, home, environ)
     console = Console(sys.stdout, environ)
 
@@ -56,12 +56,12 @@ def up(
             running.supervisor.stop(0 if answered else 1)
 
     def follow(running: House) -> None:
-        from runtime.reload import Reloader
+        from runtime.watching import Watching
 
-        Reloader(running).watch()
+        Watching(running, files=reload).run()
 
     def load() -> Loaded:
         return config_load.load(environ, file=file, home=home, host=host, port=port)
 
     started = show if seed or demo else None
-    sys.exit(house.run(load, home, environ, console, started=started, ready=follow if reload else None))
+    sys.exit(house.run(load, home, environ, console, started=started, ready=follow))

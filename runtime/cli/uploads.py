@@ -18,6 +18,7 @@ from runtime.store_names import check_new_key
 PATIENCE_SECONDS = 300.0
 """Without any news of any document for this long, waiting ends."""
 
+_HELD_SECONDS = 1.0
 _POLL_SECONDS = 0.1
 Told = dict[str, Any]
 
@@ -69,6 +70,7 @@ class Uploads:
     ) -> None:
         self._client, self._bucket, self._tell, self._show = client, bucket, tell, show
         self._sent = self._size = 0
+        self._ask_at = 0.0
 
     def run(self, files: Sequence[tuple[Path, str]], *, wait: bool) -> list[Told]:
         """Upload all, then (with `wait`) follow them; one dictionary per file: key, status, ok, reason."""
@@ -119,6 +121,10 @@ class Uploads:
         while waiting and time.monotonic() < until:
             for key, etag in list(waiting.items()):
                 status = self._status(key)
+                if status and (reason := self._held_back(status, etag)):
+                    del waiting[key]
+                    self._settle(results, key, "embedded", ok=True, reason=reason)
+                    continue
                 if status is None or not fate_known(status, etag):
                     word = status["status"] if status else "pending"
                     done = len(results)
@@ -127,15 +133,39 @@ class Uploads:
                 del waiting[key]
                 until = time.monotonic() + PATIENCE_SECONDS
                 failed = status["status"] in ("failed", "removed")
-                self._settle(results, key, _word(status), ok=not failed, reason=status.get("reason"))
+                notes = status.get("notes") or ()
+                self._settle(results, key, _word(status), ok=not failed, reason=status.get("reason"), notes=notes)
             if waiting:
                 time.sleep(_POLL_SECONDS)
         for key in waiting:
-            reason = "stored, but not processed yet; look again with: tundish functions, or at the log of `tundish up`"
+            reason = "stored, but not processed yet; `tundish buckets` and `tundish doctor` say more"
             self._settle(results, key, "late", ok=False, reason=reason)
 
-    def _settle(self, results: dict[str, Told], key: str, status: str, *, ok: bool, reason: str | None = None) -> None:
-        results[key] = {"bucket": self._bucket, "key": _shown(key), "status": status, "ok": ok, "reason": reason}
+    def _held_back(self, status: Told, etag: str) -> str | None:
+        """Why a document that is embedded will not be searchable until somebody says so; asked now and then."""
+        if status["status"] != "completed" or status.get("searchable", True) or time.monotonic() < self._ask_at:
+            return None
+        self._ask_at = time.monotonic() + _HELD_SECONDS
+        if (status.get("etag") or etag).strip('"') != etag:
+            return None
+        for name in {trigger["index"] for trigger in status.get("triggers", ()) if trigger["index"]}:
+            newest = self._client.get("/admin/index-version", index=name)["newest"]
+            if newest and newest["held"]:
+                return f"a rollback holds the index {name}; `tundish index release --index {name}` publishes it"
+        return None
+
+    def _settle(
+        self,
+        results: dict[str, Told],
+        key: str,
+        status: str,
+        *,
+        ok: bool,
+        reason: str | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        told = {"bucket": self._bucket, "key": _shown(key), "status": status, "ok": ok, "reason": reason}
+        results[key] = told | {"notes": list(notes)}
         self._tell(results[key])
 
 

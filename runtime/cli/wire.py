@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from runtime.cli import complete
+
 if TYPE_CHECKING:
     from runtime.config import Settings
     from runtime.wiring.lines import Buckets
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[BUCKET...]")
+@click.argument("names", nargs=-1, metavar="[BUCKET...]", shell_complete=complete.buckets)
 @click.option("--target", "kind", type=click.Choice(("webhook", "redis")), help="Default: what the triggers name.")
 @click.option("--gateway", default="", help="The gateway's URL as the store reaches it.")
 @click.option(

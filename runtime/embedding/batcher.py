@@ -17,11 +17,23 @@ MAX_TEXTS = 256
 
 
 class Batcher:
-    """Runs `models` in the one thread of `executor`. `run` is to be a task of the event loop."""
+    """Runs `models` in the one thread of `executor`, between `start` and `close`."""
 
     def __init__(self, models: Models, executor: Executor) -> None:
         self._models, self._executor = models, executor
-        self._waiting: asyncio.Queue[tuple[Sequence[str], asyncio.Future[Vectors]]] = asyncio.Queue(maxsize=10_000)
+        self._waiting: asyncio.Queue[tuple[Sequence[str], asyncio.Future[Vectors]] | None] = asyncio.Queue()
+        self._running: asyncio.Task[None] | None = None
+
+    @property
+    def name(self) -> str:
+        return self._models.name
+
+    def start(self) -> None:
+        self._running = asyncio.create_task(self._run())
+
+    def close(self) -> None:
+        """Answer those who wait, then end."""
+        self._waiting.put_nowait(None)
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors of `texts`, shape (len(texts), dimensions)."""
@@ -29,15 +41,18 @@ class Batcher:
         await self._waiting.put((texts, future))
         return await future
 
-    async def run(self) -> None:
-        """Serve until cancelled."""
-        loop = asyncio.get_running_loop()
-        while True:
-            batch = [await self._waiting.get()]
-            count = len(batch[0][0])
-            while count < MAX_TEXTS and not self._waiting.empty():
-                batch.append(self._waiting.get_nowait())
-                count += len(batch[-1][0])
+    async def _run(self) -> None:
+        loop, ended = asyncio.get_running_loop(), False
+        while not ended:
+            batch, found = [], await self._waiting.get()
+            count = 0
+            while found is not None:
+                batch.append(found)
+                count += len(found[0])
+                if count >= MAX_TEXTS or self._waiting.empty():
+                    break
+                found = self._waiting.get_nowait()
+            ended = found is None
             wanted = [(texts, future) for texts, future in batch if not future.done()]  # the others hung up
             flat = [text for texts, _ in wanted for text in texts]
             try:

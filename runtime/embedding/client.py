@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.embedding import protocol
-from runtime.errors import BadInput, ModelWarming
+from runtime.errors import BadInput, IndexUnavailable, ModelWarming
 
 if TYPE_CHECKING:
     from runtime.context import Vectors
 
 CACHED_QUERIES = 512  # 384 float32 each: under 1 MB
+LOAD_SECONDS = 120.0
+"""How long a model may take to be loaded, while another one answers."""
 
 
 class EmbedderClient:
@@ -30,39 +32,44 @@ class EmbedderClient:
         self._numbers = itertools.count(1)
         self._connecting = asyncio.Lock()
         self._connection: _Connection | None = None
-        self._cache: OrderedDict[str, Vectors] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, str], Vectors] = OrderedDict()
 
-    async def embed(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors, float32, shape (len(texts), dimensions).
+    async def embed(self, texts: Sequence[str], model: str = "") -> Vectors:
+        """Unit vectors of `model` (empty: the default one), float32, shape (len(texts), dimensions).
 
-        Raises ModelWarming while there is no answer to be had, BadInput for a request that is refused.
+        Raises ModelWarming while there is no answer to be had, BadInput for a request that is refused, and
+        IndexUnavailable where the embedder does not have this model.
         """
-        key = texts[0] if len(texts) == 1 else None
+        key = (model, texts[0]) if len(texts) == 1 else None
         if key is not None and key in self._cache:
             self._cache.move_to_end(key)
             return self._cache[key]
         if sum(map(len, texts)) > protocol.MAX_CHARACTERS:
             raise BadInput(f"The texts have over {protocol.MAX_CHARACTERS:,} characters together. Send fewer at once.")
-        vectors = _vectors(await self._ask({"op": "embed", "texts": list(texts)}))
+        vectors = _vectors(await self._ask({"op": "embed", "texts": list(texts), "model": model}, self._timeout))
         if key is not None:
             self._cache[key] = vectors
             if len(self._cache) > CACHED_QUERIES:
                 self._cache.popitem(last=False)
         return vectors
 
+    async def load(self, model: str) -> None:
+        """Have the embedder load a model, and wait for it. Raises as `embed` does."""
+        _checked(await self._ask({"op": "load", "model": model}, LOAD_SECONDS))
+
     async def close(self) -> None:
         if self._connection is not None:
             await self._connection.close()
 
-    async def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
+    async def _ask(self, message: dict[str, Any], timeout: float = 10.0) -> dict[str, Any]:
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(timeout):
                 try:
                     return await self._send(message)
                 except ConnectionError:  # it was restarted since the last request
                     return await self._send(message)
         except TimeoutError as error:
-            raise ModelWarming(f"The embedder did not answer within {self._timeout:g} s. Try again.") from error
+            raise ModelWarming(f"The embedder did not answer within {timeout:g} s. Try again.") from error
         except OSError as error:
             raise ModelWarming("The embedder is not running yet. Try again in a few seconds.") from error
 
@@ -125,9 +132,16 @@ class _Connection:
             self._writer.close()
 
 
-def _vectors(answer: dict[str, Any]) -> Vectors:
+def _checked(answer: dict[str, Any]) -> None:
     if "error" in answer:
+        if answer.get("missing"):
+            raise IndexUnavailable(f"Texts cannot be searched for. {answer['error']}")
         raise ModelWarming(answer["error"]) if answer.get("warming") else BadInput(answer["error"])
+
+
+def _vectors(answer: dict[str, Any]) -> Vectors:
     import numpy as np
+
+    _checked(answer)
 
     return np.frombuffer(answer["vectors"], np.float32).reshape(answer["shape"])

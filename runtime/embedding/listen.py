@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import socket
 import stat
@@ -15,20 +16,18 @@ from runtime.errors import ServiceFailed
 @contextlib.contextmanager
 def listening(path: Path) -> Iterator[socket.socket]:
     """A listening socket (mode 0600), removed at the end. Raises ServiceFailed where the path is in use."""
-    _clear(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)  # the socket must never be open to others, not even between bind and chmod
     try:
-        sock.bind(str(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _listen(sock, path)
     except OSError as error:
         sock.close()
         raise ServiceFailed(f"The embedder cannot listen on {path}: {error.strerror}. Set TUNDISH_HOME.") from error
-    finally:
-        os.umask(before)
+    except ServiceFailed:
+        sock.close()
+        raise
     inode = path.stat().st_ino
     try:
-        sock.listen(128)
         sock.setblocking(False)
         yield sock
     finally:
@@ -36,6 +35,19 @@ def listening(path: Path) -> Iterator[socket.socket]:
         with contextlib.suppress(FileNotFoundError):
             if path.lstat().st_ino == inode:  # not the one of a process that took over
                 path.unlink()
+
+
+def _listen(sock: socket.socket, path: Path) -> None:
+    # One at a time: of two that find the same old socket, the second would remove the new one of the first.
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _clear(path)
+        before = os.umask(0o177)  # the socket must never be open to others, not even between bind and chmod
+        try:
+            sock.bind(str(path))
+        finally:
+            os.umask(before)
+        sock.listen(128)
 
 
 def _clear(path: Path) -> None:

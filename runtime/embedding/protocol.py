@@ -1,7 +1,8 @@
 """Frames between the embedder and its clients: four bytes of length (big-endian), then one msgpack map.
 
-Request `{"id", "op": "embed", "texts"}`; answer `{"id", "vectors": float32 bytes, "shape", "model"}` or
-`{"id", "error", "warming"}`. Answers may come in another order than their requests.
+Request `{"id", "op": "embed", "texts", "model"}`; answer `{"id", "vectors": float32 bytes, "shape", "model"}` or
+`{"id", "error", "warming"}`. `op: load` is answered when the model is ready. `model` is a name or an identity, empty
+for the default one; an unknown one is `missing`. Answers may come in another order than their requests.
 """
 
 from __future__ import annotations

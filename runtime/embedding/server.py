@@ -1,6 +1,7 @@
 """The embedder: one process per host that turns queries into vectors. `python -m runtime.embedding.server PATH`.
 
-It listens at once and answers "warming" until the model is loaded, so that nobody waits for it in the dark.
+It listens at once and answers "warming" until the model is loaded, so that nobody waits for it in the dark. Where
+functions.yaml names no index, the model is loaded when somebody asks for it: who never searches shall not pay for it.
 """
 
 from __future__ import annotations
@@ -12,51 +13,59 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from runtime.context import Models
 from runtime.embedding import protocol
-from runtime.embedding.batcher import Batcher
 from runtime.embedding.listen import listening
-from runtime.errors import ConfigError, ModelWarming, ServiceFailed
+from runtime.embedding.shelf import LoadableModels, Shelf
+from runtime.errors import BadInput, ModelWarming, ServiceFailed
 
 log = logging.getLogger("tundish.embedder")
-
-
-class LoadableModels(Models, Protocol):
-    def load(self) -> None: ...
+OnState = Callable[[bool, str], None]
 
 
 class Server:
-    """Answers requests on a listening Unix socket. `on_state(ready, detail)` hears when the model is loaded."""
+    """Answers requests on a listening Unix socket. `on_state(ready, detail)` hears when the default model is loaded.
 
-    def __init__(self, models: LoadableModels, on_state: Callable[[bool, str], None]) -> None:
-        self._models, self._on_state = models, on_state
+    `at_once`: load it now, not with the first request.
+    """
+
+    def __init__(
+        self,
+        models: LoadableModels,
+        on_state: OnState,
+        renew: Callable[[], object] = lambda: None,
+        *,
+        at_once: bool = True,
+    ) -> None:
+        self._on_state = on_state
+        self._asked = asyncio.Event()
+        if at_once:
+            self._asked.set()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="model")
-        self._batcher = Batcher(models, self._executor)
-        self._warm = False
+        self._shelf = Shelf(models, self._executor, renew)
 
     async def serve(self, sock: socket.socket) -> None:
         """Serve until cancelled. Raises what loading the model raises."""
         server = await asyncio.start_unix_server(self._connected, sock=sock)
         try:
             async with server, asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._batcher.run())
                 tasks.create_task(self._load())
+                await server.serve_forever()
         finally:
+            self._shelf.close()
             self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def _load(self) -> None:
+        if not self._asked.is_set():
+            self._on_state(True, "no model is loaded: nobody has searched yet")
+            await self._asked.wait()
         self._on_state(False, "loading the model")
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._executor, self._models.load)
-        await self._batcher.embed(["The first pass is slow."])
-        self._warm = True
-        self._on_state(True, self._models.name)
-        log.info("ready: %s", self._models.name)
+        batcher = await self._shelf.load("")
+        self._on_state(True, batcher.name)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One client: requests run side by side, answers carry the id of their request."""
@@ -80,14 +89,19 @@ class Server:
 
     async def _answer(self, message: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         answer: dict[str, Any]
+        self._asked.set()
         try:
-            texts = _texts(message)
-            if not self._warm:
-                raise ModelWarming
-            vectors = await self._batcher.embed(texts)
-            answer = {"vectors": vectors.tobytes(), "shape": list(vectors.shape), "model": self._models.name}
+            if message.get("op") == "load":
+                answer = {"model": (await self._shelf.load(_model(message))).name}
+            else:
+                texts = _texts(message)
+                batcher = self._shelf.ready(_model(message))
+                vectors = await batcher.embed(texts)
+                answer = {"vectors": vectors.tobytes(), "shape": list(vectors.shape), "model": batcher.name}
         except ModelWarming as error:
             answer = {"error": str(error), "warming": True}
+        except (BadInput, ServiceFailed) as error:
+            answer = {"error": str(error), "warming": False, "missing": True}
         except ValueError as error:
             answer = {"error": str(error), "warming": False}
         except Exception:
@@ -102,10 +116,18 @@ async def _send(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:
     await writer.drain()
 
 
+def _model(message: dict[str, Any]) -> str:
+    """Which model is asked; empty for the default one. Raises ValueError."""
+    model = message.get("model", "")
+    if not isinstance(model, str):
+        raise ValueError("'model' must be a string.")
+    return model
+
+
 def _texts(message: dict[str, Any]) -> list[str]:
     """The texts of a request. Raises ValueError with a sentence for the caller."""
     if message.get("op") != "embed":
-        raise ValueError(f"Unknown operation {message.get('op')!r}; the embedder knows only 'embed'.")
+        raise ValueError(f"Unknown operation {message.get('op')!r}; the embedder knows 'embed' and 'load'.")
     texts = message.get("texts")
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise ValueError("'texts' must be a list of strings.")
@@ -118,10 +140,17 @@ def _texts(message: dict[str, Any]) -> list[str]:
     return texts
 
 
-async def run(path: Path, models: LoadableModels, on_state: Callable[[bool, str], None]) -> None:
-    """Serve on `path` until SIGTERM or SIGINT."""
+async def run(
+    path: Path,
+    models: LoadableModels,
+    on_state: OnState,
+    renew: Callable[[], object] = lambda: None,
+    *,
+    at_once: bool = True,
+) -> None:
+    """Serve on `path` until SIGTERM or SIGINT. `renew`: see Shelf, `at_once`: see Server."""
     with listening(path) as sock:
-        serving = asyncio.create_task(Server(models, on_state).serve(sock))
+        serving = asyncio.create_task(Server(models, on_state, renew, at_once=at_once).serve(sock))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, serving.cancel)
@@ -132,42 +161,22 @@ async def run(path: Path, models: LoadableModels, on_state: Callable[[bool, str]
                 raise group.exceptions[0] from group
 
 
-@contextlib.contextmanager
-def _presence(environ: Mapping[str, str]) -> Iterator[Callable[[bool, str], None]]:
-    """Say on the broker that this process lives, where a broker is known."""
-    from runtime.broker import connect
-    from runtime.config_load import load_settings
-    from runtime.presence import Presence
-
-    try:
-        url = load_settings(environ).broker_url
-    except ConfigError as error:
-        log.warning("functions.yaml has errors; this process needs only the broker's address from it: %s", error)
-        url = environ.get("CELERY_BROKER_URL") or environ.get("REDIS_URL") or ""
-    if not url:
-        yield lambda ready, detail: None
-        return
-    with connect(url) as client:
-        presence = Presence(client, "embedder", f"{socket.gethostname()}-{os.getpid()}").start()
-        try:
-            yield lambda ready, detail: presence.set(ready=ready, detail=detail)
-        finally:
-            presence.stop()
-
-
 def main(arguments: list[str], environ: Mapping[str, str]) -> int:
     """Run the embedder. The exit code is 0 after a signal, 1 where it could not start, 2 for wrong usage."""
     from runtime import leash, logs
-    from runtime.embedding.backend import SentenceTransformerModels
+    from runtime.embedding import behind, project
 
     leash.hold(environ)
-    logs.setup("embedder", environ.get("CELERY_LOG_LEVEL", "INFO"))
+    logs.setup_early("embedder", environ)
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m runtime.embedding.server SOCKET_PATH\n")
         return 2
     try:
-        with _presence(environ) as on_state:
-            asyncio.run(run(Path(arguments[0]), SentenceTransformerModels(), on_state))
+        with project.presence(environ) as on_state:
+            models = project.models(environ)
+            told = behind.told(models, on_state)
+            renew = lambda: models.take_over(project.models(environ))  # noqa: E731
+            asyncio.run(run(Path(arguments[0]), models, told, renew, at_once=project.searched(environ)))
     except ServiceFailed as error:
         log.error("%s", error)
         return 1

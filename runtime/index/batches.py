@@ -7,37 +7,53 @@ hash of the vectors they belong to. Both are written once; a batch that turns ou
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import NamedTuple
 
-import msgpack
 import numpy as np
 
 from runtime.context import Row, Store
 from runtime.errors import BadInput, CorruptBatch, ObjectMissing, PreconditionFailed
 from runtime.index import layout, npy
+from runtime.index.batch_commit import Commit, decode, encode
 from runtime.index.docs import Vectors
+from runtime.index.packed import FIELDS, Packed, flaw_of, pack
 
-FIELDS = tuple(field.name for field in fields(Row))
-_TYPES = (str, str, str, int, str, str, int, int, int, str, dict)
 _LENGTH_TOLERANCE = 1e-2  # of a unit vector; float32 and bf16 models stay well inside
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A committed batch. `vectors[i]` belongs to the i-th row whose op is `put`; `etag` is that of its commit."""
+    """A committed batch. `vectors[i]` belongs to the i-th row that puts something; `etag` is that of its commit."""
 
     id: str
     etag: str
     model: str
-    rows: list[Row]
+    packed: Packed
     vectors: Vectors
+    made: str = ""
+    """By what its rows were cut from their documents."""
+    backends: tuple[str, ...] = ()
+    """Which back ends of the model have made its vectors, where that is known."""
+
+    @property
+    def rows(self) -> list[Row]:
+        return [Row(*values) for values in self.packed.values()]
 
     @property
     def dimensions(self) -> int:
         """0 for a batch that only deletes."""
         return int(self.vectors.shape[1]) if len(self.vectors) else 0
+
+
+class Origin(NamedTuple):
+    """Where a batch's vectors come from: the model, the making of its rows, the back ends."""
+
+    model: str
+    made: str
+    backends: Sequence[str]
 
 
 @dataclass(slots=True)
@@ -47,6 +63,8 @@ class Listed:
     rows: str = ""
     vectors: str = ""
     modified: float = 0.0
+    size: int = 0
+    """Bytes of the vectors' object."""
 
 
 def listing(store: Store, index: str) -> dict[str, Listed]:
@@ -62,70 +80,85 @@ def listing(store: Store, index: str) -> dict[str, Listed]:
         if name == layout.ROWS:
             entry.rows = item.etag
         else:
-            entry.vectors = item.etag
+            entry.vectors, entry.size = item.etag, item.size
     return found
 
 
 def read(store: Store, index: str, batch_id: str) -> Batch:
     """Read and check a batch. Raises ObjectMissing where a part of it is gone, CorruptBatch where it is damaged."""
     path = layout.batch(index, batch_id)
-    commit = store.get(store.bucket, path + layout.ROWS)
-    head, rows = _unpack(path, commit.data)
+    stored = store.get(store.bucket, path + layout.ROWS)
+    commit = decode(path + layout.ROWS, stored.data)
     raw = store.get(store.bucket, path + layout.VECTORS).data
-    if sha256(raw).hexdigest() != head.get("vectors"):
+    if sha256(raw).hexdigest() != commit.vectors:
         raise CorruptBatch(f"{path}{layout.VECTORS} does not match the hash that {layout.ROWS} gives for it.")
     vectors = _vectors(path, raw)
-    puts = sum(row.op == "put" for row in rows)
-    if len(vectors) != puts:
-        raise CorruptBatch(f"{path} holds {len(vectors)} vectors for {puts} rows.")
+    if len(vectors) != commit.puts():
+        raise CorruptBatch(f"{path} holds {len(vectors)} vectors for {commit.puts()} rows.")
     flaw = _flaw(vectors)
     if flaw:
         raise CorruptBatch(f"{path}{layout.VECTORS} {flaw}.")
-    return Batch(batch_id, commit.etag, str(head.get("model", "")), rows, vectors)
+    return Batch(batch_id, stored.etag, commit.model, *commit.packed(vectors), commit.made, commit.backends)
 
 
 def read_rows(store: Store, index: str, batch_id: str) -> list[Row]:
     """The rows of a committed batch without its vectors. Raises ObjectMissing and CorruptBatch."""
-    path = layout.batch(index, batch_id)
-    return _unpack(path, store.get(store.bucket, path + layout.ROWS).data)[1]
+    return read_commit(store, index, batch_id).rows()
 
 
-def write(store: Store, index: str, batch_id: str, rows: list[Row], vectors: Vectors, model: str) -> str:
+def read_commit(store: Store, index: str, batch_id: str) -> Commit:
+    """The same, with what else the commit says."""
+    path = layout.batch(index, batch_id) + layout.ROWS
+    return decode(path, store.get(store.bucket, path).data)
+
+
+def write(
+    store: Store,
+    index: str,
+    batch_id: str,
+    rows: list[Row],
+    vectors: Vectors,
+    model: str,
+    made: str = "",
+    backends: Sequence[str] = (),
+) -> str:
     """Commit a batch once and return its path.
 
     The same documents with newer sequence numbers (content that came back after something else was there) are
     committed beside the first batch, as `{batch_id}-{seq}`.
     """
+    origin = Origin(model, made, backends)
     vectors = np.ascontiguousarray(vectors, np.float32)
     _check_new(rows, vectors)
+    packed, vectors = _packed(rows, vectors)
     newest = max((row.seq for row in rows), default=0)
     for name in (batch_id, f"{batch_id}-{newest}"):
         path = layout.batch(index, name)
         try:
-            _create(store, path, rows, vectors, model)
+            _create(store, path, packed, vectors, origin)
         except PreconditionFailed:  # something of it is there: a whole batch, or half of one
-            stored = _taken(store, index, name, rows, vectors, model)
+            stored = _taken(store, index, name, packed, vectors, origin)
         else:
             return path
-        if not _outdated(stored, rows):
+        if stored is None or not _outdated(stored, rows):
             return path
     return path
 
 
-def _taken(store: Store, index: str, name: str, rows: list[Row], vectors: Vectors, model: str) -> list[Row]:
-    """The rows under a name that is in use; what is damaged or half there is completed with ours."""
+def _taken(store: Store, index: str, name: str, packed: Packed, vectors: Vectors, origin: Origin) -> list[Row] | None:
+    """The rows under a name that is in use; None where what is damaged or half there was completed with ours."""
     path = layout.batch(index, name)
     try:
         return read(store, index, name).rows
     except CorruptBatch:
         store.put(store.bucket, path + layout.VECTORS, raw := _raw(vectors))
-        _commit(store, path, rows, vectors, raw, model, create_only=False)
+        _commit(store, path, packed, vectors, raw, origin, create_only=False)
     except ObjectMissing:
         try:
-            _commit(store, path, rows, vectors, _adopted(store, path, vectors), model, create_only=True)
+            _commit(store, path, packed, vectors, _adopted(store, path, vectors), origin, create_only=True)
         except PreconditionFailed:  # another worker did the same batch just now; see what it wrote
             return read(store, index, name).rows
-    return rows
+    return None
 
 
 def _outdated(stored: list[Row], rows: list[Row]) -> bool:
@@ -135,10 +168,10 @@ def _outdated(stored: list[Row], rows: list[Row]) -> bool:
     return any(row.seq > known.get((row.bucket, row.key), -1) for row in rows)
 
 
-def _create(store: Store, path: str, rows: list[Row], vectors: Vectors, model: str) -> None:
+def _create(store: Store, path: str, packed: Packed, vectors: Vectors, origin: Origin) -> None:
     """Two PUTs, no look: a batch is new almost always. Raises PreconditionFailed where something is there."""
     store.put(store.bucket, path + layout.VECTORS, raw := _raw(vectors), create_only=True)
-    _commit(store, path, rows, vectors, raw, model, create_only=True)
+    _commit(store, path, packed, vectors, raw, origin, create_only=True)
 
 
 def _raw(vectors: Vectors) -> bytes:
@@ -147,22 +180,22 @@ def _raw(vectors: Vectors) -> bytes:
     return buffer.getvalue()
 
 
-def _commit(
-    store: Store, path: str, rows: list[Row], vectors: Vectors, raw: bytes, model: str, *, create_only: bool
-) -> None:
-    head = {
-        "format": 1,
-        "model": model,
-        "dimensions": int(vectors.shape[1]) if len(vectors) else 0,
-        "vectors": sha256(raw).hexdigest(),
-        "fields": FIELDS,
-        "rows": [[getattr(row, name) for name in FIELDS] for row in rows],
-    }
+def _packed(rows: list[Row], vectors: Vectors) -> tuple[Packed, Vectors]:
+    values = [[getattr(row, name) for name in FIELDS] for row in rows]
+    if flaw := flaw_of(values):
+        raise BadInput(f"The batch {flaw}.")
     try:
-        packed = msgpack.packb(head)
+        return pack(values, vectors)
     except (TypeError, ValueError, OverflowError) as error:
-        raise BadInput(f"The rows of {path} cannot be stored: {error}. Keep plain data in `meta`.") from error
-    store.put(store.bucket, path + layout.ROWS, packed, content_type="application/msgpack", create_only=create_only)
+        raise BadInput(f"The rows of a batch cannot be stored: {error}. Keep plain data in `meta`.") from error
+
+
+def _commit(
+    store: Store, path: str, packed: Packed, vectors: Vectors, raw: bytes, origin: Origin, *, create_only: bool
+) -> None:
+    dimensions = int(vectors.shape[1]) if len(vectors) else 0
+    data = encode(packed, origin.model, dimensions, sha256(raw).hexdigest(), origin.made, origin.backends)
+    store.put(store.bucket, path + layout.ROWS, data, content_type="application/msgpack", create_only=create_only)
 
 
 def _adopted(store: Store, path: str, vectors: Vectors) -> bytes:
@@ -179,26 +212,6 @@ def _adopted(store: Store, path: str, vectors: Vectors) -> bytes:
         pass
     store.put(store.bucket, path + layout.VECTORS, raw := _raw(vectors), if_match=stored.etag)
     return raw
-
-
-def _unpack(path: str, data: bytes) -> tuple[dict[str, Any], list[Row]]:
-    name = path + layout.ROWS
-    try:
-        head = msgpack.unpackb(data)
-    except (ValueError, msgpack.UnpackException) as error:
-        raise CorruptBatch(f"{name} is not msgpack: {error or type(error).__name__}.") from error
-    if not isinstance(head, dict) or head.get("format") != 1 or tuple(head.get("fields", ())) != FIELDS:
-        raise CorruptBatch(f"{name} is not a batch of format 1.")
-    rows = []
-    for number, values in enumerate(head.get("rows", ())):
-        good = isinstance(values, list) and len(values) == len(FIELDS)
-        if not good or not all(isinstance(value, kind) for value, kind in zip(values, _TYPES, strict=True)):
-            raise CorruptBatch(f"{name}: row {number} has fields of the wrong number or type.")
-        row = Row(*values)
-        if row.op not in ("put", "delete") or not 0 <= row.seq < 2**63:
-            raise CorruptBatch(f"{name}: row {number} has op {row.op!r} and seq {row.seq}.")
-        rows.append(row)
-    return head, rows
 
 
 def _vectors(path: str, raw: bytes) -> Vectors:

@@ -1,4 +1,8 @@
-"""A local folder of segments and tombstones, by content hash. Several processes of a host may share it."""
+"""A local folder of segments and tombstones, by content hash. Several processes of a host share it.
+
+What lies here was checked when it came: every byte is hashed while it is fetched, and a file takes its name when it
+is complete and on disk. So opening costs no look at the bytes; `check` looks at them again.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,9 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from hashlib import file_digest, sha256
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +20,17 @@ from numpy.typing import NDArray
 
 from runtime.context import Store
 from runtime.errors import CorruptSegment, ObjectMissing
-from runtime.index import layout
-from runtime.index.segment import META, Meta, Segment, decode_meta, digests
+from runtime.index import layout, trust
+from runtime.index.fetch import Fetch, alone, fetch, replacing
+from runtime.index.lexical_file import LEXICAL, UNPACKED
+from runtime.index.segment import INDEX, META, OFFSETS, SCAN, TABLE, Meta, Segment, decode_meta, digests
 
 # What was used this recently may be about to be opened by another process.
 KEEP_SECONDS = 60.0
+LOOKS = 6
+"""So often within that time what lies here is looked through, however many versions come: there may be hundreds."""
+
+_HOT = (SCAN, OFFSETS, TABLE, INDEX)
 SEGMENTS, TOMBSTONES, WORK = "segments", "tombstones", "work"
 
 
@@ -31,11 +41,12 @@ class SegmentCache:
         self._root, self._store = folder, store
         # A meta names every batch of its segment: worth decoding once.
         self._metas: dict[tuple[str, str], Meta] = {}
+        self._trimmed: dict[str, float] = {}
 
     @contextmanager
     def workspace(self, index: str) -> Iterator[Path]:
         """A temporary folder on the same file system."""
-        work = self._root / index / WORK
+        work = self._root / layout.own(index) / WORK
         work.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=work) as folder:
             yield Path(folder)
@@ -54,48 +65,69 @@ class SegmentCache:
             with _named(sha):
                 data = self._store.get(self._store.bucket, layout.segment(index, sha) + META).data
             meta = decode_meta(sha, data)
-            with self._replacing(path) as temporary:
+            with replacing(path) as temporary:
                 temporary.write_bytes(data)
             return meta
 
     def folder(self, index: str, sha: str, names: tuple[str, ...] = ()) -> Path:
         """The local folder of a segment with at least the files `names` (all of them by default)."""
         folder, meta = self._segment(index, sha), self.meta(index, sha)
-        for name in names or meta.files:
-            digest, size = meta.files[name]
-            path = folder / name
-            if not path.exists() or path.stat().st_size != size:
-                with _named(sha):
-                    self._fetch(layout.segment(index, sha) + name, path, digest)
+        if trust.lost(folder):
+            self.check(index, sha)
+            trust.renew(folder)
+        wanted = [
+            Fetch(layout.segment(index, sha) + name, folder / name, *meta.files[name]) for name in names or meta.files
+        ]
+        with _named(sha):
+            fetch(self._store, folder, wanted)
         os.utime(folder)  # "used just now", for trim
         return folder
 
     def open(self, index: str, sha: str) -> Segment:
-        """Open a segment, warm and checked: every byte is read once, and fetched again where it does not match."""
+        """Open a segment. Its bytes are looked at only where it cannot be opened: damaged ones are fetched again."""
         meta = self.meta(index, sha)
-        for attempt in (1, 2):
-            folder = self.folder(index, sha)
-            # Reading warms: FAISS maps its file for random access, without read-ahead.
+        for last in (False, True):
             try:
-                actual = digests(folder, list(meta.files))
-                damaged = [name for name, (digest, _) in meta.files.items() if actual[name][0] != digest]
-                if not damaged:
-                    return Segment(folder, sha, meta)
+                return Segment(self.folder(index, sha), sha, meta)
             except FileNotFoundError:  # trimmed by another process in this moment
                 continue
-            for name in damaged:
-                (folder / name).unlink(missing_ok=True)
-            if attempt == 2:
-                break
+            except CorruptSegment:
+                if last or not self.check(index, sha):
+                    raise
         raise CorruptSegment(f"Segment {sha[:12]} cannot be kept in {self._root}: its files change or vanish.")
+
+    def files(self, index: str, names: Sequence[str]) -> list[Path]:
+        """The files of segments that are here: first what every search reads, then what it reads a little of."""
+        paths = []
+        for folder, files in ((self._segment(index, sha), self.meta(index, sha).files) for sha in names):
+            paths += [folder / name for name in files if name != LEXICAL]
+            paths += (folder / UNPACKED).glob("*.*") if LEXICAL in files else ()  # what is read instead
+        return sorted(paths, key=lambda path: _HOT.index(path.name) if path.name in _HOT else len(_HOT))
+
+    def check(self, index: str, sha: str) -> list[str]:
+        """Look at every byte of a segment that is here; names and removes the files that are not what they were.
+
+        They are fetched again when the segment is opened next.
+        """
+        folder, meta = self._segment(index, sha), self.meta(index, sha)
+        here = [name for name in meta.files if (folder / name).exists()]
+        actual = digests(folder, here)
+        damaged = [name for name in here if actual[name] != meta.files[name]]
+        for name in damaged:
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / UNPACKED, ignore_errors=True)  # a copy, made anew when it is needed
+        return damaged
 
     def tombstones(self, index: str, sha: str, vectors: int) -> NDArray[np.uint8]:
         """The packed bits of a segment's dead rows."""
-        path = self._root / index / TOMBSTONES / sha
-        if not path.exists() or sha256(path.read_bytes()).hexdigest() != sha:
+        path = self._root / layout.own(index) / TOMBSTONES / sha
+        data = _matching(path, sha)
+        if data is None:
+            path.unlink(missing_ok=True)
             with _named(sha):
-                self._fetch(layout.tombstones(index) + sha, path, sha)
-        bits = np.fromfile(path, np.uint8)
+                fetch(self._store, path.parent, [Fetch(layout.tombstones(index) + sha, path, sha, (vectors + 7) // 8)])
+            data = path.read_bytes()
+        bits = np.frombuffer(data, np.uint8)
         if len(bits) != (vectors + 7) // 8:
             raise CorruptSegment(f"Tombstones {sha[:12]} are for another number of rows than {vectors}.")
         return bits
@@ -104,51 +136,45 @@ class SegmentCache:
         """Move a segment that was just built into the cache."""
         target = self._segment(index, sha)
         target.parent.mkdir(parents=True, exist_ok=True)
+        trust.until_restart(folder)
         folder.rename(target)
 
+    def adopt_tombstones(self, index: str, tombstones: Mapping[str, bytes]) -> None:
+        """Keep what was just made and stored: no reader of this host fetches it then. It is checked when it is read."""
+        folder = self._root / layout.own(index) / TOMBSTONES
+        folder.mkdir(parents=True, exist_ok=True)
+        for sha, data in tombstones.items():
+            handle, name = tempfile.mkstemp(dir=folder)
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            Path(name).replace(folder / sha)
+
     def trim(self, index: str, keep: set[str], older_than: float = KEEP_SECONDS) -> None:
-        """Remove what is not in `keep` and was not used for `older_than` seconds. What is mapped stays readable."""
-        limit = time.time() - older_than
+        """Remove what is not in `keep` and was not used for `older_than` seconds. What is mapped stays readable.
+
+        Nothing happens where that was done a moment ago.
+        """
+        now = time.time()
+        if abs(now - self._trimmed.get(index, float("-inf"))) < older_than / LOOKS:
+            return
+        self._trimmed[index] = now
+        limit = now - older_than
         for known in [place for place in self._metas if place[0] == index and place[1] not in keep]:
             self._metas.pop(known, None)
         for name in (SEGMENTS, TOMBSTONES, WORK):
-            folder = self._root / index / name
-            for path in folder.iterdir() if folder.exists() else ():
+            folder = self._root / layout.own(index) / name
+            for entry in _entries(folder):
                 # A builder may work in its folder for long; a day is longer than any build.
                 patience = 86_400 if name == WORK else 0
-                if path.name in keep or _modified(path) > limit - patience:
+                if entry.name in keep or _modified(entry) > limit - patience:
                     continue
-                if path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
+                if entry.is_dir():
+                    _remove(Path(entry))
                 else:
-                    path.unlink(missing_ok=True)
+                    Path(entry).unlink(missing_ok=True)
 
     def _segment(self, index: str, sha: str) -> Path:
-        return self._root / index / SEGMENTS / sha
-
-    def _fetch(self, key: str, path: Path, digest: str) -> None:
-        with self._replacing(path) as temporary:
-            with temporary.open("wb") as file:
-                self._store.download(self._store.bucket, key, file)
-            with temporary.open("rb") as file:
-                actual = file_digest(file, "sha256").hexdigest()
-            if actual != digest:
-                raise CorruptSegment(f"{key} in the store does not match its hash; it was changed or cut short.")
-
-    @contextmanager
-    def _replacing(self, path: Path) -> Iterator[Path]:
-        """A temporary file that takes the place of `path` when it is complete and on disk."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-")
-        os.close(handle)
-        temporary = Path(name)
-        try:
-            yield temporary
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        return self._root / layout.own(index) / SEGMENTS / sha
 
 
 @contextmanager
@@ -160,8 +186,28 @@ def _named(sha: str) -> Iterator[None]:
         raise CorruptSegment(f"A part of the index, {sha[:12]}, is gone. {error}") from error
 
 
-def _modified(path: Path) -> float:
+def _matching(path: Path, sha: str) -> bytes | None:
+    with suppress(FileNotFoundError):
+        data = path.read_bytes()
+        return data if sha256(data).hexdigest() == sha else None
+    return None
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    with suppress(FileNotFoundError), os.scandir(folder) as found:
+        return list(found)
+    return []
+
+
+def _modified(entry: os.DirEntry[str]) -> float:
     try:
-        return path.stat().st_mtime
+        return entry.stat().st_mtime
     except FileNotFoundError:
         return float("inf")
+
+
+def _remove(folder: Path) -> None:
+    """Unless somebody is fetching into it."""
+    with suppress(FileNotFoundError), alone(folder, wait=False) as free:
+        if free:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from runtime.errors import CorruptSegment, ObjectMissing
 from runtime.index.cache import SegmentCache
 from runtime.index.docs import PUT, Docs, Positions, find, identity, table, winners
+from runtime.index.included import Batch, Included, of_segment
 from runtime.index.manifest import Manifest, SegmentRef
 from runtime.index.segment import ROW_FIELDS, Segment
 
 # h1, h2: docs.identity; etag: a hash; chunks: its searchable rows; first: its first row in the segment `part`;
-# batch: a place in Contents.batches
+# batch: a place in what that segment includes
 HELD = np.dtype(
     [
         ("h1", "<u8"),
@@ -50,12 +51,12 @@ class Name:
 class Contents:
     """`held` is sorted by the hash of the names. `stale` are (part, row) of older versions that are still found.
 
-    `batches` are the ids of all batches that the segments were made of; `damage` says what could not be read.
+    `included` are the batches that each segment was made of, `damage` says what could not be read.
     """
 
     held: Docs = field(default_factory=lambda: np.empty(0, HELD))
     parts: list[Segment] = field(default_factory=list)
-    batches: list[tuple[str, str]] = field(default_factory=list)
+    included: list[Included] = field(default_factory=list)
     buckets: set[str] = field(default_factory=set)
     stale: list[tuple[int, int]] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)
@@ -70,11 +71,21 @@ class Contents:
 
     def by_batch(self) -> Iterator[tuple[str, Positions]]:
         """Every batch that holds a searchable document, with the places of these in `held`."""
-        order = np.argsort(self.held["batch"], kind="stable").astype(np.int64)
-        numbers = self.held["batch"][order]
+        starts = np.cumsum([0, *map(len, self.included)])
+        numbers = starts[self.held["part"]] + self.held["batch"]
+        order = np.argsort(numbers, kind="stable").astype(np.int64)
+        numbers = numbers[order]
         borders = np.flatnonzero(numbers[1:] != numbers[:-1]) + 1
         for group in np.split(order, borders) if len(order) else ():
-            yield self.batches[int(self.held["batch"][group[0]])][0], group
+            first = self.held[group[0]]
+            yield self.included[int(first["part"])][int(first["batch"])][0], group
+
+    def read(self, batches: list[Batch]) -> NDArray[np.bool_]:
+        """Elementwise: was any segment made of this batch, with this etag?"""
+        found = np.zeros(len(batches), bool)
+        for included in self.included:
+            found |= included.holds(batches)
+        return found
 
 
 def etag_hash(etag: str) -> int:
@@ -96,14 +107,13 @@ def read(cache: SegmentCache, version: Manifest, tell: Tell = lambda *_: None) -
     alive: list[NDArray[np.uint32]] = []
     for ref in version.segments:
         try:
-            segment, rows = _open(cache, version.index, ref)
+            segment, rows = _open(cache, version.index, ref, contents.damage)
         except (CorruptSegment, ObjectMissing) as error:
             contents.damage.append(str(error))
             continue
         mine = np.array(segment.docs)
-        mine["batch"] += len(contents.batches)
         mine["reserved"] = len(contents.parts)  # nothing else is kept there: which part a document is from
-        contents.batches += segment.meta.batches
+        contents.included.append(of_segment(cache, version.index, ref.segment))
         contents.parts.append(segment)
         docs.append(mine)
         alive.append(rows)
@@ -114,20 +124,31 @@ def read(cache: SegmentCache, version: Manifest, tell: Tell = lambda *_: None) -
     return contents
 
 
-def _open(cache: SegmentCache, index: str, ref: SegmentRef) -> tuple[Segment, NDArray[np.uint32]]:
+def _open(cache: SegmentCache, index: str, ref: SegmentRef, damage: list[str]) -> tuple[Segment, NDArray[np.uint32]]:
     """A segment, and how many rows of each of its documents are searchable in this version."""
     segment = cache.open(index, ref.segment)
-    docs = segment.docs
+    docs, name = segment.docs, f"Segment {ref.segment[:12]}"
     if len(segment) != ref.vectors:
-        raise CorruptSegment(f"Segment {ref.segment[:12]} holds {len(segment)} rows; the manifest says {ref.vectors}.")
-    if not ref.tombstones:
-        return segment, np.array(docs["count"])
-    bits = cache.tombstones(index, ref.tombstones, ref.vectors)
-    live = 1 - np.unpackbits(bits, count=ref.vectors, bitorder="little").astype(np.int64)
-    before = np.concatenate([[0], np.cumsum(live)])
-    first = docs["first"].astype(np.int64)
-    last = np.minimum(first + docs["count"], ref.vectors)  # a delete has no row, not even a first one
-    return segment, (before[last] - before[np.minimum(first, ref.vectors)]).astype(np.uint32)
+        raise CorruptSegment(f"{name} holds {len(segment)} rows; the manifest says {ref.vectors}.")
+    alive = np.array(docs["count"])
+    if ref.tombstones:
+        bits = cache.tombstones(index, ref.tombstones, ref.vectors)
+        live = 1 - np.unpackbits(bits, count=ref.vectors, bitorder="little").astype(np.int64)
+        before = np.concatenate([[0], np.cumsum(live)])
+        first = docs["first"].astype(np.int64)
+        last = np.minimum(first + docs["count"], ref.vectors)  # a delete has no row, not even a first one
+        alive = (before[last] - before[np.minimum(first, ref.vectors)]).astype(np.uint32)
+    counted = {
+        "searchable rows": (int(alive.sum(dtype=np.int64)), ref.live),
+        "documents": (int((alive[docs["op"] == PUT] > 0).sum()), ref.documents),
+        "bytes": (segment.meta.bytes, ref.bytes),
+    }
+    damage += [
+        f"{name} has {found} {what}; the manifest says {told}."
+        for what, (found, told) in counted.items()
+        if found != told
+    ]
+    return segment, alive
 
 
 def _settle(contents: Contents, docs: Docs, alive: NDArray[np.uint32], tell: Tell) -> None:

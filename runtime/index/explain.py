@@ -42,28 +42,27 @@ class Explainer:
         self,
         client: redis.Redis,
         store: Store,
-        index: str,
         watches: Sequence[Watch],
-        unpublished: Callable[[], Iterable[str]],
+        unpublished: Callable[[], Iterable[tuple[str, str]]],
     ) -> None:
-        """`unpublished` lists the committed batches that the index is not made of yet."""
-        self._client, self._store, self._index, self._watches = client, store, index, watches
+        """`unpublished` lists the committed batches, (space, id), that the index is not made of yet."""
+        self._client, self._store, self._watches = client, store, watches
         self._unpublished = unpublished
         self._waiting: dict[tuple[str, str], tuple[int, str]] = {}
-        self._seen: set[str] = set()
+        self._seen: set[tuple[str, str]] = set()
         self._looked_at = 0.0
 
     def look(self) -> None:
         """Remember what the batches that wait for a build will bring, or take away: of several, the newest counts."""
         self._looked_at = time.time()
-        for batch_id in self._unpublished():
+        for batch in self._unpublished():
             if len(self._waiting) > MOST_UNPUBLISHED:
                 return
-            if batch_id in self._seen:
+            if batch in self._seen:
                 continue
-            self._seen.add(batch_id)
+            self._seen.add(batch)
             try:
-                rows = batches.read_rows(self._store, self._index, batch_id)
+                rows = batches.read_rows(self._store, *batch)
             except (CorruptBatch, ObjectMissing):
                 continue  # a build says so, and leaves it out
             for row in rows:

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from runtime.context import Store
 from runtime.errors import CorruptBatch, ObjectMissing
-from runtime.index import batches, layout
+from runtime.index import batches, layout, npy
+from runtime.index.base import Base
 from runtime.index.batches import Batch, Listed
 from runtime.index.manifest import Skipped
 from runtime.index.spool import Spool
 
-# Batches that are read at once, and held at once.
-THREADS, WINDOW = 4, 16
+THREADS, AHEAD = 8, 16
+"""Batches that are read at once, and held at once."""
+
+RENEW_EVERY = 64
 Outcome = tuple[str, Batch | ObjectMissing | CorruptBatch]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a build is to look at: the batches of these names, or else all that are listed (None: not yet)."""
+
+    named: Sequence[str] = ()
+    listed: Mapping[str, Listed] | None = None
 
 
 @dataclass(slots=True)
 class Intake:
-    """What came of it. `present`: the (id, etag) of every committed batch that is stored; None: nobody looked."""
+    """What came of it."""
 
-    present: set[tuple[str, str]] | None = None
     skipped: list[Skipped] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -31,28 +42,32 @@ def gather(
     store: Store,
     index: str,
     spool: Spool,
-    *,
-    included: set[tuple[str, str]],
-    skipped: tuple[Skipped, ...],
+    wanted: Wanted,
+    below: Base,
+    skipped: Sequence[Skipped],
     renew: Callable[[], None] = lambda: None,
 ) -> Intake:
-    """Put every batch that is not in `included` into the spool, whose dimensions and model are the index's.
+    """Put every batch that is neither in `below` nor in the spool into the spool, whose dimensions and model are the
+    index's.
 
     An index without vectors takes those of the newest batch. What is missing is a warning and looked for again
     in the next build; what is damaged is skipped until it changes.
     """
-    listed = batches.listing(store, index)
-    intake = Intake(present={(batch_id, found.rows) for batch_id, found in listed.items() if found.rows})
-    known = {skip.batch: skip for skip in skipped}
+    listed = batches.listing(store, index) if wanted.listed is None else wanted.listed
+    committed = [(batch_id, found.rows) for batch_id, found in listed.items() if found.rows]
+    known, done = below.holds(committed), set(spool.batches)
+    before = {skip.batch: skip for skip in skipped}
+    intake = Intake()
     fresh = []
-    for batch_id, found in listed.items():
-        old = known.get(batch_id)
-        if not found.rows or (batch_id, found.rows) in included:
+    for batch, read in zip(committed, known.tolist(), strict=True):
+        old = before.get(batch[0])
+        if read or batch in done:
             continue
-        if old and old.etags == _etags(found):
+        if old and old.etags == _etags(listed[batch[0]]):
             _skip(intake, old)
         else:
-            fresh.append(batch_id)
+            fresh.append(batch[0])
+    spool.expect(sum(max(0, listed[batch_id].size - npy.USUAL_HEADER) for batch_id in fresh))
     fresh.sort(key=lambda batch_id: (-listed[batch_id].modified, batch_id))
     for batch_id, outcome in _read(store, index, fresh, renew):
         path = layout.batch(index, batch_id)
@@ -71,18 +86,16 @@ def take(
     store: Store,
     index: str,
     spool: Spool,
-    named: Sequence[str],
-    *,
-    included: set[tuple[str, str]],
-    skipped: tuple[Skipped, ...],
+    wanted: Wanted,
+    below: Base,
+    skipped: Sequence[Skipped],
     renew: Callable[[], None] = lambda: None,
 ) -> Intake | None:
-    """Put the batches of these names into the spool, without a listing, whose time grows with all that is stored.
+    """Put the named batches into the spool, without a listing, whose time grows with all that is stored.
 
     None where one of them cannot be used, or could not before: then the listing has to tell more.
     """
-    known = {batch_id for batch_id, _ in included}
-    fresh = [batch_id for batch_id in dict.fromkeys(named) if batch_id not in known]
+    fresh = [batch_id for batch_id in dict.fromkeys(wanted.named) if not below.has(batch_id)]
     if not {skip.batch for skip in skipped}.isdisjoint(fresh):
         return None
     for batch_id, outcome in _read(store, index, fresh, renew):
@@ -122,7 +135,13 @@ def _read(store: Store, index: str, ids: list[str], renew: Callable[[], None]) -
         except (ObjectMissing, CorruptBatch) as error:
             return batch_id, error
 
+    ahead: deque[Future[Outcome]] = deque()
     with ThreadPoolExecutor(THREADS, thread_name_prefix="batches") as pool:
-        for start in range(0, len(ids), WINDOW):
-            renew()
-            yield from pool.map(one, ids[start : start + WINDOW])
+        for number, batch_id in enumerate(ids):
+            if number % RENEW_EVERY == 0:
+                renew()
+            ahead.append(pool.submit(one, batch_id))
+            if len(ahead) == AHEAD:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()

@@ -26,6 +26,7 @@ class SegmentRef:
     live: int
     documents: int
     bytes: int
+    kind: str = "flat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,13 @@ class Manifest:
     skipped: tuple[Skipped, ...] = ()
     kind: str = "flat"
     held: bool = False
+    """Nothing is built on it: a rollback made it, and it has not been released."""
+    restores: int | None = None
+    """The generation whose content this is again, where a rollback or a release made it."""
+    native: str = ""
+    """The model of the batches in the index's own folder; empty where all batches are there (layout.space)."""
+    backends: tuple[str, ...] = ()
+    """The back ends whose vectors are in it, as far as their batches say so."""
     previous: str | None = None
     """The sha256 of the manifest that this one was built on."""
     digest: str = ""
@@ -72,6 +80,16 @@ class Manifest:
         return sum(ref.bytes for ref in self.segments)
 
     @property
+    def space(self) -> str:
+        """Whose batches it is made of (layout.space)."""
+        return layout.space(self.index, self.model, self.native)
+
+    @property
+    def parts(self) -> set[str]:
+        """The names of all segments and tombstones."""
+        return {name for ref in self.segments for name in (ref.segment, ref.tombstones) if name}
+
+    @property
     def sha256(self) -> str:
         return self.digest or sha256(encode(self)).hexdigest()
 
@@ -89,8 +107,10 @@ class Manifest:
             dimensions=self.dimensions,
             bytes=self.bytes,
             created=self.created,
-            kind=self.kind,
+            kind="compact" if any(ref.kind == "compact" for ref in self.segments) else self.kind,
             model=self.model,
+            held=self.held,
+            restores=self.restores,
         )
 
 
@@ -111,10 +131,14 @@ def decode(path: str, data: bytes) -> Manifest:
             raise ValueError("it has another format")
         stored["segments"] = tuple(_known(SegmentRef, ref) for ref in stored["segments"])
         stored["skipped"] = tuple(_known(Skipped, skip) for skip in stored["skipped"])
+        stored["backends"] = tuple(stored.get("backends", ()))
         stored["digest"] = sha256(data).hexdigest()
         return _known(Manifest, stored)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CorruptSegment(f"{path} is not a manifest that this release can read: {error}.") from error
+        raise CorruptSegment(
+            f"{path} is not a manifest that this release can read: {error}. To go on from the newest one that is: "
+            "tundish index verify --repair"
+        ) from error
 
 
 def _known(kind: type[Part], stored: dict[str, Any]) -> Part:
@@ -145,7 +169,7 @@ def newest_generation(store: Store, index: str, after: int = 0) -> int:
 
 def newest(store: Store, index: str, known: Manifest | None = None) -> Manifest | None:
     """The current version, or None: `known` itself where it still is. Starts from it or the hint, trusts neither."""
-    hint = known.generation if known else _hint(store, index)
+    hint = known.generation if known else hinted(store, index)
     found = dict(listed(store, index, hint - 1)) if hint > 1 else {}
     if max(found, default=0) < max(hint, 1):
         found = dict(listed(store, index))
@@ -186,7 +210,8 @@ def successor(base: Manifest | None, manifest: Manifest) -> Manifest:
     return replace(manifest, generation=base.generation + 1, previous=base.sha256)
 
 
-def _hint(store: Store, index: str) -> int:
+def hinted(store: Store, index: str) -> int:
+    """The generation that latest.json names, or 0 where that cannot be told."""
     try:
         found = json.loads(store.get(store.bucket, layout.latest(index), limit=65_536).data)
         return int(found["generation"])

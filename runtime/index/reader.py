@@ -1,122 +1,88 @@
-"""Searching: the newest version is fetched, checked, warmed, then swapped in as one reference.
+"""The versions that are searched: the newest is fetched, opened, warmed, then swapped in as one reference.
 
 A query takes that reference once and finishes on the version it began with, whatever is swapped meanwhile.
 """
 
 from __future__ import annotations
 
-import heapq
 import logging
 import threading
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import faiss
-import numpy as np
-from numpy.typing import NDArray
 
 from runtime.context import IndexVersion, Store
-from runtime.errors import BadInput
-from runtime.index import layout, manifest
+from runtime.errors import BadInput, CorruptSegment, ObjectMissing
+from runtime.index import layout, manifest, search
 from runtime.index.cache import SegmentCache
 from runtime.index.docs import Vectors, find, identity, table
+from runtime.index.fallback import newest_whole
 from runtime.index.held import Held
+from runtime.index.live import Live, Loaded
 from runtime.index.manifest import Manifest, SegmentRef
+from runtime.index.search import Search, SearchResult
 from runtime.index.segment import Segment
+from runtime.index.warm import read_ahead
 
-MAX_K = 10_000
+WARM_SECONDS = 1.0
+"""How long a version waits to be read into memory while another one answers; the rest is read behind."""
+
+_LOCKS, _OPENING = 16, 4
 log = logging.getLogger("tundish.index")
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A chunk that was found. `score` is the cosine; `start` and `end` are offsets in the document's text."""
-
-    bucket: str
-    key: str
-    score: float
-    text: str
-    chunk: int
-    start: int
-    end: int
-    etag: str
-    meta: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """The hits, best first, and the version they are from. An index that does not exist has generation 0."""
-
-    version: str = ""
-    generation: int = 0
-    hits: list[Hit] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A version in memory."""
-
-    manifest: Manifest
-    described: IndexVersion
-    parts: tuple[Live, ...]
-
-
-class Live:
-    """A segment with the tombstones of one version."""
-
-    def __init__(self, ref: SegmentRef, segment: Segment, dead: NDArray[np.uint8] | None) -> None:
-        self.ref, self.segment = ref, segment
-        self._selector: Any = None
-        self._dead = dead
-        if dead is not None:
-            # FAISS keeps pointers into these, not references: they live as long as the selector.
-            self._marked = faiss.IDSelectorBitmap(len(dead), faiss.swig_ptr(dead))
-            self._selector = faiss.IDSelectorNot(self._marked)
-
-    def is_dead(self, row: int) -> bool:
-        return self._dead is not None and bool(self._dead[row >> 3] >> (row & 7) & 1)
-
-    def search(self, query: Vectors, k: int) -> list[tuple[float, int]]:
-        scores, rows = self.segment.search(query, min(k, self.ref.live), self._selector)
-        return list(zip(scores.tolist(), rows.tolist(), strict=True))
 
 
 class IndexReader:
     """Readers of every index of one store; shared by all threads of a process."""
 
-    def __init__(self, store: Store, cache_dir: Path) -> None:
-        self._store, self._cache = store, SegmentCache(cache_dir, store)
+    def __init__(
+        self, store: Store, cache_dir: Path, *, prepare: Callable[[str, str], object] = lambda index, model: None
+    ) -> None:
+        """`prepare` is called with an index and its new model before the first version of another model answers."""
+        self._store, self._cache, self._prepare = store, SegmentCache(cache_dir, store), prepare
         self._loaded: dict[str, Loaded] = {}
-        self._loading = threading.Lock()
+        self._loading = tuple(threading.Lock() for _ in range(_LOCKS))
         self._prepared = threading.local()
 
-    def refresh(self, index: str) -> bool:
+    def refresh(self, index: str, announced: int = 0) -> bool:
         """Load the newest version if it is newer than the one in use; says whether it was.
 
-        Raises (CorruptSegment, StoreDown …) where that fails: the version in use stays.
+        `announced`: a generation that somebody says there is. It is looked for before anything is listed.
+        Raises (CorruptSegment, StoreDown …) where that fails: the version in use stays. Where there is none yet, the
+        newest older version that is whole is loaded before CorruptSegment or ObjectMissing is raised.
         """
         layout.check_name(index)
-        with self._loading:
+        with self._loading[hash(index) % _LOCKS]:  # one index does not wait for the load of another
             old = self._loaded.get(index)
-            newest = manifest.newest(self._store, index, old.manifest if old else None)
-            if newest is None or (old and newest.generation <= old.manifest.generation):
-                return False
             try:
+                newest = self._newest(index, old.manifest if old else None, announced)
+                if newest is None or (old and newest.generation <= old.manifest.generation):
+                    return False
                 loaded = self._load(index, newest, old)
-            except Exception:
-                kept = f"generation {old.manifest.generation} stays in use" if old else "there is none to fall back on"
-                log.error("index %s: generation %d could not be loaded; %s", index, newest.generation, kept)
+            except Exception as error:
+                if old is None and isinstance(error, CorruptSegment | ObjectMissing):
+                    old = self._fall_back(index)
+                kept = f"generation {old.manifest.generation} answers" if old else "there is none to fall back on"
+                log.error("index %s: the newest version could not be loaded; %s", index, kept)
                 raise
-            self._loaded[index] = loaded
-            names = {name for ref in newest.segments for name in (ref.segment, ref.tombstones) if name}
-            self._cache.trim(index, names)
+            self._swap(index, loaded, old)
+            self._cache.trim(index, newest.parts)
             return True
 
     def version(self, index: str) -> IndexVersion | None:
         """The version in use, or None."""
         loaded = self._loaded.get(index)
         return loaded.described if loaded else None
+
+    def words(self, index: str) -> tuple[int, int]:
+        """Of the version in use: how many segments have words to search by, and how many have rows at all."""
+        loaded = self._loaded.get(index)
+        filled = [part for part in loaded.parts if len(part.segment)] if loaded else []
+        return sum(part.segment.lexical is not None for part in filled), len(filled)
 
     def document(self, index: str, bucket: str, key: str) -> Held | None:
         """A document as the version in use holds it; None where it has no rows there."""
@@ -135,63 +101,58 @@ class IndexReader:
         return Held(seq, str(part.segment.fields(first)["etag"]), part.segment, rows)
 
     def search(self, index: str, vector: Vectors, k: int = 10) -> SearchResult:
-        """The `k` chunks nearest to a vector by cosine; fewer only where the index holds fewer.
+        """The `k` chunks nearest to a vector by cosine. Raises BadInput for a vector that is not one of this index."""
+        (found,) = self.search_many(index, [Search(vector, k)])
+        if isinstance(found, BadInput):
+            raise found
+        return found
 
-        Raises BadInput for a vector that is not one of this index.
-        """
-        if not 1 <= k <= MAX_K:
-            raise BadInput(f"k must be between 1 and {MAX_K}, not {k}.")
-        loaded = self._loaded.get(index)
-        if loaded is None:
-            return SearchResult()
-        described = loaded.described
-        query = _query(vector, loaded.manifest)
+    def search_many(self, index: str, searches: Sequence[Search]) -> list[SearchResult | BadInput]:
+        """The answers to several searches at once, in their order, all from one version."""
         if not hasattr(self._prepared, "threads"):
             # Each calling thread would start an OpenMP pool of its own; concurrency comes from the callers.
             faiss.omp_set_num_threads(1)
             self._prepared.threads = 1
-        found = (
-            (score, part.segment, row) for part in loaded.parts if part.ref.live for score, row in part.search(query, k)
-        )
-        best = heapq.nlargest(k, found, key=lambda entry: entry[0])
-        return SearchResult(
-            described.version, described.generation, [_hit(segment, row, score) for score, segment, row in best]
-        )
+        return search.run(self._loaded.get(index), searches)
+
+    def _newest(self, index: str, known: Manifest | None, announced: int) -> Manifest | None:
+        if known and announced > known.generation:
+            with suppress(ObjectMissing):
+                return manifest.read(self._store, index, announced)
+        return manifest.newest(self._store, index, known)
+
+    def _fall_back(self, index: str) -> Loaded | None:
+        """Answer from the newest version that is whole, if there is one."""
+        whole = newest_whole(self._store, self._cache, index)
+        if whole is None:
+            return None
+        self._swap(index, self._load(index, whole, None), None)
+        return self._loaded[index]
 
     def _load(self, index: str, newest: Manifest, old: Loaded | None) -> Loaded:
+        same = {part.ref: part for part in old.parts} if old else {}
         opened = {part.ref.segment: part.segment for part in old.parts} if old else {}
-        parts = []
-        for ref in newest.segments:
-            segment = opened.get(ref.segment) or self._cache.open(index, ref.segment)
-            dead = self._cache.tombstones(index, ref.tombstones, ref.vectors) if ref.tombstones else None
-            parts.append(Live(ref, segment, dead))
-        return Loaded(newest, newest.described(), tuple(parts))
+        opened |= self._open(index, [ref.segment for ref in newest.segments if ref.segment not in opened])
+        parts = tuple(same.get(ref) or self._live(index, ref, opened[ref.segment]) for ref in newest.segments)
+        return Loaded(newest, newest.described(), parts)
 
+    def _open(self, index: str, names: Sequence[str]) -> dict[str, Segment]:
+        if len(names) < 2:
+            return {name: self._cache.open(index, name) for name in names}
+        with ThreadPoolExecutor(min(_OPENING, len(names)), thread_name_prefix="open") as pool:
+            return dict(zip(names, pool.map(partial(self._cache.open, index), names), strict=True))
 
-def _query(vector: Vectors, current: Manifest) -> Vectors:
-    query = np.array(vector, np.float32).reshape(1, -1)
-    if current.dimensions and query.shape[1] != current.dimensions:
-        raise BadInput(
-            f"The vector has {query.shape[1]} numbers; index {current.index!r} was made with {current.model} "
-            f"and needs {current.dimensions}."
-        )
-    length = float(np.linalg.norm(query))
-    if not np.isfinite(length) or length == 0:
-        raise BadInput("The vector must hold finite numbers, and not only zeros.")
-    normalised: Vectors = query / np.float32(length)
-    return normalised
+    def _live(self, index: str, ref: SegmentRef, segment: Segment) -> Live:
+        dead = self._cache.tombstones(index, ref.tombstones, ref.vectors) if ref.tombstones else None
+        return Live(ref, segment, dead)
 
-
-def _hit(segment: Segment, row: int, score: float) -> Hit:
-    fields = segment.fields(row)
-    return Hit(
-        fields["bucket"],
-        fields["key"],
-        score,
-        fields["text"],
-        fields["chunk"],
-        fields["start"],
-        fields["end"],
-        fields["etag"],
-        fields["meta"],
-    )
+    def _swap(self, index: str, loaded: Loaded, old: Loaded | None) -> None:
+        """Let queries use a version: warm if there is one that answers meanwhile, else at once."""
+        known = old.manifest.parts if old else set()
+        files = self._cache.files(index, [ref.segment for ref in loaded.manifest.segments if ref.segment not in known])
+        cold = read_ahead(files, WARM_SECONDS if old else 0.0)
+        if old and loaded.manifest.model not in ("", old.manifest.model):
+            self._prepare(index, loaded.manifest.model)
+        self._loaded[index] = loaded
+        if cold:
+            threading.Thread(target=read_ahead, args=(cold,), name="index-warm", daemon=True).start()

@@ -1,29 +1,48 @@
-"""Removing what no kept version needs. Never the current version, nor the batches that it could be rebuilt from."""
+"""Removing what no kept version needs. Never the current version, nor the batches that it could be rebuilt from.
+
+What is to go is decided first, without holding anybody up. It is removed under the builders' lease, for a moment at a
+time. Builds and compactions that publish meanwhile change nothing of it: what a version did not need, those that are
+built upon it do not need either. After anything else, as a rollback, it is decided anew.
+"""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import suppress
 
-import numpy as np
 import redis
 
-from runtime.context import ObjectInfo, Store
-from runtime.index import batches, layout, manifest
+from runtime.context import Store
+from runtime.errors import CorruptSegment, ObjectMissing
+from runtime.index import layout, manifest
 from runtime.index.cache import SegmentCache
-from runtime.index.docs import winners
 from runtime.index.lease import BuildLease
 from runtime.index.manifest import Manifest
-from runtime.index.segment import TABLE, load_docs
+from runtime.index.migration_state import RUNNING, MigrationState
+from runtime.index.unneeded import Moments, Removal, Unneeded
 
-# A builder uploads before it commits, and a reader may be loading what was current until now.
 GRACE_SECONDS = 3600.0
-HALF_BATCH_SECONDS = 86_400.0
+TURN_SECONDS = 2.0
+"""So long a build waits for a cleanup."""
+
+PATIENCE_SECONDS = 60.0
+"""So long a cleanup waits for a build."""
+
+ROUNDS = 5
+KINDS = ("manifests", "segments", "tombstones", "batches", "half_batches")
+log = logging.getLogger("tundish.index")
+
+
+class _BusyError(Exception):
+    """Somebody else has the lease, and keeps it."""
 
 
 class Retention:
-    """Cleans indexes of one store. `grace` (seconds) protects parts that no manifest names, or not yet."""
+    """Cleans indexes of one store. `grace` (seconds) protects parts that no manifest names, or not yet, and versions
+    that were current a moment ago. `clock` is the store's: what others wrote is judged by it."""
 
     def __init__(
         self,
@@ -38,81 +57,87 @@ class Retention:
         self._grace, self._clock = grace, clock
 
     def cleanup(self, index: str, older_than: float) -> dict[str, int]:
-        """Remove what is older than `older_than` seconds and not needed; counts by kind.
+        """Remove what was not needed in the last `older_than` seconds; counts by kind.
 
-        Batches that hold the newest version of any document are kept, and so are those whose word is that a
-        document is gone: an index that is rebuilt from what is left is the same index.
+        Where builds or rollbacks are under way the rest is left for another time. Raises CorruptSegment where the
+        current version cannot be read.
         """
-        counts = Counter(manifests=0, segments=0, tombstones=0, batches=0, half_batches=0)
-        limit = self._clock() - older_than
-        with BuildLease(self._client, index) as lease:
-            current = manifest.newest(self._store, index)
-            kept = self._manifests(index, current, limit, counts)
-            lease.renew()
-            self._parts(index, kept, counts)
-            lease.renew()
-            self._batches(index, current, limit, counts)
+        counts = Counter(dict.fromkeys(KINDS, 0))
+        now = self._clock()
+        moments = Moments(now, now - older_than, now - self._grace)
+        with suppress(_BusyError):
+            for _ in range(ROUNDS):
+                current = manifest.newest(self._store, index)
+                migrating = self._migrating(index, current)
+                plan = list(Unneeded(self._store, self._cache, index, current, moments, migrating).removals())
+                if self._remove(index, current, plan, counts):
+                    return dict(counts)
+        log.warning("index %s: a build or rollback is under way; the rest is cleaned up another time", index)
         return dict(counts)
 
-    def _manifests(self, index: str, current: Manifest | None, limit: float, counts: Counter[str]) -> list[Manifest]:
-        kept = [current] if current else []
-        for generation, item in list(manifest.listed(self._store, index)):
-            # One above `current` was published a moment ago by a builder that did not wait for the lease.
-            if current and generation == current.generation:
-                continue
-            if current and generation < current.generation and item.modified < limit:
-                self._store.delete(self._store.bucket, item.key)
-                counts["manifests"] += 1
-            else:
-                kept.append(manifest.read(self._store, index, generation))
-        return kept
+    def _remove(self, index: str, current: Manifest | None, plan: list[Removal], counts: Counter[str]) -> bool:
+        """Whether all of it is gone; not where another version was published since it was planned than one that was
+        built upon `current`. Raises _BusyError."""
+        plan.reverse()
+        while plan:
+            with BuildLease(self._client, index, PATIENCE_SECONDS) as lease:
+                if not lease.held:
+                    raise _BusyError
+                # A rollback in between would make what is being removed the current version.
+                newest = manifest.newest(self._store, index, current)
+                if newest != current and not self._built_upon(current, newest):
+                    return False
+                current = newest
+                until = time.monotonic() + TURN_SECONDS
+                while plan and lease.held:
+                    self._delete(plan.pop(), counts)
+                    lease.renew()
+                    if time.monotonic() >= until:
+                        break
+        return True
 
-    def _parts(self, index: str, kept: list[Manifest], counts: Counter[str]) -> None:
-        named = {name for version in kept for ref in version.segments for name in (ref.segment, ref.tombstones)}
-        limit = self._clock() - self._grace
-        for kind, prefix in (("segments", layout.segments(index)), ("tombstones", layout.tombstones(index))):
-            for name, items in _grouped(prefix, self._store.list(self._store.bucket, prefix)).items():
-                if name in named or max(item.modified for item in items) > limit:
-                    continue
-                for item in items:
-                    self._store.delete(self._store.bucket, item.key)
-                counts[kind] += 1
+    def _delete(self, removal: Removal, counts: Counter[str]) -> None:
+        bucket = self._store.bucket
+        if removal.seen is not None:
+            with suppress(ObjectMissing):
+                if self._store.head(bucket, removal.keys[0]).modified > removal.seen:
+                    return
+        if removal.unless:
+            with suppress(ObjectMissing):
+                self._store.head(bucket, removal.unless)
+                return
+        for key in removal.keys:
+            self._store.delete(bucket, key)
+        counts[removal.kind] += 1
 
-    def _batches(self, index: str, current: Manifest | None, limit: float, counts: Counter[str]) -> None:
-        included, needed = self._used(index, current) if current else (set(), set())
-        half_limit = min(limit, self._clock() - HALF_BATCH_SECONDS)
-        for batch_id, found in batches.listing(self._store, index).items():
-            path = layout.batch(index, batch_id)
-            if not found.rows and found.modified < half_limit:
-                self._store.delete(self._store.bucket, path + layout.VECTORS)
-                counts["half_batches"] += 1
-            elif found.modified < limit and (batch_id, found.rows) in included - needed:
-                # The commit goes first: without it the batch does not exist.
-                self._store.delete(self._store.bucket, path + layout.ROWS)
-                self._store.delete(self._store.bucket, path + layout.VECTORS)
-                counts["batches"] += 1
+    def _built_upon(self, before: Manifest | None, newest: Manifest | None) -> bool:
+        """Whether every version since `before` was made by a build or a compaction, of the one before it."""
+        if before is None or newest is None:
+            return False
+        try:
+            for generation in range(before.generation + 1, newest.generation):
+                version = manifest.read(self._store, newest.index, generation)
+                if not _successive(before, version):
+                    return False
+                before = version
+        except (ObjectMissing, CorruptSegment):
+            return False
+        return _successive(before, newest)
 
-    def _used(self, index: str, current: Manifest) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
-        """The batches (id, etag) that the current version has read, and those that hold a winner."""
-        included: set[tuple[str, str]] = set()
-        known: list[tuple[str, str]] = []
-        tables, numbers = [], []
-        for ref in current.segments:
-            meta = self._cache.meta(index, ref.segment)
-            docs = load_docs(self._cache.folder(index, ref.segment, (TABLE,)))
-            tables.append(docs)
-            numbers.append(docs["batch"].astype(np.int64) + len(known))
-            known += meta.batches
-            included.update(meta.batches)
-        if not tables:
-            return included, set()
-        chosen = np.unique(np.concatenate(numbers)[winners(np.concatenate(tables))])
-        return included, {known[number] for number in chosen}
+    def _migrating(self, index: str, current: Manifest | None) -> str | None:
+        """Whose batches a migration is writing."""
+        status = MigrationState(self._client, index).read()
+        if current is None or status is None or status.state != RUNNING or not status.identity:
+            return None
+        return layout.shadow(index, status.identity)
 
 
-def _grouped(prefix: str, items: Iterable[ObjectInfo]) -> dict[str, list[ObjectInfo]]:
-    """Objects by the first segment of their name after the prefix."""
-    groups: dict[str, list[ObjectInfo]] = {}
-    for item in items:
-        groups.setdefault(item.key[len(prefix) :].partition("/")[0], []).append(item)
-    return groups
+def _successive(before: Manifest, version: Manifest) -> bool:
+    """What is built anew has none of the segments before, and may lack a document; a rollback restores a version."""
+    kept = {ref.segment for ref in before.segments} & {ref.segment for ref in version.segments}
+    return (
+        version.previous == before.sha256
+        and version.restores is None
+        and version.model == before.model
+        and (bool(kept) or not before.segments)
+    )

@@ -3,9 +3,13 @@
 | file | content |
 |---|---|
 | index.faiss | the vectors; row i of the segment is vector i |
+| scan.faiss | their compact form (kinds.py), where there are enough of them |
 | rows.bin, offsets.npy | row i is the msgpack list between offsets i and i+1 (uint64, n+1 of them) |
+| attributes.bin | the rows of each bucket, type, key … (attributes.py), where there are enough rows |
+| lexical.tar | the words of the chunks' texts (lexical_file.py), where functions.yaml asks for them |
 | docs.npy | the table of documents (docs.py); rows of a document are neighbours |
-| meta.json | counts, batches, hashes of the other files; its own sha256 names the segment |
+| batches.npy | the batches that it was made of (included.py) |
+| meta.json | counts, hashes of the other files; its own sha256 names the segment |
 """
 
 from __future__ import annotations
@@ -22,10 +26,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import CorruptSegment
-from runtime.index import npy
-from runtime.index.docs import DELETE, DOCS, Docs, Positions, Vectors
+from runtime.index import layout, lexical, npy
+from runtime.index.attributes import ATTRIBUTES, Attributes
+from runtime.index.docs import DELETE, DOCS, Bits, Docs, Positions, Vectors
+from runtime.index.kinds import Compact
+from runtime.index.lexical_file import LEXICAL
 
-META, INDEX, ROWS, OFFSETS, TABLE = "meta.json", "index.faiss", "rows.bin", "offsets.npy", "docs.npy"
+META, INDEX, SCAN = "meta.json", "index.faiss", "scan.faiss"
+ROWS, OFFSETS, TABLE = "rows.bin", "offsets.npy", "docs.npy"
+FEW = 4096
+"""Rows of a selection that are scored exactly at once."""
+
 ROW_FIELDS = ("bucket", "key", "etag", "seq", "tenant", "chunk", "start", "end", "text", "meta")
 
 
@@ -59,13 +70,13 @@ def encode_meta(meta: Meta) -> bytes:
     return json.dumps({"format": 1, **asdict(meta)}, sort_keys=True, indent=1).encode()
 
 
-def decode_meta(sha: str, data: bytes) -> Meta:
+def decode_meta(name: str, data: bytes) -> Meta:
     """Raises CorruptSegment unless `data` is what the segment is named after."""
-    if sha256(data).hexdigest() != sha:
-        raise CorruptSegment(f"Segment {sha[:12]}: {META} does not match its hash.")
+    if sha256(data).hexdigest() != layout.digest(name):
+        raise CorruptSegment(f"Segment {name[:12]}: {META} does not match its hash.")
     fields: dict[str, Any] = json.loads(data)
     if fields.pop("format") != 1:
-        raise CorruptSegment(f"Segment {sha[:12]} has a format that this release cannot read.")
+        raise CorruptSegment(f"Segment {name[:12]} has a format that this release cannot read.")
     fields["batches"] = [(batch_id, etag) for batch_id, etag in fields["batches"]]
     fields["files"] = {name: (digest, size) for name, (digest, size) in fields["files"].items()}
     return Meta(**{name: value for name, value in fields.items() if name in Meta.__dataclass_fields__})
@@ -104,13 +115,19 @@ class Segment:
             self._offsets: NDArray[np.uint64] = npy.mapped(folder / OFFSETS, np.dtype(np.uint64))
         except ValueError as error:
             raise CorruptSegment(f"Segment {sha[:12]}: {OFFSETS} cannot be read: {error}.") from error
-        self._rows = mapped(folder / ROWS).data
+        self._rows = npy.octets(folder / ROWS).data
+        attributes = folder / ATTRIBUTES if ATTRIBUTES in meta.files else None
+        self.attributes = Attributes(attributes, self._rows, meta.vectors)
         try:
             # Any: what faiss says of its types leaves out what its Python layer adds.
             self._index: Any = faiss.read_index(str(folder / INDEX), faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:  # what every C++ exception of FAISS becomes
             raise CorruptSegment(f"Segment {sha[:12]}: FAISS cannot read {INDEX}: {error}") from error
         self._check()
+        self._all = self._vectors()
+        self._scan = Compact(folder / SCAN, meta.vectors, meta.dimensions) if SCAN in meta.files else None
+        archive = meta.files.get(LEXICAL)
+        self.lexical = lexical.opened(folder, archive[0], meta.vectors) if archive else None
 
     def __len__(self) -> int:
         return self.meta.vectors
@@ -123,17 +140,36 @@ class Segment:
         return dict(zip(ROW_FIELDS, msgpack.unpackb(self.row(position)), strict=True))
 
     def vectors(self, positions: Positions) -> Vectors:
-        return np.ascontiguousarray(self._all()[positions])
+        """Copies of these vectors, shape (len(positions), dimensions)."""
+        return np.ascontiguousarray(self._all[positions])
 
-    def search(self, query: Vectors, k: int, selector: Any = None) -> tuple[Vectors, Positions]:
-        """Scores and row numbers of the best k rows for one query of shape (1, dimensions), best first."""
-        make: Any = faiss.SearchParameters
-        parameters = make(sel=selector) if selector is not None else None
-        scores, labels = self._index.search(query, min(k, len(self)), params=parameters)
-        found = labels[0] >= 0
-        return scores[0][found], labels[0][found]
+    def search(
+        self, queries: Vectors, k: int, allowed: Bits | None = None, *, exact: bool = False
+    ) -> list[tuple[Vectors, Positions]]:
+        """For each query, shape (n, dimensions): scores and row numbers of the best `k` rows, best first.
 
-    def _all(self) -> Vectors:
+        `allowed`: only these rows are looked at. `exact`: by an exact scan, whatever the segment's kind.
+        """
+        count = len(self) if allowed is None else int(np.bitwise_count(allowed).sum(dtype=np.int64))
+        k = min(k, count)
+        if not k:
+            return [(np.empty(0, np.float32), np.empty(0, np.int64))] * len(queries)
+        # FAISS keeps a pointer, not a reference: `allowed` lives until this returns.
+        selector = None if allowed is None else faiss.IDSelectorBitmap(len(allowed), faiss.swig_ptr(allowed))
+        found: dict[int, tuple[Vectors, Positions]] = {}
+        if self._scan and not exact and count > FEW:
+            for number, scores, rows in self._scan.candidates(queries, k, self._all, count, selector):
+                found[number] = scores, rows
+        rest = [number for number in range(len(queries)) if number not in found]
+        if rest:
+            make: Any = faiss.SearchParameters
+            parameters = make(sel=selector) if selector is not None else None
+            scores, rows = self._index.search(queries[rest], k, params=parameters)
+            found.update({number: (scores[place], rows[place]) for place, number in enumerate(rest)})
+        return [found[number] for number in range(len(queries))]
+
+    def _vectors(self) -> Vectors:
+        """All of them where they are mapped; the array is as alive as the index."""
         shape = (len(self), self.meta.dimensions)
         if not len(self):
             return np.empty(shape, np.float32)
@@ -156,15 +192,6 @@ class Segment:
         wrong = [name for name, right in facts.items() if not right]
         if wrong:
             raise CorruptSegment(f"Segment {self.sha[:12]}: the {', '.join(wrong)} do not agree with {META}.")
-
-
-def mapped(path: Path) -> NDArray[np.uint8]:
-    """The bytes of a file, mapped read-only; an empty file cannot be mapped."""
-    if not path.stat().st_size:
-        return np.empty(0, np.uint8)
-    # A plain array over the map: every slice of a memmap is a memmap, which is slow to make.
-    plain: NDArray[np.uint8] = np.memmap(path, np.uint8, "r").view(np.ndarray)
-    return plain
 
 
 def _release(version: str) -> list[str]:

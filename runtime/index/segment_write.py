@@ -2,105 +2,164 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Protocol
 
 import faiss
 import numpy as np
 
+from runtime.context import Store
 from runtime.errors import CorruptSegment
-from runtime.index.docs import DOCS, Docs, Positions, Vectors, rows_of
-from runtime.index.segment import INDEX, META, OFFSETS, ROWS, TABLE, Meta, Segment, digests, encode_meta
+from runtime.index import attributes, included, layout, lexical_file
+from runtime.index.body import Body, Stored
+from runtime.index.docs import DOCS, Docs, rows_of
+from runtime.index.early import Early
+from runtime.index.included import BATCHES, Batch
+from runtime.index.kinds import is_compact
+from runtime.index.lexical_file import LEXICAL
+from runtime.index.scan_write import write_scan
+from runtime.index.segment import INDEX, META, OFFSETS, ROWS, SCAN, TABLE, Meta, Segment, digests, encode_meta
 
-# Rows that are in memory at once, besides the index itself.
-BLOCK = 32_768
+UPLOADS = 8
 SAMPLE = 8
-
-
-class Source(Protocol):
-    """Where rows and vectors come from."""
-
-    def row(self, position: int) -> bytes: ...
-
-    def vectors(self, positions: Positions) -> Vectors: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Documents to take from a source, with `batch` counted in the new segment's list of batches."""
+    """Documents to take from finished files, with `batch` counted in the new segment's list of batches."""
 
-    source: Source
+    source: Stored
     docs: Docs
 
 
 def write(
-    folder: Path, parts: list[Part], *, dimensions: int, model: str, builder: str, batches: list[tuple[str, str]]
+    folder: Path,
+    parts: Sequence[Part],
+    *,
+    dimensions: int,
+    model: str,
+    builder: str,
+    batches: Sequence[Batch],
+    words: bool = False,
 ) -> tuple[str, Meta]:
-    """Write a segment's files into `folder`; returns its name and what it holds."""
-    docs = np.concatenate([part.docs for part in parts]) if parts else np.empty(0, DOCS)
-    origin = np.repeat(np.arange(len(parts)), [len(part.docs) for part in parts])
-    order = np.lexsort((docs["h2"], docs["h1"]))
-    docs, origin = docs[order], origin[order]
-    positions = rows_of(docs)
-    origins = np.repeat(origin, docs["count"].astype(np.int64))
-    _write_vectors(folder, parts, positions, origins, dimensions)
-    _write_rows(folder, parts, positions, origins)
-    counts = docs["count"].astype(np.int64)
-    docs["first"] = np.cumsum(counts) - counts
+    """Write a segment's files into `folder`; returns its name and what it holds. `words`: to search by, too.
+
+    Raises CorruptSegment where files of a part are damaged, ServiceFailed where the library for words is missing.
+    """
+    body, tables = _bodies(folder, parts, dimensions)
+    docs = np.concatenate(tables) if tables else np.empty(0, DOCS)
+    docs = docs[np.lexsort((docs["h2"], docs["h1"]))]
+    places = included.write(folder, included.packed(batches))
+    docs["batch"] = places[docs["batch"]]
     np.save(folder / TABLE, docs, allow_pickle=False)
+    compact = is_compact(body.rows)
+    known = {INDEX: (write_scan(body), (folder / INDEX).stat().st_size)} if compact else {}
+    others = [SCAN, ROWS] if compact else [INDEX, ROWS]
+    others += [OFFSETS, TABLE, BATCHES, *attributes.write(folder, folder / ROWS, body.rows, body.attributes)]
+    if words:
+        others += lexical_file.write(folder, folder / ROWS, body.rows)
     meta = Meta(
         dimensions=dimensions,
-        vectors=len(positions),
+        vectors=body.rows,
         documents=len(docs),
         model=model,
         faiss=faiss.__version__,
         created=time.time(),
         builder=builder,
         max_seq=int(docs["seq"].max()) if len(docs) else 0,
-        batches=batches,
-        files=digests(folder, [INDEX, ROWS, OFFSETS, TABLE]),
+        batches=[],
+        kind="compact" if compact else "flat",
+        files={**known, **digests(folder, others)},
     )
     data = encode_meta(meta)
     (folder / META).write_bytes(data)
     return sha256(data).hexdigest(), meta
 
 
-def verify(folder: Path, sha: str, meta: Meta, sources: list[Part]) -> None:
-    """Open what was written and look at it as a reader would. Raises CorruptSegment."""
+def verify(folder: Path, sha: str, meta: Meta, sources: Sequence[Part]) -> None:
+    """Open what was written and look at some rows as a reader would. Raises CorruptSegment."""
     segment = Segment(folder, sha, meta)
     expected = sum(int(part.docs["count"].sum(dtype=np.int64)) for part in sources)
     if len(segment) != expected:
         raise CorruptSegment(f"Segment {sha[:12]} holds {len(segment)} rows; {expected} were to be written.")
-    for position in np.linspace(0, len(segment) - 1, min(SAMPLE, len(segment)), dtype=np.int64):
-        query = segment.vectors(np.array([position]))
-        scores, found = segment.search(query, 1)
+    if LEXICAL in meta.files and segment.lexical is None:
+        raise CorruptSegment(f"Segment {sha[:12]}: its words cannot be looked up; the log says why.")
+    positions = np.linspace(0, len(segment) - 1, min(SAMPLE, len(segment)), dtype=np.int64)
+    allowed = np.zeros((len(segment) + 7) // 8, np.uint8)
+    np.bitwise_or.at(allowed, positions >> 3, (1 << (positions & 7)).astype(np.uint8))
+    queries = segment.vectors(positions)
+    # Only these rows are scored: a search of everything takes as long as the build for all its worth.
+    for position, query, (scores, _) in zip(positions, queries, segment.search(queries, 1, allowed), strict=True):
         # Another row may hold an equal vector; the score tells.
-        if not len(found) or scores[0] < float(query[0] @ query[0]) - 1e-4:
+        if not len(scores) or scores[0] < float(query @ query) - 1e-4:
             raise CorruptSegment(f"Segment {sha[:12]}: row {position} is not found by its own vector.")
         segment.fields(int(position))
 
 
-def _write_vectors(folder: Path, parts: list[Part], positions: Positions, origins: Positions, dimensions: int) -> None:
-    index = faiss.IndexFlatIP(dimensions)
-    for start in range(0, len(positions), BLOCK):
-        block = slice(start, start + BLOCK)
-        vectors = np.empty((len(positions[block]), dimensions), np.float32)
-        for number, part in enumerate(parts):
-            mine = origins[block] == number
-            if mine.any():
-                vectors[mine] = part.source.vectors(positions[block][mine])
-        index.add(vectors)
-    faiss.write_index(index, str(folder / INDEX))
+def upload(
+    store: Store,
+    index: str,
+    folder: Path,
+    segment: tuple[str, Meta] | None,
+    tombstones: Mapping[str, bytes],
+    early: Early | None = None,
+) -> str:
+    """Everything that a new version names, at once: for a small one it is the store's answers that are waited for.
+
+    Returns the segment's name, which is not its hash alone where its vectors were sent ahead (`early`).
+    """
+    sha = segment[0] if segment else ""
+    names = [*segment[1].files, META] if segment else []
+    if segment and early:
+        named = layout.early(sha, early.folder)
+        try:
+            _send(store, index, folder, named, [name for name in names if name != INDEX], tombstones)
+        except BaseException:
+            early.give_up()
+            raise
+        if early.finished():
+            return named
+        tombstones = {}  # these are there
+    _send(store, index, folder, sha, names, tombstones)
+    return sha
 
 
-def _write_rows(folder: Path, parts: list[Part], positions: Positions, origins: Positions) -> None:
-    offsets = np.zeros(len(positions) + 1, np.uint64)
-    end = 0
-    with (folder / ROWS).open("wb", buffering=2**20) as file:
-        for number, (origin, position) in enumerate(zip(origins.tolist(), positions.tolist(), strict=True), 1):
-            end += file.write(parts[origin].source.row(position))
-            offsets[number] = end
-    np.save(folder / OFFSETS, offsets, allow_pickle=False)
+def _send(
+    store: Store, index: str, folder: Path, segment: str, names: Sequence[str], tombstones: Mapping[str, bytes]
+) -> None:
+    def file(name: str) -> None:
+        with (folder / name).open("rb") as data:
+            size = (folder / name).stat().st_size
+            store.put_stream(store.bucket, layout.segment(index, segment) + name, data, size)
+
+    def bits(name: str) -> None:
+        store.put(store.bucket, layout.tombstones(index) + name, tombstones[name])
+
+    with ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload") as pool:
+        for sent in [pool.submit(file, name) for name in names] + [pool.submit(bits, name) for name in tombstones]:
+            sent.result()
+
+
+def _bodies(folder: Path, parts: Sequence[Part], dimensions: int) -> tuple[Stored, list[Docs]]:
+    """The vectors and rows of all parts, and their tables with the row numbers that documents have now."""
+    if len(parts) == 1 and parts[0].source.rows == int(parts[0].docs["count"].sum(dtype=np.int64)):
+        only = parts[0].source  # all of it: these are the files
+        for name in (INDEX, ROWS, OFFSETS):
+            os.link(only.folder / name, folder / name)
+        return Stored(folder, only.rows, dimensions, attributes=only.attributes), [np.array(parts[0].docs)]
+    tables = []
+    with Body(folder) as body:
+        for part in parts:
+            docs, before = np.array(part.docs), len(body)
+            rows = rows_of(docs)
+            body.copy(part.source, rows)
+            kept = np.zeros(part.source.rows + 1, np.int64)
+            kept[rows + 1] = 1
+            docs["first"] = before + np.cumsum(kept)[np.minimum(docs["first"], part.source.rows)]
+            tables.append(docs)
+        return body.close(dimensions), tables

@@ -10,7 +10,6 @@ from runtime import keys
 from runtime.broker import translated
 from runtime.context import Store
 from runtime.errors import CorruptBatch, ObjectMissing
-from runtime.index import batches, manifest
 
 _UNBUILT_SECONDS = 86400.0
 """Batches older than the newest manifest by more than this are in it, or were left out of it for good."""
@@ -44,11 +43,13 @@ class Sequence:
         return last - count + 1
 
     def raise_to(self, index: str, floor: int) -> None:
-        """A manifest has seen `floor`."""
+        """A manifest has seen `floor`. A counter that is missing stays so: `take` has to look at batches, too."""
         self._floors[index] = max(floor, self._floors.get(index, 0))
-        self._call(index, 0, self._floors[index], fresh=True)
+        self._call(index, 0, self._floors[index], fresh=False)
 
     def _read_floor(self, index: str) -> int:
+        from runtime.index import manifest  # numpy comes with it, and triggers may never need a number
+
         current = manifest.newest(self._store, index)
         self._floors[index] = current.max_seq if current else 0
         return self._floors[index]
@@ -56,14 +57,17 @@ class Sequence:
     def _whole_floor(self, index: str) -> int:
         """A number above those in the newest manifest, in the batches that came since, which no manifest knows, and in
         those that are still to come."""
+        from runtime.index import batches, manifest, spaces
+
         current = manifest.newest(self._store, index)
         since = current.created - _UNBUILT_SECONDS if current else 0.0
         floor = self._read_floor(index)
-        for batch_id, found in batches.listing(self._store, index).items():
-            if found.rows and found.modified >= since:
-                with contextlib.suppress(ObjectMissing, CorruptBatch):
-                    rows = batches.read_rows(self._store, index, batch_id)
-                    floor = max([floor, *(row.seq for row in rows)])
+        for space in spaces.spaces(self._store, index):
+            for batch_id, found in batches.listing(self._store, space).items():
+                if found.rows and found.modified >= since:
+                    with contextlib.suppress(ObjectMissing, CorruptBatch):
+                        rows = batches.read_rows(self._store, space, batch_id)
+                        floor = max([floor, *(row.seq for row in rows)])
         self._floors[index] = floor
         return floor + _IN_FLIGHT if floor else 0
 

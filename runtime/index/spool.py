@@ -1,33 +1,38 @@
-"""The rows and vectors of new batches, on disk: a build's memory does not grow with the number of batches."""
+"""The rows and vectors of new batches, on disk as a segment has them: memory does not grow with what is built."""
 
 from __future__ import annotations
 
-from array import array
-from itertools import groupby
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-import msgpack
 import numpy as np
 
-from runtime.context import Row
+from runtime.index import early
+from runtime.index.attribute_terms import Collector
 from runtime.index.batches import Batch
-from runtime.index.docs import DELETE, PUT, Docs, Positions, Vectors, identity, table, tie
-from runtime.index.segment import ROW_FIELDS, mapped
+from runtime.index.body import Body, Stored
+from runtime.index.docs import DOCS, Docs
+from runtime.index.early import Early
+
+Begin = Callable[[Path, int, int], Early]
 
 
 class Spool:
-    """Takes batches one by one, then serves their rows as a segment does."""
+    """Takes batches one by one; `stored` gives their rows, `docs` says whose they are."""
 
-    def __init__(self, folder: Path) -> None:
-        self._vectors_path, self._rows_path = folder / "spool.vectors", folder / "spool.rows"
-        self._vectors, self._rows = self._vectors_path.open("wb"), self._rows_path.open("wb")
-        self._offsets = array("Q", [0])
-        self._docs: list[tuple[int, ...]] = []
-        self._mapped: tuple[Vectors, memoryview] | None = None
+    def __init__(self, folder: Path, begin: Begin | None = None) -> None:
+        """`begin` sends many vectors ahead: it is told their file, their dimensions and how many there will be."""
+        self._body, self._begin, self._expected = Body(folder / "spool"), begin, 0
+        self._early: Early | None = None
+        self._stored: Stored | None = None
+        self._attributes = Collector()
+        self._docs = [np.empty(0, DOCS)]
         self.batches: list[tuple[str, str]] = []
         self.dimensions = 0
         self.model = ""
+        self.backends: set[str] = set()
 
     def __enter__(self) -> Spool:
         return self
@@ -35,53 +40,50 @@ class Spool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._vectors.close()
-        self._rows.close()
+        if sent := self.taken():
+            sent.give_up()
+        self._body.__exit__(kind, error, trace)
 
     def __len__(self) -> int:
-        return len(self._offsets) - 1
+        return len(self._body)
 
     def add(self, batch: Batch) -> None:
         """Append a batch whose dimensions and model are those of the others."""
-        number = len(self.batches)
-        self.batches.append((batch.id, batch.etag))
         if batch.dimensions:
             self.dimensions, self.model = batch.dimensions, batch.model
-        places = iter(range(len(batch.vectors)))
-        placed = [(row, next(places) if row.op == "put" else -1) for row in batch.rows]
-        placed.sort(key=lambda entry: (_version(entry[0]), entry[0].chunk))
-        order = []
-        for (bucket, key, seq, etag, op), group in groupby(placed, key=lambda entry: _version(entry[0])):
-            members = list(group)
-            puts = [(row, place) for row, place in members if op == "put"]
-            kind = PUT if op == "put" else DELETE
-            self._docs.append((*identity(bucket, key), seq, len(self), len(puts), number, tie(op, etag), kind))
-            for row, place in puts:
-                order.append(place)
-                written = self._rows.write(msgpack.packb([getattr(row, name) for name in ROW_FIELDS]))
-                self._offsets.append(self._offsets[-1] + written)
-        self._vectors.write(batch.vectors[order].tobytes())
+        self.backends.update(batch.backends)
+        docs = np.array(batch.packed.docs)
+        docs["first"] += len(self)
+        docs["batch"] = len(self.batches)
+        self._docs.append(docs)
+        self._body.append(batch.vectors, batch.packed.rows, batch.packed.lengths)
+        self._hand_on()
+        self._attributes.merge(batch.packed.attributes)
+        self.batches.append((batch.id, batch.etag))
+
+    def expect(self, size: int) -> None:
+        """So many bytes of vectors are to come, if nothing is wrong with them."""
+        self._expected = size + len(self) * self.dimensions * 4
+
+    def _hand_on(self) -> None:
+        if self._begin and self.dimensions and self._expected >= early.LEAST_BYTES:
+            rows = self._expected // (4 * self.dimensions)
+            self._early, self._begin = self._begin(self._body.vectors, self.dimensions, rows), None
+        if self._early:
+            self._early.written(self._body.flushed())
+
+    def taken(self) -> Early | None:
+        """What is sent ahead, if anything is; whoever takes it ends it."""
+        taken, self._early = self._early, None
+        return taken
 
     def docs(self) -> Docs:
         """Every version of every document that was added, in no order."""
-        return table(self._docs)
+        self._docs = [np.concatenate(self._docs)]
+        return self._docs[0]
 
-    def row(self, position: int) -> bytes:
-        _, rows = self._maps()
-        return bytes(rows[self._offsets[position] : self._offsets[position + 1]])
-
-    def vectors(self, positions: Positions) -> Vectors:
-        vectors, _ = self._maps()
-        return vectors[positions]
-
-    def _maps(self) -> tuple[Vectors, memoryview]:
-        if self._mapped is None:
-            self._vectors.flush()
-            self._rows.flush()
-            flat = mapped(self._vectors_path).view(np.float32)
-            self._mapped = flat.reshape(len(self), self.dimensions or 1), mapped(self._rows_path).data
-        return self._mapped
-
-
-def _version(row: Row) -> tuple[str, str, int, str, str]:
-    return row.bucket, row.key, row.seq, row.etag, row.op
+    def stored(self) -> Stored:
+        """What was added, complete; nothing is added any more."""
+        if self._stored is None:
+            self._stored = replace(self._body.close(self.dimensions), attributes=self._attributes)
+        return self._stored

@@ -1,7 +1,8 @@
-"""Whether an index and the buckets it is made of agree exactly: same keys, same etags, same chunk counts.
+"""Whether an index is whole, and agrees exactly with the buckets it is made of: same keys, etags and chunk counts.
 
-The newest version is fetched anew from the store and checked part by part, then compared with the batches it was
-built from, then every bucket is listed against it. Memory: under 200 bytes a document; no list of names is held.
+The newest version is fetched anew from the store and checked part by part; the others are read. It is compared with
+the batches it was built from, then every bucket is listed against it. Memory: under 200 bytes a document; no list of
+names is held.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ import redis
 from runtime.config import Project
 from runtime.context import ObjectInfo, Row, Store
 from runtime.errors import CorruptBatch, CorruptSegment, ObjectMissing
-from runtime.index import batches, contents, layout, manifest
+from runtime.index import batches, contents, layout, local, manifest
 from runtime.index.cache import SegmentCache
 from runtime.index.contents import Contents, etag_hash, name_at
 from runtime.index.docs import Positions
 from runtime.index.explain import Difference, Explainer, etag_now
+from runtime.index.integrity import survey
 from runtime.index.manifest import Manifest
 from runtime.index.report import SHOWN, Finding, Report
+from runtime.index.settling import settle
+from runtime.index.spaces import waiting
 from runtime.watch import watches
 
 PASSES = 3
@@ -54,6 +58,9 @@ def verify(
         generation = manifest.newest_generation(store, index)
         with SegmentCache(folder, store).workspace(index) as room:  # what the cache itself holds proves nothing
             report = _Pass(store, client, project, index, tell).run(SegmentCache(room, store))
+        for path in local.damaged(folder, index):
+            report.add(Finding("local", "", "", f"{path} is not what it was."))
+        settle(store, index, folder, report)
         if report.ok or manifest.newest_generation(store, index) == generation or number == PASSES - 1:
             break
     return report
@@ -69,21 +76,21 @@ class _Pass:
         self._report = Report(index)
 
     def run(self, cache: SegmentCache) -> Report:
-        report = self._report
+        report, held, known = self._report, Contents(), frozenset[str]()
         try:
             current = manifest.newest(self._store, self._index)
         except (CorruptSegment, ObjectMissing) as error:
             report.add(Finding("damaged", "", "", str(error)))
             return report
-        held = Contents()
         if current:
             held = contents.read(cache, current, lambda done, total: self._tell("reading the index", done, total))
             self._take(current, held)
-        explainer = Explainer(
-            self._client, self._store, self._index, self._watches, partial(self._unpublished, current, held)
-        )
+            known = frozenset(current.parts)
+        for damage in survey(self._store, self._index, known, partial(self._tell, "reading older versions")):
+            report.add(Finding("damaged", "", "", damage.detail))
+        explainer = Explainer(self._client, self._store, self._watches, partial(self._unpublished, current, held))
         explainer.look()
-        self._chunks(held)
+        self._chunks(current.space if current else self._index, held)
         for finding in explainer.findings(self._differences(held)):
             report.add(finding)
         return report
@@ -95,42 +102,52 @@ class _Pass:
         report.documents = len(held.held) - report.texts
         report.chunks = int(held.held["chunks"].sum(dtype=np.int64))
         if current.held:
-            report.notes.append(f"A rollback holds the index at generation {current.generation}; nothing is built.")
+            at = current.restores or current.generation
+            report.notes.append(f"A rollback holds the index at generation {at}; nothing is built.")
         report.notes += [f"{skip.reason} The batch is skipped until it changes." for skip in current.skipped]
         for damage in held.damage:
             report.add(Finding("damaged", "", "", damage))
+        if held.damage:
+            report.notes.append("What the damaged part holds was not compared with the buckets.")
         for part, row in held.stale:
             old = name_at(held.parts[part], row)
             detail = f"an older version of it, etag {old.etag}, is still found"
             report.add(Finding("extra", old.bucket, old.key, detail))
 
-    def _unpublished(self, current: Manifest | None, held: Contents) -> list[str]:
-        """The committed batches that the version is not made of."""
+    def _unpublished(self, current: Manifest | None, held: Contents) -> list[tuple[str, str]]:
+        """The committed batches, (space, id), that the version is not made of."""
         if held.damage:
             return []  # what the damaged part was made of is unknown
-        known = set(held.batches)
+        space = current.space if current else self._index
         skipped = {skip.batch for skip in current.skipped} if current else set()
-        listed = batches.listing(self._store, self._index)
-        fresh = [name for name, found in listed.items() if found.rows and (name, found.rows) not in known]
-        return [name for name in fresh if name not in skipped]
+        committed = [(name, found.rows) for name, found in batches.listing(self._store, space).items() if found.rows]
+        read = held.read(committed).tolist()
+        fresh = [
+            (space, name) for (name, _), old in zip(committed, read, strict=True) if not old and name not in skipped
+        ]
+        late = waiting(self._store, self._index, space).batches if current and current.native else ()
+        return [*fresh, *late]
 
-    def _chunks(self, held: Contents) -> None:
+    def _chunks(self, space: str, held: Contents) -> None:
         """What is searchable of each document against the batch that it was written with."""
         groups, done = held.by_batch(), 0
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="verify") as pool:
             while window := list(islice(groups, 4 * _THREADS)):
-                for (batch_id, places), found in zip(window, pool.map(self._rows, window), strict=True):
+                for (batch_id, places), found in zip(window, pool.map(partial(self._rows, space), window), strict=True):
                     if isinstance(found, str):
                         detail = f"{found} {len(places)} documents of the index were made from it."
                         self._report.add(Finding("damaged", "", "", detail))
+                        room = SHOWN - len(self._report.lost)
+                        lost = (held.name(place) for place in places[:room].tolist())
+                        self._report.lost += [(name.bucket, name.key) for name in lost if name.bucket]
                     else:
                         self._compare(held, batch_id, places, found)
                     done += len(places)
                 self._tell("counting chunks", done, len(held.held))
 
-    def _rows(self, group: tuple[str, Positions]) -> list[Row] | str:
+    def _rows(self, space: str, group: tuple[str, Positions]) -> list[Row] | str:
         try:
-            return batches.read_rows(self._store, self._index, group[0])
+            return batches.read(self._store, space, group[0]).rows  # with its vectors: they have a hash, too
         except (CorruptBatch, ObjectMissing) as error:
             return str(error)
 
@@ -155,7 +172,7 @@ class _Pass:
                 for info, place in zip(page, places.tolist(), strict=True):
                     wanted = self._wants(info)
                     self._report.objects += wanted
-                    if place < 0 and wanted:
+                    if place < 0 and wanted and not held.damage:  # else nobody knows what the damaged part held
                         yield Difference(bucket, info.key, "", info.etag)
                     elif place >= 0 and int(held.held["etag"][place]) != etag_hash(info.etag):
                         yield Difference(bucket, info.key, held.name(place).etag, info.etag)

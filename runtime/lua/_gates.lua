@@ -1,6 +1,7 @@
 -- May this invocation start now? Shared by claim and admit.
 -- A gate is a place where calls wait without a worker: `function:NAME` (paused, circuit, concurrency, rate),
--- `queue:NAME` (paused), `key:FUNCTION:VALUE` (concurrency_key) and `fan:PARENT:NUMBER` (calls of one map).
+-- `queue:NAME` (paused), `key:FUNCTION:VALUE` (concurrency_key), `fan:PARENT:NUMBER` (calls of one map) and
+-- `tenant:QUEUE:TENANT:PRIORITY` (a tenant's share of a queue).
 
 local function works(id)
   local state = redis.call('HGET', K.record .. id, 'state')
@@ -47,6 +48,10 @@ local function closed_gate(id, r, policy, fair)
     local gate = 'fan:' .. r.fan
     if not place(gate, tonumber(r.in_flight), id, turn, false) then return gate, 'children' end
     taken[#taken + 1] = gate
+  end
+  if r.share then
+    if not place(r.share, tonumber(r.share_most), id, turn, fair) then return r.share, 'tenant' end
+    taken[#taken + 1] = r.share
   end
   if policy.rate then
     local us = now_us()
@@ -97,7 +102,8 @@ local function only_newest(id, gate, arguments, at)
 end
 
 local FIELDS = {'state', 'function', 'queue', 'priority', 'turn', 'key', 'fan', 'in_flight', 'gate', 'admitted',
-  'stop', 'expires', 'deadline', 'started', 'lease', 'yields'}
+  'stop', 'expires', 'deadline', 'started', 'lease', 'yields', 'share', 'share_most', 'attempts',
+  'fence'}
 
 local function look(id)
   local values, r = redis.call('HMGET', K.record .. id, unpack(FIELDS)), {}

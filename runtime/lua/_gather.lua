@@ -11,7 +11,7 @@ local function is_full(list, most, window)
   return not since or now_ms() - since >= window
 end
 
--- Send what waits in `list` as one call. g: {carrier, most, window}; `message` is the carrier's.
+-- Send what waits in `list` as one call. g: {carrier, most, window, tenant}; `message` is the carrier's.
 local function send_gathered(list, name, queue, priority, g, message, target)
   if redis.call('LLEN', list) == 0 or not is_full(list, g.most, g.window) then return 0 end
   local now, members = now_ms(), {}
@@ -27,12 +27,12 @@ local function send_gathered(list, name, queue, priority, g, message, target)
   if redis.call('EXISTS', list) == 0 then redis.call('SREM', K.gathering, list) end
   if #members == 0 then return 0 end
   redis.call('HSET', K.record .. g.carrier, 'function', name, 'state', 'queued', 'queue', queue, 'priority', priority,
-    'tenant', 'default', 'trigger', 'gather', 'attempts', 0, 'fence', 0, 'turn', string.format('%.0f', now_us()),
+    'tenant', g.tenant, 'trigger', 'gather', 'attempts', 0, 'fence', 0, 'turn', string.format('%.0f', now_us()),
     'created', now, 'queued', now, 'root', g.carrier, 'arguments', '\128', 'members', table.concat(members, '\n'))
   local wait = waiting_list(queue, priority)
   redis.call('ZADD', wait, now, g.carrier)
   redis.call('SADD', K.queued, wait)
-  redis.call('LPUSH', target, message)
+  send(queue, target, message)
   redis.call('SET', list .. ':active', g.carrier)
   return 1
 end

@@ -1,9 +1,14 @@
 -- Write a new record and put it on the lists; `a` is the arguments of submit.lua. Answers when it was created.
 local function write_record(a)
-  local id, created, fields = a[1], tonumber(a[5]), {}
-  for i = 16, #a do fields[#fields + 1] = a[i] end
+  local id, created, fields, tenant = a[1], tonumber(a[5]), {}, 'default'
+  for i = 17, #a, 2 do
+    fields[#fields + 1] = a[i]
+    fields[#fields + 1] = a[i + 1]
+    if a[i] == 'tenant' then tenant = a[i + 1] end
+  end
+  local now = now_us()
   fields[#fields + 1] = 'turn'
-  fields[#fields + 1] = string.format('%.0f', now_us())
+  fields[#fields + 1] = string.format('%.0f', now)
   redis.call('HSET', K.record .. id, unpack(fields))
   redis.call('ZADD', K.all, created, id)
   redis.call('ZADD', K.by .. a[2], created, id)
@@ -11,6 +16,8 @@ local function write_record(a)
     redis.call('ZADD', K.tree .. a[6], created, id)
     redis.call('PEXPIRE', K.tree .. a[6], 8 * DAY)
   end
+  if tenant ~= 'default' then redis.call('ZADD', K.of .. tenant, created, id) end
+  use(tenant, 'calls', 1, now / 1000)
   if a[11] ~= '' then redis.call('ZADD', K.expiring, a[11], id) end
   return created
 end

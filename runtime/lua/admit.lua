@@ -33,5 +33,5 @@ redis.call('HDEL', K.record .. id, 'waits', 'gate')
 local list = waiting_list(ARGV[11], r.priority)
 redis.call('ZADD', list, ARGV[8], id)
 redis.call('SADD', K.queued, list)
-redis.call('LPUSH', ARGV[10], ARGV[9])
+send(ARGV[11], ARGV[10], ARGV[9])
 return 1

@@ -3,10 +3,13 @@
 local till, stop = now_ms() + ARGV[2], {}
 for i = 3, #ARGV do
   local key = K.record .. ARGV[i]
-  local held = redis.call('HMGET', key, 'state', 'worker', 'stop')
+  local held = redis.call('HMGET', key, 'state', 'worker', 'stop', 'lease')
   if held[1] == 'running' and held[2] == ARGV[1] then
-    redis.call('HSET', key, 'lease', till)
-    redis.call('ZADD', K.running, 'XX', till, ARGV[i])
+    -- A lease that was given up stays so: the worker may have listed what it runs just before a child died.
+    if tonumber(held[4]) > 0 then
+      redis.call('HSET', key, 'lease', till)
+      redis.call('ZADD', K.running, 'XX', till, ARGV[i])
+    end
     if held[3] then stop[#stop + 1] = ARGV[i] end
   elseif held[1] == 'running' then
     stop[#stop + 1] = ARGV[i]

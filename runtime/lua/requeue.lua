@@ -29,11 +29,13 @@ if ARGV[9] == '1' then
   end
   for _, fan in ipairs(split(map[3])) do redis.call('HDEL', key, 'fan ' .. fan) end
   redis.call('HDEL', key, 'fans')
+  redis.call('UNLINK', K.items .. id)
   redis.call('PERSIST', key)
   redis.call('HSET', key, 'attempts', 0)
   redis.call('HINCRBY', key, 'round', 1)
   redis.call('HINCRBY', key, 'fence', 1)
-  redis.call('HDEL', key, 'lost', 'stop', 'error', 'result', 'result_ref', 'ended', 'expires', 'deadline', 'due')
+  redis.call('HDEL', key, 'lost', 'stop', 'error', 'result', 'result_ref', 'result_type', 'ended', 'expires', 'deadline',
+    'due', 'items', 'items_of', 'streamed', 'taken', 'heard')
   redis.call('ZREM', K.ended .. held[1], id)
 end
 redis.call('HSET', key, 'state', 'queued', 'queue', ARGV[5], 'queued', ARGV[6])
@@ -45,5 +47,5 @@ redis.call('ZADD', list, ARGV[6], id)
 redis.call('SADD', K.queued, list)
 redis.call('ZREM', K.running, id)
 redis.call('ZREM', K.due, id)
-redis.call('LPUSH', ARGV[8], ARGV[7])
+send(ARGV[5], ARGV[8], ARGV[7])
 return 1

@@ -3,7 +3,8 @@
 --       against the circuit, field, value, …
 -- Answers as finish.lua.
 local id, key = ARGV[1], K.record .. ARGV[1]
-local held = redis.call('HMGET', key, 'state', 'fence', 'stop', 'function', 'gates')
+local held = redis.call('HMGET', key, 'state', 'fence', 'stop', 'function', 'gates', 'queue', 'queued', 'started',
+  'tenant', 'carrier')
 if held[1] ~= 'running' or held[2] ~= ARGV[2] then return {0} end
 if held[3] then
   local answer = close(id, 'cancelled', ARGV, 4, {})
@@ -16,6 +17,9 @@ local fields = {'state', 'retrying', 'due', now + ARGV[3]}
 for i = 12, #ARGV do fields[#fields + 1] = ARGV[i] end
 redis.call('HSET', key, unpack(fields))
 redis.call('HDEL', key, 'lease', 'gates')
+ran(held[9], held[8], held[10], now)
+measure_attempt(held[4], held[6], held[7], held[8], now)
+redis.call('HINCRBY', K.retries, held[4], 1)
 redis.call('ZREM', K.running, id)
 redis.call('ZADD', K.due, now + ARGV[3], id)
 circuit_says(held[4], id, ARGV[2], ARGV[11] == '1', {tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])})

@@ -2,12 +2,13 @@
 -- places at gates. The attempt is not counted: when it goes on it is the same one.
 -- ARGV: id, fence, name of the fan (PARENT:NUMBER), four limits.  Answers 1, or 0 where it was fenced off.
 local id, key = ARGV[1], K.record .. ARGV[1]
-local held = redis.call('HMGET', key, 'state', 'fence', 'stop')
+local held = redis.call('HMGET', key, 'state', 'fence', 'stop', 'started', 'tenant')
 if held[1] ~= 'running' or held[2] ~= ARGV[2] then return 0 end
 if held[3] then
   close(id, 'cancelled', ARGV, 4, {})
   return 1
 end
+ran(held[5], held[4], nil, now_ms())
 redis.call('HSET', key, 'state', 'waiting', 'waits', 'children')
 redis.call('HDEL', key, 'lease')
 redis.call('HINCRBY', key, 'attempts', -1)

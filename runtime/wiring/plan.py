@@ -9,8 +9,8 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from runtime.config import BucketTrigger, EventSource, Settings, StoreSettings
-from runtime.config_check import nearest
 from runtime.errors import StoreDown
+from runtime.nearest import nearest
 from runtime.wiring import rules
 from runtime.wiring.lines import Buckets
 from runtime.wiring.target import NotWired, Target, redis_list, webhook

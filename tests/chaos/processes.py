@@ -6,10 +6,14 @@ import contextlib
 import os
 import random
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
-KINDS = ("worker child", "gateway", "worker parent", "beat", "broker", "triggers")
+KINDS = ("worker child", "gateway", "worker", "worker parent", "beat", "broker", "triggers")
+
+
+_PATIENCE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +42,11 @@ def of_kind(kind: str, supervisor: int, queue: str) -> list[int]:
     workers = [one.pid for one in ours if "runtime.worker" in one.argv and queue in one.argv]
     if kind == "worker parent":
         return workers
+    shifts = [one.pid for one in everybody if one.parent in workers]
+    if kind == "worker":  # what the parent has forked, and what the pool's children are children of
+        return shifts
     if kind == "worker child":
-        return [one.pid for one in everybody if one.parent in workers]
+        return [one.pid for one in everybody if one.parent in shifts]
     if kind == "broker":
         leashes = [one.pid for one in ours if "runtime.leash" in one.argv]
         return [one.pid for one in everybody if one.parent in leashes and "valkey" in one.argv[0]]
@@ -48,10 +55,12 @@ def of_kind(kind: str, supervisor: int, queue: str) -> list[int]:
 
 
 def kill(kind: str, supervisor: int, queue: str, dice: random.Random) -> int:
-    """SIGKILL one process of a kind; its PID, 0 where there is none."""
-    pids = of_kind(kind, supervisor, queue)
-    if not pids:
-        return 0
+    """SIGKILL one process of a kind, waiting for one that is just being started; its PID, 0 where there is none."""
+    give_up = time.monotonic() + _PATIENCE_SECONDS
+    while not (pids := of_kind(kind, supervisor, queue)):
+        if time.monotonic() > give_up:
+            return 0
+        time.sleep(0.1)
     pid = dice.choice(pids)
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)

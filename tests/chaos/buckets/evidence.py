@@ -13,7 +13,8 @@ import numpy as np
 
 from runtime.broker import connect
 from runtime.config_load import load_settings
-from runtime.index.reader import MAX_K, Hit, IndexReader
+from runtime.index.reader import IndexReader
+from runtime.index.search import MAX_K, Hit
 from runtime.invocations import Invocation
 from runtime.store import MinioStore
 from runtime.watch import watches

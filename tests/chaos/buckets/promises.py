@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 
-from runtime.index.reader import Hit
+from runtime.index.search import Hit
 from runtime.invocations import Invocation
 from tests.chaos.buckets.evidence import Evidence
 from tests.chaos.promises import Broken

@@ -4,9 +4,12 @@ import time
 from pathlib import Path
 
 
-def note(path: str, text: str = "", seconds: float = 0.0) -> str:
+def note(path: str, text: str = "", seconds: float = 0.0, gate: str = "") -> str:
+    """It ends after some seconds, and not before the file `gate` is there."""
     _write(path, f"begin {text}")
     time.sleep(seconds)
+    while gate and not Path(gate).exists():
+        time.sleep(0.01)
     _write(path, f"end {text}")
     return text
 

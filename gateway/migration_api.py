@@ -1,0 +1,121 @@
+"""`/admin/index/migrate…`: bring an index to another model, see how far that is, end it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway import body, state
+from gateway.accepting import accept_call, find
+from gateway.fields import Given, parse
+from gateway.indexes import DEFAULT
+from gateway.permission import barred
+from gateway.problems import refuse
+from runtime.config_model import Name
+from runtime.embedding.folder import BUILT_IN
+from runtime.errors import FieldError, InvalidArguments, TundishError
+from runtime.index.migration_state import FAILED, RUNNING, MigrationState, Status
+from runtime.nearest import nearest
+from runtime.submit import Call, new_id
+
+MIGRATE = "migrate_index"
+
+
+class Which(Given):
+    """Which index is meant."""
+
+    index: Name = DEFAULT
+
+
+class Wanted(Which):
+    """And which model of functions.yaml it is to get."""
+
+    model: Name
+
+
+async def migrate(request: Request) -> Response:
+    """Begin, or go on where one was left: 202 with the call that does it. 409 while another one is under way."""
+    gateway, given = state.of(request), parse(Wanted, await _body(request))
+    await _known(gateway, given.index)
+    if MIGRATE not in gateway.deployment.functions:
+        refuse(404, f"There is no function {MIGRATE} in functions.yaml, which is what a migration calls.")
+    if told := barred(request, MIGRATE, gateway.project.functions[MIGRATE].role):
+        refuse(403, told)
+    known = [BUILT_IN, *gateway.project.models]
+    if given.model not in known:
+        raise InvalidArguments([FieldError("model", f"there is no model {given.model}{nearest(given.model, known)}")])
+    found = await _status(gateway, given.index)
+    if found and found.state == RUNNING:
+        if found.model != given.model:
+            refuse(409, f"Index {given.index} is on its way to {found.model}. Wait for it, or cancel it first.")
+        return _accepted(given, found.run, _models(gateway))
+    run = new_id()
+    # Said before it is asked for: the call itself says how far it is, and may end before we are told that it is taken.
+    await gateway.in_thread(_state(gateway, given.index).begin, run, run, given.model)
+    try:
+        await accept_call(gateway, Call(MIGRATE, {"index": given.index, "model": given.model}, id=run))
+    except TundishError as error:
+        await gateway.in_thread(_fail, _state(gateway, given.index), run, str(error))
+        raise
+    return _accepted(given, run, _models(gateway))
+
+
+async def migration(request: Request) -> Response:
+    """How far the newest migration of an index is; null where there was none."""
+    gateway, asked = state.of(request), parse(Which, request.query_params)
+    await _known(gateway, asked.index)
+    found = await _status(gateway, asked.index)
+    told = {"index": asked.index, "models": _models(gateway), "migration": asdict(found) if found else None}
+    return Response(to_json(told), headers={"Cache-Control": "no-store"}, media_type="application/json")
+
+
+async def cancel(request: Request) -> Response:
+    """End it before its next batch. What is embedded stays for the next try, until it is cleaned up."""
+    gateway, given = state.of(request), parse(Which, await _body(request))
+    await _known(gateway, given.index)
+    found = await gateway.in_thread(_state(gateway, given.index).cancel)
+    cancelled = found is not None and found.state == RUNNING
+    return Response(to_json({"index": given.index, "cancelled": cancelled}), media_type="application/json")
+
+
+async def _status(gateway: state.Gateway, index: str) -> Status | None:
+    found: Status | None = await gateway.in_thread(_state(gateway, index).read)
+    if found is None or found.state != RUNNING:
+        return found
+    record = await find(gateway, found.task)
+    if record is None or not record.terminal or record.state == "succeeded":  # then the next call goes on
+        return found
+    error = record.error or {}
+    why = f"its call {found.task} {record.state}: {error.get('message') or record.stop or 'no reason is recorded'}"
+    return replace(found, state=FAILED, message=why)
+
+
+def _fail(known: MigrationState, run: str, message: str) -> None:
+    known.update(run, state=FAILED, message=message)
+
+
+def _state(gateway: state.Gateway, index: str) -> MigrationState:
+    return MigrationState(gateway.sync_redis, index)
+
+
+def _models(gateway: state.Gateway) -> list[str]:
+    return [BUILT_IN, *gateway.project.models]
+
+
+def _accepted(given: Wanted, run: str, models: Sequence[str]) -> Response:
+    told: dict[str, Any] = {"task_id": run, "index": given.index, "model": given.model, "models": models}
+    return Response(to_json(told), status_code=202, media_type="application/json")
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    return await body.json_object(request, state.of(request).project.limits.body)
+
+
+async def _known(gateway: state.Gateway, index: str) -> None:
+    if not await gateway.indexes.find(index):
+        refuse(404, f"There is no index {index}; there is {', '.join(gateway.indexes.names)}.")

@@ -1,0 +1,33 @@
+"""Messages as they lie in a list: opened on their way out, written again on their way back."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from kombu.utils.json import dumps, loads
+
+from runtime.receiver import Letter
+from runtime.taking import Begun
+
+log = logging.getLogger("tundish.channel")
+
+
+def opened(source: str, queue: str, raw: bytes, begun: Begun | None = None) -> Letter | None:
+    """A message as it lies in a list; None, with a word in the log, where it is no message."""
+    try:
+        # One of ours has nothing in it that only kombu reads.
+        payload = json.loads(raw) if begun else loads(raw.decode())
+        if isinstance(payload["headers"], dict) and payload["properties"]["delivery_tag"]:
+            return Letter(source, queue, payload, begun)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    log.error("dropped from the list %r: %.200r is not a message that Celery sends", source, raw)
+    return None
+
+
+def again(message: Any) -> tuple[str, str]:
+    """A delivered message as it goes back into its list."""
+    message._raw["headers"]["redelivered"] = True
+    return message.list, dumps(message._raw)

@@ -1,0 +1,162 @@
+"""The vectors and rows of a segment: files that are only ever appended to, in blocks.
+
+FAISS's file for an exact scan is a short header before the numbers as they are, so vectors are written as they come
+and no index of them is ever in memory.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import CorruptSegment
+from runtime.index import npy
+from runtime.index.attribute_terms import Collector
+from runtime.index.docs import Positions, Vectors
+from runtime.index.segment import INDEX, OFFSETS, ROWS
+
+HEADER_BYTES = 45
+BLOCK = 4096  # rows that are copied at once
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where finished files lie. `files`: name → (sha256, bytes) where these are known; what is copied is checked.
+
+    `attributes`: what filters ask of the rows, where it is known.
+    """
+
+    folder: Path
+    rows: int
+    dimensions: int
+    files: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    attributes: Collector | None = None
+
+
+class Body:
+    """Takes rows and their vectors, then is closed: from then on the files in `folder` are complete."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        self._folder, self.vectors = folder, folder / INDEX
+        self._vectors, self._rows = self.vectors.open("wb"), (folder / ROWS).open("wb")
+        self._vectors.write(bytes(HEADER_BYTES))
+        self._lengths = array("I")
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __enter__(self) -> Body:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._vectors.close()
+        self._rows.close()
+
+    def append(self, vectors: Vectors, rows: bytes, lengths: NDArray[np.uint32]) -> None:
+        """One vector a row, float32, shape (len(lengths), dimensions); the bytes of each row, one after the other."""
+        self._vectors.write(np.ascontiguousarray(vectors).data)
+        self._rows.write(rows)
+        self._lengths.frombytes(lengths.tobytes())
+
+    def flushed(self) -> int:
+        """How many bytes of the file `vectors` others can read; its first ones are written at the end."""
+        self._vectors.flush()
+        return self._vectors.tell()
+
+    def copy(self, source: Stored, rows: Positions) -> None:
+        """Append these rows of another body, in ascending order. Raises CorruptSegment where its files are not what
+        they were written as."""
+        keep = np.zeros(source.rows, bool)
+        keep[rows] = True
+        offsets = _offsets(source)
+        with _Reading(source, INDEX) as vectors, _Reading(source, ROWS) as texts:
+            vectors.read(HEADER_BYTES)
+            for start in range(0, source.rows, BLOCK):
+                mine = keep[start : start + BLOCK]
+                lengths = np.diff(offsets[start : start + len(mine) + 1]).astype(np.int64)
+                numbers = vectors.read(len(mine) * source.dimensions * 4).reshape(len(mine), -1)
+                text = texts.read(int(lengths.sum()))
+                if not mine.all():
+                    numbers, text, lengths = numbers[mine], text[np.repeat(mine, lengths)], lengths[mine]
+                self._vectors.write(np.ascontiguousarray(numbers).data)
+                self._rows.write(text.data)
+                self._lengths.frombytes(lengths.astype(np.uint32).tobytes())
+
+    def close(self, dimensions: int) -> Stored:
+        """Nothing can be added any more."""
+        offsets = np.zeros(len(self) + 1, np.uint64)
+        np.cumsum(np.frombuffer(self._lengths, np.uint32), dtype=np.uint64, out=offsets[1:])
+        np.save(self._folder / OFFSETS, offsets, allow_pickle=False)
+        self._vectors.seek(0)
+        self._vectors.write(header(dimensions, len(self)))
+        self._vectors.close()
+        self._rows.close()
+        return Stored(self._folder, len(self), dimensions)
+
+
+def header(dimensions: int, rows: int) -> bytes:
+    """What `faiss.write_index` puts before the vectors of an IndexFlatIP."""
+    empty = faiss.serialize_index(faiss.IndexFlatIP(dimensions)).tobytes()
+    return empty[:8] + struct.pack("<q", rows) + empty[16:-8] + struct.pack("<Q", rows * dimensions)
+
+
+def _offsets(source: Stored) -> NDArray[np.uint64]:
+    with _Reading(source, OFFSETS) as file:
+        file.read(file.size)
+    try:
+        found: NDArray[np.uint64] = npy.mapped(source.folder / OFFSETS, np.dtype(np.uint64))
+    except ValueError as error:
+        raise CorruptSegment(f"{source.folder.name[:12]}/{OFFSETS} cannot be read: {error}.") from error
+    return found
+
+
+class _Reading:
+    """A file that is read once, from its beginning to its end, and checked on the way. One that is damaged is removed,
+    so that a cache fetches it again."""
+
+    def __init__(self, source: Stored, name: str) -> None:
+        self._path = source.folder / name
+        self._known = source.files.get(name)
+        self._hash: Any = sha256() if self._known else None
+        self.size = self._path.stat().st_size
+
+    def __enter__(self) -> _Reading:
+        self._file = self._path.open("rb", buffering=0)
+        return self
+
+    def read(self, size: int) -> NDArray[np.uint8]:
+        """Exactly `size` bytes."""
+        data = np.empty(size, np.uint8)
+        view, done = data.data, 0
+        while done < size:
+            count = self._file.readinto(view[done:])
+            if not count:
+                raise self._damaged()
+            done += count
+        if self._hash:
+            self._hash.update(view)
+        return data
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        if kind is None and self._known and (self._hash.hexdigest(), self.size) != self._known:
+            raise self._damaged()
+
+    def _damaged(self) -> CorruptSegment:
+        self._path.unlink(missing_ok=True)
+        return CorruptSegment(f"{self._path.parent.name[:12]}/{self._path.name} here does not match its hash.")

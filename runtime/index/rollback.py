@@ -1,0 +1,102 @@
+"""Back to an older version, and forward again. Both are new manifests: no version is ever changed or taken away."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+
+import redis
+
+from runtime.context import Store
+from runtime.errors import BadInput, ObjectMissing, PreconditionFailed
+from runtime.index import layout, manifest
+from runtime.index.lease import BuildLease
+from runtime.index.manifest import Manifest
+from runtime.index.segment import META
+
+ATTEMPTS = 5
+PATIENCE_SECONDS = 10.0
+"""For a build or cleanup that is under way. Without the lease cleanup might remove what becomes the current version."""
+
+Tell = Callable[[Manifest], object]
+
+
+def rollback(store: Store, client: redis.Redis, index: str, generation: int, tell: Tell) -> Manifest:
+    """Publish the segments of `generation` again, held: builds publish nothing on it until `release`.
+
+    Batches that were committed since stay; a build after the release brings them back. Raises BadInput where there is
+    no such generation, or it is the current one, and PreconditionFailed where a build or cleanup is under way.
+    """
+
+    def back(current: Manifest | None) -> Manifest:
+        if current is None:
+            raise BadInput(f"Index {index!r} has no version yet: there is nothing to go back to.")
+        if generation == current.generation:
+            raise BadInput(f"Generation {generation} is the current one of index {index!r}; name an older one.")
+        if current.held and current.restores == generation:  # asked once more
+            return current
+        wanted = _stored(store, index, generation)
+        # Numbers that were given out stay given out.
+        return replace(
+            wanted, max_seq=max(wanted.max_seq, current.max_seq), native=current.native, held=True, restores=generation
+        )
+
+    return _publish(store, client, index, back, tell)[0]
+
+
+def release(store: Store, client: redis.Redis, index: str, tell: Tell) -> tuple[Manifest, bool]:
+    """Let builds go on from the current version; says whether it was held.
+
+    Raises BadInput where there is none, and PreconditionFailed.
+    """
+
+    def freed(current: Manifest | None) -> Manifest:
+        if current is None:
+            raise BadInput(f"Index {index!r} has no version yet: nothing is held.")
+        return replace(current, held=False)
+
+    return _publish(store, client, index, freed, tell)
+
+
+def _publish(
+    store: Store, client: redis.Redis, index: str, change: Callable[[Manifest | None], Manifest], tell: Tell
+) -> tuple[Manifest, bool]:
+    """The current manifest afterwards, and whether `change` made a new one."""
+    with BuildLease(client, index, PATIENCE_SECONDS) as lease:
+        for _ in range(ATTEMPTS):
+            current = manifest.newest(store, index)
+            wanted = change(current)
+            if current and wanted == current:
+                return current, False
+            if lease.held:
+                lease.renew()
+            if not lease.held:
+                raise PreconditionFailed(f"A build or cleanup of index {index!r} is under way. Try again.")
+            made = replace(wanted, created=time.time(), builder=uuid.uuid4().hex, digest="", etag="")
+            try:
+                made = manifest.commit(store, manifest.successor(current, made))
+            except PreconditionFailed:
+                continue  # a build was faster: look again
+            tell(made)
+            manifest.write_hint(store, made)
+            return made, True
+    raise PreconditionFailed(f"Builds of index {index!r} were faster {ATTEMPTS} times. Try again.")
+
+
+def _stored(store: Store, index: str, generation: int) -> Manifest:
+    """An older version, if all of it is still there. Raises BadInput."""
+    try:
+        found = manifest.read(store, index, generation)
+        for ref in found.segments:
+            store.head(store.bucket, layout.segment(index, ref.segment) + META)
+            if ref.tombstones:
+                store.head(store.bucket, layout.tombstones(index) + ref.tombstones)
+    except ObjectMissing as error:
+        kept = sorted((number for number, _ in manifest.listed(store, index)), reverse=True)
+        raise BadInput(
+            f"Index {index!r} has no complete generation {generation}. Kept are {', '.join(map(str, kept))}; "
+            "cleanup removes old ones."
+        ) from error
+    return found

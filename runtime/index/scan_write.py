@@ -1,0 +1,59 @@
+"""The compact form of a segment, from its exact vectors as they are on disk, which are read once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
+
+import numpy as np
+
+from runtime.errors import CorruptSegment
+from runtime.index.body import HEADER_BYTES, Stored
+from runtime.index.docs import Vectors
+from runtime.index.kinds import SAMPLE, CompactWriter
+from runtime.index.rabitq import BLOCK
+from runtime.index.segment import INDEX, SCAN
+
+PLACES = 256  # of the file, from which the sample for the centre is taken
+
+
+def write_scan(body: Stored, *, by_faiss: bool = False) -> str:
+    """Write it; from the same vectors the same file. Returns the sha256 of the file of the exact vectors.
+
+    `by_faiss`: encoded by FAISS, as earlier releases did, which rounds otherwise.
+    """
+    rows = max(1, SAMPLE // PLACES)
+    starts = np.linspace(0, body.rows, PLACES, endpoint=False, dtype=np.int64)
+    sample = np.empty((sum(min(rows, body.rows - start) for start in starts.tolist()), body.dimensions), np.float32)
+    done = 0
+    for block in _blocks(body, starts.tolist(), rows):
+        sample[done : done + len(block)] = block
+        done += len(block)
+    scan = CompactWriter(sample, by_faiss=by_faiss)
+    hashed = sha256()
+    for block in _blocks(body, range(0, body.rows, BLOCK), BLOCK, hashed.update):
+        scan.add(block)
+    scan.write(body.folder / SCAN)
+    return hashed.hexdigest()
+
+
+def _blocks(
+    body: Stored, starts: Iterable[int], rows: int, head: Callable[[memoryview], object] | None = None
+) -> Iterator[Vectors]:
+    """Vectors, each block in the place of the one before. Read and not mapped: what is mapped and was looked at counts
+    as memory of this process.
+
+    `head` is given every byte of the file, where the blocks are all of it.
+    """
+    room = np.empty((rows, body.dimensions), np.float32)
+    with (body.folder / INDEX).open("rb", buffering=0) as file:
+        if head:
+            head(memoryview(file.read(HEADER_BYTES)))
+        for start in starts:
+            block = room[: min(rows, body.rows - start)]
+            file.seek(HEADER_BYTES + start * body.dimensions * 4)
+            if file.readinto(block.data) != block.nbytes:
+                raise CorruptSegment(f"{body.folder.name[:12]}/{INDEX} is shorter than its {body.rows} vectors.")
+            if head:
+                head(block.data)
+            yield block

@@ -1,0 +1,46 @@
+-- Take messages out of their lists, and begin the attempts of the first of them at once: as many as have a process
+-- free. The others that have a record are marked with the worker's name (hold.lua).
+-- It is sent behind the pop that a worker waits with (runtime/channel.py), so it runs in the same turn of the broker as
+-- the submission that woke it: the two are one write to its disk.
+-- KEYS: held:WORKER, the worker's list of tokens, list…  The lists in the order in which they are emptied.
+-- ARGV: worker, lease (ms), four limits (see close), version of the worker's code, how many to take, with how many to
+--       begin, life of the mark (s), function that may be begun, its policy (JSON, '' for none), …
+-- Answers {{list, id, message, word, …}, …}: the word is 'plain' (another program's, or one that names no record here),
+-- 'marked', or what `claim` answers.
+local left, free, taken, marked, policies = tonumber(ARGV[8]), tonumber(ARGV[9]), {}, {}, {}
+for i = 11, #ARGV, 2 do policies[ARGV[i]] = ARGV[i + 1] end
+
+local function one(list, raw)
+  free = free - 1 -- it is the next for a process, whoever begins it
+  -- As runtime/message.py begins its messages: their bodies may be long.
+  local name, id = string.match(raw, '^{"headers": {"lang": "py", "task": "([^"\\]+)", "id": "([^"\\]+)"')
+  if not id then return {list, '', raw, 'plain'} end
+  if free >= 0 and policies[name] then
+    local policy = policies[name] ~= '' and cjson.decode(policies[name]) or {}
+    local found = claim(id, ARGV[1], ARGV[2], policy, ARGV[7], ARGV, 3)
+    if found[1] ~= 'run' then free = free + 1 end
+    table.insert(found, 1, raw)
+    table.insert(found, 1, id)
+    table.insert(found, 1, list)
+    return found
+  end
+  marked[#marked + 1] = id
+  return {list, id, raw, 'marked'}
+end
+
+local at = 3
+while left > 0 and at <= #KEYS do
+  for _, raw in ipairs(redis.call('RPOP', KEYS[at], left) or {}) do
+    taken[#taken + 1] = one(at - 3, raw)
+    left = left - 1
+  end
+  if left > 0 then at = at + 1 end
+end
+if at <= #KEYS and redis.call('EXISTS', unpack(KEYS, at)) > 0 and redis.call('EXISTS', KEYS[2]) == 0 then
+  redis.call('LPUSH', KEYS[2], 1) -- the next pop is to find a token again, and not the message itself
+end
+if #marked > 0 then
+  redis.call('SADD', KEYS[1], unpack(marked))
+  redis.call('EXPIRE', KEYS[1], ARGV[10])
+end
+return taken

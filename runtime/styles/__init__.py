@@ -1,0 +1,1 @@
+"""Handlers that were written for other runners, as functions of this one."""

@@ -1,0 +1,98 @@
+"""Taking messages and beginning their attempts in one step of the broker (lua/take.lua).
+
+A worker's parent process does it, for as many messages as it has processes free. So the process that runs a call need
+not ask for it, and with `appendfsync always` the beginning of an attempt is written together with its submission.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import redis
+
+from runtime import admission, keys, scripts
+from runtime.attempt import LEASE_MS, Attempt
+from runtime.deployment import Deployed, Deployment
+from runtime.invocations import limits
+from runtime.presence import TTL_SECONDS
+
+NOTHING: Any = ((), {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None})
+"""What is read of the body of a message that has begun, for its arguments are in its record: positional and named
+arguments, and what follows."""
+
+DROPPED = frozenset({"missing", "ended", "held", "waiting"})
+"""Words for a message whose call is not to be run: it has no record, is over, another worker's, or waits elsewhere."""
+
+FRESH_SECONDS = LEASE_MS / 2000
+"""How long a beginning counts that nobody has looked at since: far less than its lease."""
+
+
+class Begun(NamedTuple):
+    """An attempt that was begun when its message was taken; `at` by this host's monotonic clock, in seconds.
+
+    `fields` are its record, names and values in turn: it goes to another process, and this is quickly packed.
+    """
+
+    id: str
+    fields: tuple[bytes, ...]
+    at: float
+
+    def attempt(self) -> Attempt:
+        record = dict(zip(self.fields[::2], self.fields[1::2], strict=True))
+        return Attempt(self.id, int(record[b"fence"]), int(record[b"attempts"]), record)
+
+    def valid(self, client: redis.Redis, worker: str) -> bool:
+        """Whether it is still this worker's. Asked of the broker only where some time has passed (the machine slept,
+        no process was free after all)."""
+        if time.monotonic() - self.at < FRESH_SECONDS:
+            return True
+        arguments: list[scripts.Argument] = [self.id, worker, self.attempt().fence, LEASE_MS]
+        return bool(scripts.run(client, "still", (), arguments))
+
+
+class Taken(NamedTuple):
+    """A message and the list it lay in. `word` as in lua/take.lua; `begun` where that is 'run'."""
+
+    list: str
+    raw: bytes
+    word: str
+    begun: Begun | None
+
+
+class Taking:
+    """How one worker takes."""
+
+    def __init__(self, deployment: Deployment, worker: str) -> None:
+        self._deployment, self._worker = deployment, worker
+        self._known: tuple[Mapping[str, Deployed], str] | None = None
+        self._policies: list[scripts.Argument] = []
+        self.version = ""
+        """Of the code that this worker runs."""
+
+    def words(self, queue: str, lists: Sequence[str], most: int, free: int) -> list[scripts.Argument]:
+        """The command that takes up to `most` messages and begins with up to `free` of them."""
+        names = [keys.held(self._worker), keys.wake(queue), *lists]
+        sha = scripts.sha(scripts.source("take"))
+        life = limits(self._deployment.settings.project.retention)
+        settings: list[scripts.Argument] = [self._worker, LEASE_MS, *life, self.version]
+        return ["EVALSHA", sha, len(names), *names, *settings, most, free, TTL_SECONDS, *self._of(queue)]
+
+    def read(self, answer: Any, lists: Sequence[str]) -> list[Taken]:
+        """What such a command has answered."""
+        return [_taken(lists[entry[0]], *entry[1:]) for entry in answer]
+
+    def _of(self, queue: str) -> list[scripts.Argument]:
+        """Functions and policies, one after the other. Gathered calls are begun where they are run."""
+        functions = self._deployment.functions
+        if self._known is None or self._known[0] is not functions or self._known[1] != queue:
+            found = [one.spec for one in functions.values() if one.spec.queue == queue and not one.spec.gather]
+            self._policies = [word for spec in found for word in (spec.name, admission.policy(spec))]
+            self._known = functions, queue
+        return self._policies
+
+
+def _taken(source: str, task_id: bytes, raw: bytes, word: bytes, *fields: bytes) -> Taken:
+    begun = Begun(task_id.decode(), fields, time.monotonic()) if word == b"run" else None
+    return Taken(source, raw, word.decode(), begun)

@@ -1,0 +1,80 @@
+"""The request of a call that has begun, beside the one that Celery makes of the same message."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from runtime.channel import Channel
+from runtime.channel_qos import QoS
+from runtime.invocation_request import InvocationRequest
+from runtime.message import build
+from runtime.taking import Begun
+
+SAME = (
+    *("id", "name", "type", "root_id", "parent_id", "argsrepr", "kwargsrepr", "hostname", "delivery_info", "eta"),
+    *(
+        "expires",
+        "time_limits",
+        "ignore_result",
+        "correlation_id",
+        "reply_to",
+        "task",
+        "app",
+        "utc",
+        "errbacks",
+        "chord",
+    ),
+    *("on_ack", "on_reject", "eventer", "connection_errors", "group", "group_index", "stamps", "replaced_task_nesting"),
+)
+
+
+def nothing() -> None:
+    """A task."""
+
+
+@pytest.fixture
+def requests() -> Iterator[tuple[InvocationRequest, InvocationRequest]]:
+    app = Celery("test", broker="memory://", set_as_current=False)
+    app.conf.accept_content = ["msgpack"]
+    task = app.task(nothing, name="f", shared=False)
+    raw = build("id", "f", {"text": "größer"}, queue="q", priority=7, queued_ms=5, root="root", limits=(9, 8))
+    channel: Any = SimpleNamespace(source="q", codecs=Channel.codecs, body_encoding="base64")
+    channel.decode_body = lambda body, encoding: Channel.decode_body(channel, body, encoding)
+    options = {"on_ack": print, "on_reject": repr, "app": app, "hostname": "q@test", "eventer": None, "task": task}
+    made = []
+    for channel.begun in (None, Begun("id", (b"fence", b"1", b"attempts", b"1"), time.monotonic())):
+        found = Channel.Message(json.loads(raw), channel=channel)
+        found.accept = {"application/x-msgpack"}
+        QoS.append(SimpleNamespace(channel=channel, _delivered={}), found, "tag")  # type: ignore[arg-type]
+        told = {"body": found.body, "headers": found.headers, "decoded": False, "utc": True}
+        made.append(InvocationRequest(found, connection_errors=(OSError,), **options, **told))
+    yield made[0], made[1]
+
+
+def test_field_by_field(requests: tuple[InvocationRequest, InvocationRequest]) -> None:
+    theirs, ours = requests
+    for name in SAME:
+        assert getattr(ours, name) == getattr(theirs, name), name
+    assert ours.info() == theirs.info(), "what `inspect active` shows, with the arguments"
+    assert ours.info(safe=True) == theirs.info(safe=True)
+    assert str(ours) == str(theirs)
+
+
+def test_what_goes_to_the_process(requests: tuple[InvocationRequest, InvocationRequest]) -> None:
+    """No body: the arguments are in the record. The rest is what Celery's tracer reads."""
+    theirs, ours = requests
+    assert ours.body == ((), {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None})
+    assert ours.content_type is None
+    assert ours.request_dict["begun"][0] == "id"
+    for name, value in ours.request_dict.items():
+        if name != "begun":
+            assert theirs.request_dict[name] == value, name
+    context = ours._context
+    assert (context.id, context.root_id, context.retries, context.callbacks) == ("id", "root", 0, None)
