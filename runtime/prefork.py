@@ -8,11 +8,14 @@ import select
 from collections.abc import Callable
 from typing import Any
 
+from billiard.pool import EX_OK, EX_RECYCLE
 from celery.concurrency import prefork
 from celery.concurrency.asynpool import AsynPool
 
 _AGAIN_SECONDS = 0.02
 _TRIES = 50
+_ORDERLY = (EX_OK, EX_RECYCLE)
+"""How a child ends between two jobs: what it had not read was not begun."""
 
 
 class WatchfulPool(AsynPool):  # type: ignore[misc]
@@ -23,6 +26,9 @@ class WatchfulPool(AsynPool):  # type: ignore[misc]
 
     A job for which a process is idle is written to it at once. Celery asks its event loop first whether that pipe has
     room, which takes a turn of the loop, and a process that waits for its next job has room.
+
+    A job that was written to a child that was killed is lost with it. Celery gives it to another child where it has
+    not heard that the first one accepted it; but that word may have been lost, and the attempt would run twice.
     """
 
     _write: Callable[[list[int]], None] | None = None
@@ -75,6 +81,15 @@ class WatchfulPool(AsynPool):  # type: ignore[misc]
         self._busy_workers.add(fd)
         self.write_stats[process.index] += 1
         return True
+
+    def on_job_process_down(self, job: Any, pid_gone: int) -> None:
+        process = job._write_to
+        lost = process and not job._accepted and not process._is_alive() and process.exitcode not in _ORDERLY
+        if lost:
+            job._accepted = True  # so nobody puts it back
+        super().on_job_process_down(job, pid_gone)
+        if lost:
+            self.mark_as_worker_lost(job, process.exitcode)
 
     def _event_process_exit(self, hub: Any, proc: Any, tries: int = _TRIES) -> None:
         super()._event_process_exit(hub, proc)

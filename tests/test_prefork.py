@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import pytest
+from billiard.pool import EX_RECYCLE
 from celery.concurrency.asynpool import AsynPool
 
 from runtime.prefork import WatchfulPool
@@ -97,3 +98,23 @@ def test_what_a_pipe_may_take_in_parts_goes_the_usual_way(pool: tuple[WatchfulPo
     assert len(found.outbound_buffer) == 1
     assert not found._busy_workers
     assert os.read(reading, 1) == b"x"
+
+
+@pytest.mark.parametrize(
+    ("code", "accepted", "lost", "back"),
+    [
+        pytest.param(-9, False, 1, 0, id="killed"),
+        pytest.param(-9, True, 0, 0, id="killed-later"),
+        pytest.param(EX_RECYCLE, False, 0, 1, id="recycled"),
+    ],
+)
+def test_a_job_of_a_killed_child_is_lost_and_runs_nowhere_else(code: int, accepted: bool, lost: int, back: int) -> None:
+    """What was accepted Celery itself finds lost; what a child left unread when it was recycled goes to another."""
+    child = SimpleNamespace(_is_alive=lambda: False, exitcode=code, dead=True)
+    written = SimpleNamespace(_write_to=child, _scheduled_for=child, _accepted=accepted)
+    pool, put, marked = WatchfulPool.__new__(WatchfulPool), list[object](), list[object]()
+    pool._put_back = put.append
+    pool.mark_as_worker_lost = lambda job, exitcode: marked.append((job, exitcode))
+    pool.on_job_process_down(written, 1)
+    assert marked == [(written, code)] * lost
+    assert put == [written] * back

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 
+import redis
+
+from runtime import presence
 from runtime.broker import connect
 from tests.chaos.clients import Clients
-from tests.chaos.evidence import Evidence, backlog, collect
+from tests.chaos.evidence import Evidence, backlog, collect, waiting
 from tests.chaos.killer import Killer
 from tests.chaos.plan import wishes
+from tests.chaos.processes import running
 from tests.chaos.target import Calls
-from tests.system import running_system, until
+from tests.system import System, running_system, until
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "chaos"
 IDLE_SECONDS = 120.0
+CALL_SECONDS = 1.0
+"""What a call may take of the storm's time at most, kills and all; and `STORM_SECONDS` for all of them together."""
+STORM_SECONDS = 600.0
 
 
 def storm(folder: Path, count: int, *, seed: int, rounds: int = 1, lasting: float = 30.0) -> Evidence:
@@ -31,10 +39,25 @@ def storm(folder: Path, count: int, *, seed: int, rounds: int = 1, lasting: floa
         began = time.monotonic()
         clients.start()
         killer.start()
-        until(lambda: not clients.busy and killer.rounds >= rounds, "the end of the calls", 3600.0)
+        try:
+            patience = STORM_SECONDS + count * CALL_SECONDS
+            until(lambda: not clients.busy and killer.rounds >= rounds, "the end of the calls", patience)
+        except AssertionError as error:
+            error.add_note(_stuck(system, client, clients, killer))
+            raise
         killer.join()
         if len(clients.answers) != len(todo):
             raise AssertionError(f"a client broke: {len(clients.answers)} of {len(todo)} calls were made")
         found = collect(system, clients.answers, killer.kills, within=IDLE_SECONDS)
         found.seconds = time.monotonic() - began
         return found
+
+
+def _stuck(system: System, client: redis.Redis, clients: Clients, killer: Killer) -> str:
+    """What there is to see of a storm that does not end: who waits for what, and the log without its ticks."""
+    told = [f"{len(clients.answers)} calls were answered; {killer.rounds} rounds, the last kills: {killer.kills[-12:]}"]
+    with contextlib.suppress(redis.RedisError):
+        told += [f"waiting: {waiting(client)}", f"processes: {presence.read(client)}"]
+    told += [f"{one.pid} {one.parent} {' '.join(one.argv)}" for one in running() if str(system.home) in str(one.argv)]
+    told += [line for line in system.log.splitlines() if " tick" not in line][-150:]
+    return "\n".join(told)
