@@ -10,7 +10,7 @@ ARG BASE=python:3.12-slim
 
 FROM ${BASE} AS build
 ARG TORCH_INDEX=""
-ARG EXTRAS="hybrid,flower,jwt,otel"
+ARG EXTRAS="hybrid,flower,jwt,otel,qdrant"
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python3 -m venv /opt/tundish
 WORKDIR /src

@@ -52,7 +52,7 @@ fmt: install
 	$(BIN)/python -P -m runtime.schema > runtime/functions.schema.json.new
 	mv runtime/functions.schema.json.new runtime/functions.schema.json
 
-bench: install $(if $(filter dispatch start,$(B)),bench-peers)
+bench: install $(if $(filter dispatch start engines,$(B)),bench-peers)
 	$(BIN)/python -m bench.$(B)
 
 bench-quick: install bench-peers

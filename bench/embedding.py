@@ -22,18 +22,18 @@ from typing import Any
 
 from bench.alone import alone
 from bench.embedding_alone import BUCKET, key
-from bench.embedding_texts import LENGTHS, texts
+from bench.embedding_texts import DOCUMENT, LENGTHS, texts
 from bench.index_house import House, house_of, plain, servers
 from runtime.embedding.backend import SentenceTransformerModels
 
 TEXTS = {36: 2048, 130: 640}
 """Texts that the model alone gets."""
 
-DOCUMENTS = {36: 4000, 130: 1500}
-"""Objects of the pipeline."""
+DOCUMENTS = {36: 4000, 130: 1500, DOCUMENT: 240}
+"""Objects of the pipeline: of one chunk, and whole documents."""
 
 GROUPS = 8
-BATCHES = {36: 1000, 130: 300}
+BATCHES = {36: 1000, 130: 300, DOCUMENT: 60}
 _CLAIM = {"documents": 100_000, "seconds": 60}
 _UPLOADS = 4
 
@@ -41,7 +41,7 @@ _UPLOADS = 4
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", choices=("model", "pipeline"))
-    parser.add_argument("--tokens", type=int, choices=LENGTHS, action="append", help="lengths of texts; both")
+    parser.add_argument("--tokens", type=int, choices=list(DOCUMENTS), action="append", help="lengths of texts; all")
     parser.add_argument("--texts", type=int, help="texts of a length for the model alone")
     parser.add_argument("--documents", type=int, help="objects of a length for the pipeline")
     parser.add_argument("--batch", type=int, help="documents of a batch")
@@ -49,12 +49,13 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tundish-bench-") as made:
         folder = Path(made)
-        for tokens in given.tokens or LENGTHS if given.only != "pipeline" else ():
+        lengths = given.tokens or list(DOCUMENTS)
+        for tokens in [one for one in lengths if one in LENGTHS] if given.only != "pipeline" else ():
             file = written(folder, tokens, given.texts or TEXTS[tokens])
             of_model(tokens, alone("embedding_alone:model", texts=str(file), groups=GROUPS))
         if given.only != "model":
             with servers(folder) as found:
-                for tokens in given.tokens or LENGTHS:
+                for tokens in lengths:
                     file = written(folder, tokens, given.documents or DOCUMENTS[tokens])
                     place = house_of(found, f"embedding-{tokens}")
                     uploaded(place, f"{tokens}", file)
@@ -101,7 +102,15 @@ def of_pipeline(tokens: int, cores: str, told: dict[str, Any]) -> None:
     share, cpu = ratios(told["bare"], told["ours"])
     per_second = [count / seconds for count, (seconds, _) in zip(told["counts"], told["ours"], strict=True)]
     ours = statistics.median(per_second)
-    line(name, share, "of the model alone", cpu=cpu, docs_per_second=round(ours, 1), batch=max(told["counts"]))
+    line(
+        name,
+        share,
+        "of the model alone",
+        cpu=cpu,
+        docs_per_second=round(ours, 1),
+        batch=max(told["counts"]),
+        backend=told["backend"],
+    )
     workers = len(os.sched_getaffinity(0))
     needed = _CLAIM["documents"] / ours
     line(

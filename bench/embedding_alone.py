@@ -50,9 +50,9 @@ def model(texts: str, groups: int) -> dict[str, Any]:
 
 
 def pipeline(house: dict[str, Any], index: str, prefix: str, texts: str, batch: int) -> dict[str, Any]:
-    """Objects in the bucket → rows in the store through `embed_batch`, and the model alone on the same texts, in turn.
+    """Objects in the bucket → rows in the store through `embed_batch`, and the model alone on the same chunks, in turn.
 
-    `texts`: a file with the content of the objects, each of one chunk. The first batch warms up and is not told.
+    `texts`: a file with the content of the objects. The first batch warms up and is not told.
     """
     found = json.loads(Path(texts).read_text())
     keys = [key(prefix, number) for number in range(len(found))]
@@ -60,13 +60,15 @@ def pipeline(house: dict[str, Any], index: str, prefix: str, texts: str, batch: 
     place, models = House(**house), models_here()
     context = fake_context("embed_batch", store=place.objects(), index=place.index(), models=models)
     told: dict[str, Any] = {"ours": [], "bare": [], "counts": []}
-    for names, group in zip(cut(keys, groups), cut(found, groups), strict=True):
+    for names in cut(keys, groups):
         with Timed(told["ours"]):
             result = embed_batch(None, [ObjectEvent(BUCKET, name) for name in names], index=index, context=context)
-        if result.count != len(names) or result.failed or result.reused:
-            raise SystemExit(f"{len(names)} objects of one chunk gave {result}")
+        if result.documents != len(names) or result.failed or result.embedded_chunks != result.count:
+            raise SystemExit(f"{len(names)} new objects gave {result}")
+        written = context.index.read_batch(index, result.batch_id, models.name)
+        chunks = [row.text for row in written[0]] if written else []
         with Timed(told["bare"]):
-            models.embed(group)
+            models.embed(chunks)
         told["counts"].append(len(names))
     told = {name: values[1:] for name, values in told.items()}
     return told | {

@@ -15,6 +15,9 @@ LENGTHS = (36, 130)
 """Tokens of a text on average: a product's description or a message, and a paragraph."""
 
 WITHOUT = ("site-packages", "dist-packages", "test", "idlelib", "lib2to3", "ensurepip", "pip")
+DOCUMENT = 900
+"""Tokens of a whole document on average, which is cut into chunks on its way: some pages of text."""
+
 _SPREAD = 0.5
 _PIECE = 20_000
 

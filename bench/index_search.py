@@ -26,7 +26,7 @@ K = 10
 AT_ONCE = 32
 _BLOCK = 50_000
 _TURN = 20
-_TOLERANCE = 1e-5
+TOLERANCE = 1e-5
 
 
 def search(house: dict[str, Any], corpus: dict[str, Any], count: int, rounds: int, peer_up_to: int) -> dict[str, Any]:
@@ -48,23 +48,23 @@ def search(house: dict[str, Any], corpus: dict[str, Any], count: int, rounds: in
         assert all(isinstance(one, SearchResult) for one in reader.search_many(INDEX, [Search(q, K) for q in group]))
 
     ours, peer = in_turn(asked, lambda q: reader.search(INDEX, q, K), flat and (lambda q: flat.search(q[None], K)))
-    told |= {"p50": statistics.median(ours), "p99": _p99(ours)}
+    told |= {"p50": statistics.median(ours), "p99": p99(ours)}
     together, peers = in_turn(groups, many, flat and (lambda group: flat.search(group, K)))
     told["together_per_second"] = AT_ONCE / statistics.median(together)
     if flat:
-        told |= {"peer_p50": statistics.median(peer), "peer_p99": _p99(peer)}
+        told |= {"peer_p50": statistics.median(peer), "peerp99": p99(peer)}
         told["peer_together_per_second"] = AT_ONCE / statistics.median(peers)
     return told
 
 
 def recall(reader: IndexReader, data: Corpus, queries: Vectors, count: int) -> dict[str, Any]:
     """The share of the true `K` nearest that is found, on average and for the worst query."""
-    truth = _kth_best(data, queries, count)
+    truth = kth_best(data, queries, count)
     shares = []
     for query, least in zip(queries, truth, strict=True):
         found = {number_of(hit.key) for hit in reader.search(INDEX, query, K).hits}
         vectors = [data.vectors(number, number + 1)[0] for number in found]
-        shares.append(sum(float(query @ vector) >= least - _TOLERANCE for vector in vectors) / min(K, count))
+        shares.append(sum(float(query @ vector) >= least - TOLERANCE for vector in vectors) / min(K, count))
     return {"recall": statistics.fmean(shares), "worst": min(shares)}
 
 
@@ -106,7 +106,7 @@ def _opened(place: House) -> tuple[IndexReader, dict[str, Any]]:
     }
 
 
-def _kth_best(data: Corpus, queries: Vectors, count: int) -> NDArray[np.float32]:
+def kth_best(data: Corpus, queries: Vectors, count: int) -> NDArray[np.float32]:
     """The exact score of each query's k-th nearest row, block by block: the vectors need not fit in memory."""
     best = np.full((len(queries), min(K, count)), -np.inf, np.float32)
     for start in range(0, count, _BLOCK):
@@ -116,6 +116,6 @@ def _kth_best(data: Corpus, queries: Vectors, count: int) -> NDArray[np.float32]
     return kth
 
 
-def _p99(values: list[float]) -> float:
+def p99(values: list[float]) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]

@@ -12,7 +12,7 @@ random() {
 
 [ -f .env ] || cp compose.env .env
 chmod 600 .env
-for name in BROKER_PASSWORD STORE_ACCESS_KEY STORE_SECRET_KEY EVENT_TOKEN CALLBACK_SECRET GRAFANA_PASSWORD FLOWER_PASSWORD; do
+for name in BROKER_PASSWORD STORE_ACCESS_KEY STORE_SECRET_KEY EVENT_TOKEN CALLBACK_SECRET QDRANT_API_KEY GRAFANA_PASSWORD FLOWER_PASSWORD; do
   if ! grep -q "^$name=." .env; then
     sed "/^$name=/d" .env > .env.new
     echo "$name=$(random)" >> .env.new

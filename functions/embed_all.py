@@ -16,7 +16,7 @@ from ._source_known import Known, Memory
 from ._source_parts import Cutter, Parts, Plan, cutting
 from ._source_plan import SUFFIXES, Rows, plan_objects
 
-IN_FLIGHT = 8
+IN_FLIGHT, MOST_IN_FLIGHT = 8, 10_000
 _Look = Callable[[Plan, Cutter, Context], None]
 _QUIET = {"chain": False}  # one build at the end, not one a batch
 _NAMED = 100
@@ -50,6 +50,7 @@ def embed_all(
     source: Source | None = None,
     full: bool = False,
     suffix: list[str] | None = None,
+    in_flight: int = IN_FLIGHT,
     *,
     context: Context,
 ) -> EmbedAllResult:
@@ -57,8 +58,11 @@ def embed_all(
 
     What was embedded before is found again by its content and costs a read; files and tables that are as they were
     are not even read, unless `full` says so. Rows that left their source leave the index. `suffix`: of which objects,
-    `[".py"]`; without it those of text, HTML, PDF, Office and e-mail. Raises BadInput.
+    `[".py"]`; without it those of text, HTML, PDF, Office and e-mail. `in_flight`: batches that are out at a time; as
+    many processes work for this run at most. Raises BadInput.
     """
+    if not 1 <= in_flight <= MOST_IN_FLIGHT:
+        raise BadInput(f"'in_flight' is how many batches are out at a time, 1 to {MOST_IN_FLIGHT}; found {in_flight}.")
     if source is not None:
         source.check()
         if prefix or suffix:
@@ -73,7 +77,7 @@ def embed_all(
     context.progress(0, plan.documents, "documents")
     items = ({"part": parts.name(number), "index": index} for number in range(len(plan.batches)))
     answers = context.map(
-        "embed_batch", items, in_flight=IN_FLIGHT, failures=True, amounts=plan.batches, options=_QUIET
+        "embed_batch", items, in_flight=in_flight, failures=True, amounts=plan.batches, options=_QUIET
     )
     for answer, documents in zip(answers, plan.batches, strict=False):  # a run that died at its very end has no plan
         for result, count in _to_its_end(answer, documents, context):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import msgpack
 from runtime.errors import BrokerDown, BrokerFull
 from runtime.invocations import Invocation, decode, read_async
 from runtime.submit import Accepted, Call, accept_async, new_id
+from runtime.submit_many import TOGETHER, accept_many_async
 
 if TYPE_CHECKING:
     from gateway.state import Gateway
@@ -55,6 +56,32 @@ async def accept_call(gateway: Gateway, call: Call) -> Taken:
             return Taken(accepted.id, accepted.replayed)
     await gateway.courier.keep(call)
     return Taken(str(call.id), kept=True)
+
+
+async def accept_in_order(gateway: Gateway, calls: Sequence[Call], ids: list[str]) -> None:
+    """Accept calls that have their ids, none behind the first that is refused; `ids` gets those of the accepted ones.
+
+    Raises as accept_call.
+    """
+    for first in range(0, len(calls), TOGETHER):
+        part = calls[first : first + TOGETHER]
+        if not gateway.courier.away:
+            try:
+                taken, refusal = await accept_many_async(gateway.redis, gateway.deployment, part, gateway.wire)
+            except BrokerFull:
+                raise
+            except BrokerDown:
+                pass  # one by one: those that it has are known by their ids, and the others may wait in the outbox
+            else:
+                for call, one in zip(part, taken, strict=False):
+                    ids.append(one.id)
+                    if not one.replayed:
+                        gateway.quota_notes.note(call.tenant, one.near)
+                if refusal:
+                    raise refusal
+                continue
+        for call in part:
+            ids.append((await accept_call(gateway, call)).id)
 
 
 async def find(gateway: Gateway, task_id: str) -> Invocation | None:

@@ -17,13 +17,14 @@ from gateway.fields import Given, parse
 from gateway.indexes import DEFAULT
 from gateway.permission import barred
 from gateway.problems import refuse
+from runtime.config_engine import QDRANT
 from runtime.config_model import Name
-from runtime.context import Capacity, IndexVersion, advice, capacity, urgency
+from runtime.context import Capacity, IndexVersion, advice, capacity, level_of, next_step
 from runtime.errors import PreconditionFailed
 from runtime.submit import Call
 
 if TYPE_CHECKING:
-    from runtime.index.port import FaissIndex
+    from runtime.index.engines import Indexes
     from runtime.index.reader import IndexReader
 
 REBUILD, BUILD = "embed_all", "build_index"
@@ -55,7 +56,7 @@ async def index_version(request: Request) -> Response:
     reader = await gateway.indexes.reader()
     loaded = reader.version(index)
     newest = await gateway.in_thread(_index(gateway).current, index)
-    level = urgency(newest.vectors, newest.bytes) if newest else 0.0
+    level = level_of(newest) if newest else 0.0
     told: dict[str, Any] = {
         "index": index,
         "indexes": gateway.indexes.names,
@@ -66,6 +67,7 @@ async def index_version(request: Request) -> Response:
         "trouble": gateway.indexes.trouble(index),
         "migration_urgency": round(level, 2),
         "advice": advice(level),
+        "next_step": next_step(index, level),
         "capacity": _capacity(gateway, newest),
         "words": _words(gateway, reader, index),
     }
@@ -132,10 +134,10 @@ async def _known(gateway: state.Gateway, index: str) -> None:
         refuse(404, f"There is no index {index}; there is {', '.join(gateway.indexes.names)}.")
 
 
-def _index(gateway: state.Gateway) -> FaissIndex:
-    from runtime.index.port import FaissIndex
+def _index(gateway: state.Gateway) -> Indexes:
+    from runtime.index.engines import open_index
 
-    return FaissIndex(gateway.store, gateway.sync_redis)
+    return open_index(lambda: gateway.project, gateway.store, gateway.sync_redis)
 
 
 def _words(gateway: state.Gateway, reader: IndexReader, index: str) -> dict[str, int] | None:
@@ -148,7 +150,7 @@ def _words(gateway: state.Gateway, reader: IndexReader, index: str) -> dict[str,
 
 def _capacity(gateway: state.Gateway, newest: IndexVersion | None) -> Capacity | None:
     """Where this gateway's machine runs out, by its own latest searches."""
-    if newest is None:
+    if newest is None or newest.kind == QDRANT:
         return None
     p99 = gateway.search_times.p99(newest.index)
     return capacity(newest.vectors, newest.bytes, newest.dimensions, newest.kind, seconds=p99)

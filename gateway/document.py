@@ -12,7 +12,7 @@ from gateway import state, tenancy
 from gateway.fields import Given, parse
 from gateway.keypath import bucket_and_key
 from runtime import documents
-from runtime.errors import BadInput, ObjectMissing
+from runtime.errors import BadInput, EngineDown, ObjectMissing
 from runtime.store_names import check_new_key
 
 if TYPE_CHECKING:
@@ -84,10 +84,15 @@ def _check_name(key: str) -> None:
 
 
 async def _held(gateway: state.Gateway, bucket: str, key: str, trigger: dict[str, Any]) -> Held | None:
-    """The document in the version that answers now, if that has it as the trigger has processed it."""
+    """The document in the version that answers now, if that has it as the trigger has processed it.
+
+    Nobody can find it while the engine of its index is away, and there is a status all the same.
+    """
     if trigger["status"] != "completed":
         return None
-    reader = await gateway.indexes.reader()
-    held = await gateway.in_thread(reader.document, trigger["index"], bucket, key)
+    try:
+        held = await gateway.indexes.document(trigger["index"], bucket, key)
+    except EngineDown:
+        return None
     current = held is not None and (held.seq >= trigger["seq"] or held.etag == trigger["etag"])
     return held if current else None

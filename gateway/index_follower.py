@@ -14,6 +14,7 @@ from runtime.errors import TundishError
 if TYPE_CHECKING:
     from gateway.state import Gateway
     from runtime.context import IndexVersion
+    from runtime.index.announcement import Announcement
 
 POLL_SECONDS = 5.0
 BEHIND_SECONDS = 0.5
@@ -30,7 +31,10 @@ class Follower:
         self.trouble: str | None = None
         """Why the newest version could not be loaded, if so; the one before it still answers."""
         self._gateway = gateway
-        self._announced = 0
+        self._announced: Announcement | None = None
+        self._generation = 0
+        """Of the version in use, as the last look left it."""
+        self._heard = 0.0
         self._wake, self._looked = asyncio.Event(), asyncio.Event()
         self._loading: asyncio.Task[bool] | None = None
 
@@ -45,11 +49,14 @@ class Follower:
             async with asyncio.timeout(seconds):
                 await self._looked.wait()
 
-    def hear(self, generation: int) -> None:
+    def hear(self, word: Announcement) -> None:
         """A version was announced; what is known already is a repetition for those who missed it."""
-        if generation > self._announced:
-            self._announced = generation
-            self._wake.set()
+        earlier = self._announced
+        if earlier and word.generation <= earlier.generation:
+            return
+        self._heard = time.monotonic()
+        self._announced = word.joined(earlier) if earlier and earlier.generation > self._generation else word
+        self._wake.set()
 
     async def run(self, wanted: Callable[[], bool]) -> None:
         """Load what is new for as long as the index is `wanted`."""
@@ -81,7 +88,13 @@ class Follower:
             self._gateway.swaps.opened(self.index, version.generation if version else 0, began)
             self._gateway.search_times.swaps[self.index] += 1
             log.info("index %s: now answering from %s", self.index, version.version if version else "nothing")
-        return (version.generation if version else 0) < self._announced
+        self._generation = version.generation if version else 0
+        if self._announced is None or self._generation >= self._announced.generation:
+            return False
+        if time.monotonic() > self._heard + POLL_SECONDS:  # there is no such version: it must not hide the next word
+            self._announced = None
+            return False
+        return True
 
     def _load_model(self, model: str) -> None:
         """Have the embedder load what queries will need, before there are any. One that is not there is asked again

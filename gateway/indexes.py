@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 from functools import partial
@@ -22,13 +21,17 @@ import redis
 from gateway.collector import Answers, Collector
 from gateway.index_follower import Follower
 from runtime import keys
-from runtime.errors import IndexUnavailable, TundishError
+from runtime.errors import IndexUnavailable, ObjectMissing, TundishError
+from runtime.index.announcement import decode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.state import Gateway
+    from runtime.config_engine import EngineSpec
     from runtime.context import IndexVersion
+    from runtime.index.held import Held
+    from runtime.index.qdrant.searching import Searcher
     from runtime.index.reader import IndexReader
     from runtime.index.search import Search, SearchResult
 
@@ -62,6 +65,7 @@ class Indexes:
         self._cores = cores()
         self._threads = anyio.CapacityLimiter(self._cores)  # apart from the store's: a search waits for no download
         self._reader: IndexReader | None = None
+        self._searcher: Searcher | None = None
 
     @property
     def names(self) -> list[str]:
@@ -111,11 +115,24 @@ class Indexes:
     async def search(self, index: str, search: Search) -> SearchResult:
         """The answer to one search. Raises BadInput, and IndexUnavailable where no version could be loaded."""
         reader = await self._first_version(index)
+        if reader.remote(index):
+            return await self._elsewhere(reader, index, search)
         collector = self._collectors.get(index)
         if collector is None:
             run = partial(self._search_many, reader, index)
             collector = self._collectors[index] = Collector(run, self._cores)
         return await collector.ask(search)
+
+    async def document(self, index: str, bucket: str, key: str) -> Held | None:
+        """A document as the version in use holds it; None where it has no rows there. Raises EngineDown."""
+        reader = await self.reader()
+        if version := reader.remote(index):
+            return await (await self._remote(index)).document(version, bucket, key)
+        return await self._gateway.in_thread(reader.document, index, bucket, key)
+
+    async def close(self) -> None:
+        if self._searcher is not None:
+            await self._searcher.close()
 
     async def first_look(self, seconds: float) -> None:
         """Wait until every index was looked for once, however that ended, but no longer than this."""
@@ -196,15 +213,45 @@ class Indexes:
     async def _search_many(self, reader: IndexReader, index: str, searches: Sequence[Search]) -> Answers:
         return await anyio.to_thread.run_sync(reader.search_many, index, searches, limiter=self._threads)
 
+    async def _elsewhere(self, reader: IndexReader, index: str, search: Search) -> SearchResult:
+        """Asked of the engine that holds the version in use; of the newest one, where cleanup has taken that."""
+        searcher = await self._remote(index)
+        for last in (False, True):
+            version = reader.remote(index)
+            if version is None:  # it is held in files again
+                return await self.search(index, search)
+            try:
+                return await searcher.search(version, search)
+            except ObjectMissing as error:
+                if last:
+                    raise IndexUnavailable(f"Index {index} cannot be searched. {error}") from error
+                await self._gateway.in_thread(reader.refresh, index)
+        raise AssertionError("unreachable")
+
+    async def _remote(self, index: str) -> Searcher:
+        """Who asks other engines. Their library is imported here, in a thread, when the first index needs it."""
+        async with self._opening:
+            if self._searcher is None:
+                self._searcher = await self._gateway.in_thread(self._open_remote)
+            if not self._searcher.opened(index):
+                await self._gateway.in_thread(self._searcher.open, index)
+            return self._searcher
+
+    def _open_remote(self) -> Searcher:
+        from runtime.index.qdrant.engine import Connections
+        from runtime.index.qdrant.searching import Searcher
+
+        return Searcher(Connections(self._engine))
+
+    def _engine(self, index: str) -> EngineSpec:
+        return self._gateway.project.engine_of(index)
+
     def _hear(self, data: bytes) -> None:
-        try:
-            told: dict[str, Any] = json.loads(data)
-            index, generation = str(told["index"]), int(told["generation"])
-            self._gateway.swaps.heard(index, generation, str(told.get("traceparent", "")))
-        except (ValueError, KeyError, TypeError):
+        if (word := decode(data)) is None:
             return
-        if follower := self._followers.get(index):
-            follower.hear(generation)
+        self._gateway.swaps.heard(word.index, word.generation, word.trace)
+        if follower := self._followers.get(word.index):
+            follower.hear(word)
 
     def _open(self) -> IndexReader:
         from runtime.index.reader import IndexReader

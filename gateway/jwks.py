@@ -12,6 +12,8 @@ from typing import Any
 
 import anyio.to_thread
 
+from runtime.store_library import load
+
 Key = Any
 """A public key as PyJWT takes it; the library is imported with the first token."""
 
@@ -95,6 +97,7 @@ def from_url(url: str) -> Callable[[], bytes]:
     """Over HTTPS, certificate checked, no redirects."""
 
     def fetch() -> bytes:
+        load()
         import urllib3
 
         with urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(TIMEOUT_SECONDS)) as pool:

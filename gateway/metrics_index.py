@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.metrics_core import Metric
 
 from runtime.exposition import counter, gauge, histogram
-from runtime.urgency import urgency
+from runtime.urgency import level_of
 
 if TYPE_CHECKING:
     from gateway.state import Gateway
@@ -28,7 +28,7 @@ class Told:
         yield gauge("tundish_index_vectors", "Vectors in that generation.", "index", vectors)
         sizes = {name: one.bytes for name, one in versions.items()}
         yield gauge("tundish_index_bytes", "Its bytes in the store.", "index", sizes)
-        levels = {name: urgency(one.vectors, one.bytes) for name, one in versions.items()}
+        levels = {name: level_of(one) for name, one in versions.items()}
         text = "How near it is to what one machine should hold: 0 to 100."
         yield gauge("tundish_index_urgency", text, "index", levels)
         published = {name: one.created for name, one in versions.items()}

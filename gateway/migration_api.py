@@ -1,11 +1,12 @@
-"""`/admin/index/migrate…`: bring an index to another model, see how far that is, end it."""
+"""`/admin/index/migrate…`: bring an index to another model or engine, see how far that is, end it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,6 +17,7 @@ from gateway.fields import Given, parse
 from gateway.indexes import DEFAULT
 from gateway.permission import barred
 from gateway.problems import refuse
+from runtime.config_engine import QDRANT, Engine
 from runtime.config_model import Name
 from runtime.embedding.folder import BUILT_IN
 from runtime.errors import FieldError, InvalidArguments, TundishError
@@ -24,6 +26,8 @@ from runtime.nearest import nearest
 from runtime.submit import Call, new_id
 
 MIGRATE = "migrate_index"
+LEAST_RECALL = 0.99
+"""Of the ten nearest chunks, against an exact scan, before another engine answers."""
 
 
 class Which(Given):
@@ -33,9 +37,11 @@ class Which(Given):
 
 
 class Wanted(Which):
-    """And which model of functions.yaml it is to get."""
+    """And which model of functions.yaml, or which engine, it is to get; `recall`: what it must find there."""
 
-    model: Name
+    model: Name | None = None
+    engine: Engine | None = None
+    recall: Annotated[float, Field(ge=0, le=1)] = LEAST_RECALL
 
 
 async def migrate(request: Request) -> Response:
@@ -46,19 +52,17 @@ async def migrate(request: Request) -> Response:
         refuse(404, f"There is no function {MIGRATE} in functions.yaml, which is what a migration calls.")
     if told := barred(request, MIGRATE, gateway.project.functions[MIGRATE].role):
         refuse(403, told)
-    known = [BUILT_IN, *gateway.project.models]
-    if given.model not in known:
-        raise InvalidArguments([FieldError("model", f"there is no model {given.model}{nearest(given.model, known)}")])
+    wanted = _wanted(gateway, given)
     found = await _status(gateway, given.index)
     if found and found.state == RUNNING:
-        if found.model != given.model:
+        if found.model != wanted:
             refuse(409, f"Index {given.index} is on its way to {found.model}. Wait for it, or cancel it first.")
         return _accepted(given, found.run, _models(gateway))
     run = new_id()
     # Said before it is asked for: the call itself says how far it is, and may end before we are told that it is taken.
-    await gateway.in_thread(_state(gateway, given.index).begin, run, run, given.model)
+    await gateway.in_thread(_state(gateway, given.index).begin, run, run, wanted)
     try:
-        await accept_call(gateway, Call(MIGRATE, {"index": given.index, "model": given.model}, id=run))
+        await accept_call(gateway, Call(MIGRATE, _arguments(given), id=run))
     except TundishError as error:
         await gateway.in_thread(_fail, _state(gateway, given.index), run, str(error))
         raise
@@ -81,6 +85,28 @@ async def cancel(request: Request) -> Response:
     found = await gateway.in_thread(_state(gateway, given.index).cancel)
     cancelled = found is not None and found.state == RUNNING
     return Response(to_json({"index": given.index, "cancelled": cancelled}), media_type="application/json")
+
+
+def _wanted(gateway: state.Gateway, given: Wanted) -> str:
+    """Where it is to go: a model's name, or an engine's. Raises InvalidArguments."""
+    if (given.model is None) == (given.engine is None):
+        raise InvalidArguments([FieldError("model", "give either model or engine")])
+    if given.engine is not None:
+        if given.engine == QDRANT and not gateway.project.engine_of(given.index).url:
+            hint = f"functions.yaml does not say where Qdrant is: indexes: {{{given.index}: {{url: http://HOST:6333}}}}"
+            raise InvalidArguments([FieldError("engine", hint)])
+        return given.engine
+    known = _models(gateway)
+    if given.model is None or given.model not in known:
+        told = f"there is no model {given.model}{nearest(str(given.model), known)}"
+        raise InvalidArguments([FieldError("model", told)])
+    return given.model
+
+
+def _arguments(given: Wanted) -> dict[str, Any]:
+    if given.engine is not None:
+        return {"index": given.index, "engine": given.engine, "recall": given.recall}
+    return {"index": given.index, "model": given.model}
 
 
 async def _status(gateway: state.Gateway, index: str) -> Status | None:
@@ -108,7 +134,8 @@ def _models(gateway: state.Gateway) -> list[str]:
 
 
 def _accepted(given: Wanted, run: str, models: Sequence[str]) -> Response:
-    told: dict[str, Any] = {"task_id": run, "index": given.index, "model": given.model, "models": models}
+    told: dict[str, Any] = {"task_id": run, "index": given.index, "models": models}
+    told |= {"engine": given.engine} if given.engine else {"model": given.model}
     return Response(to_json(told), status_code=202, media_type="application/json")
 
 

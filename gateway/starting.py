@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from gateway import routes
+from runtime.store_library import load
 
 if TYPE_CHECKING:
     from gateway.state import Gateway
@@ -27,7 +28,7 @@ def import_ahead() -> None:
     """What the first search needs takes a moment to import; where functions are described, a child is waited for."""
     with contextlib.suppress(ImportError):  # who needs it says what is missing
         importlib.import_module("faiss")
-        importlib.import_module("minio")
+        load()
 
 
 async def finish(gateway: Gateway) -> None:

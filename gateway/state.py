@@ -123,6 +123,7 @@ class Gateway:
     async def close(self) -> None:
         await self.courier.close()
         await self.embedder.close()
+        await self.indexes.close()
         await self.replies.close()
         await self.wire.aclose()
         await self.redis.aclose()

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import body, idempotency, outcome, state, tenancy
-from gateway.accepting import Taken, accept_call
+from gateway.accepting import Taken, accept_call, accept_in_order
 from gateway.call_headers import LONGEST_SECONDS, trace_of
 from gateway.fields import Given, Priority, parse
 from gateway.large import lightened
@@ -96,8 +96,7 @@ async def batch(request: Request) -> Response:
     root, ids = new_id(), list[str]()
     calls = await lightened(gateway, request, [task.call(request, root=root) for task in tasks])
     try:
-        for call in calls:
-            ids.append((await accept_call(gateway, call)).id)
+        await accept_in_order(gateway, calls, ids)
     except KeyReused as error:
         detail = f"tasks[{len(ids)}].idempotency_key: {error} The {len(ids)} tasks before it were submitted."
         refuse(422, detail, root_id=root, task_ids=ids)

@@ -32,7 +32,7 @@ from redis.exceptions import NoScriptError, OutOfMemoryError
 from runtime import keys, scripts
 from runtime.channel_letters import again, opened
 from runtime.channel_qos import MOST, QoS
-from runtime.poller import Poller
+from runtime.poller import Poller, Readers
 from runtime.receiver import Letter, Receiver, put_back
 from runtime.taking import DROPPED, Begun, Taken
 
@@ -274,7 +274,7 @@ class Transport(stock.Transport):  # type: ignore[misc]
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         self.loop = loop
-        super().register_with_event_loop(connection, loop)
+        super().register_with_event_loop(connection, Readers(loop))
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:
         self._consuming = threading.get_ident()

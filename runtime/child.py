@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal
@@ -31,6 +31,13 @@ STATUS_VARIABLE = "TUNDISH_STATUS_FD"
 """Where a child hears of its status pipe."""
 
 _LOG_BYTES = 10 * 2**20
+
+_TOGETHER_SECONDS = 0.02
+"""Lines that come within this time are taken together: a busy worker writes one for every call. The first is not kept
+waiting."""
+_LONGEST_LINE = 64 * 1024
+_MUCH = 16 * 1024
+"""Bytes at once from one that is not to wait for us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,13 +192,28 @@ class Child:
     def _read(self, stream: IO[bytes]) -> None:
         log = _Log(self.spec.log) if self.spec.log else None
         with stream:
-            while line := stream.readline(64 * 1024):
-                text = line.decode("utf-8", "replace").rstrip()
+            for lines in _together(stream):
+                texts = [line.decode("utf-8", "replace").rstrip() for line in lines]
                 if log:
-                    self._tail.append(text)
-                    log.write(line)
-                elif text:
-                    self._console.line(self.spec.name, text)
+                    self._tail.extend(texts)
+                    log.write(b"\n".join([*lines, b""]))
+                else:
+                    self._console.lines(self.spec.name, filter(None, texts))
+
+
+def _together(stream: IO[bytes]) -> Iterator[list[bytes]]:
+    """The lines of a pipe, without their ends: as many at a time as there are."""
+    begun = b""
+    while found := os.read(stream.fileno(), _LONGEST_LINE):
+        *lines, begun = (begun + found).split(b"\n")
+        if len(begun) >= _LONGEST_LINE:
+            lines, begun = [*lines, begun], b""
+        if lines:
+            yield lines
+        if len(found) < _MUCH:
+            time.sleep(_TOGETHER_SECONDS)
+    if begun:
+        yield [begun]
 
 
 class _Log:
@@ -201,9 +223,9 @@ class _Log:
         self._path = path
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def write(self, line: bytes) -> None:
+    def write(self, lines: bytes) -> None:
         with contextlib.suppress(OSError):  # a full disk must not stop the reading, and with it the writer
             if self._path.exists() and self._path.stat().st_size > _LOG_BYTES:
                 self._path.replace(self._path.with_name(self._path.name + ".1"))
             with self._path.open("ab") as file:
-                file.write(line)
+                file.write(lines)

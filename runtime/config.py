@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field
 
 from runtime.config_auth import Access
 from runtime.config_broker import GRACE_SECONDS
+from runtime.config_engine import EngineSpec
 from runtime.config_gates import Circuit, ConcurrencyKey, Overload
 from runtime.config_limits import Backend, CallbackSpec, IndexSpec, Limits, ModelItem, OutboxSpec
 from runtime.config_logs import Observed
@@ -225,6 +226,10 @@ class Project(Sections):
         """The name of the model that an index without vectors takes; empty: the built-in one."""
         spec = self.indexes.get(index)
         return (spec.model if spec else None) or ""
+
+    def engine_of(self, index: str) -> EngineSpec:
+        """Which engine an index gets, and where it is."""
+        return self.indexes.get(index) or EngineSpec()
 
     def is_hybrid(self, index: str) -> bool:
         """Whether segments of this index get words to search by."""

@@ -15,6 +15,7 @@ from runtime.config import BucketTrigger, CronTrigger, Queue
 from runtime.config_auth import check_auth
 from runtime.config_bucket import check_bucket
 from runtime.config_chunks import check_chunks
+from runtime.config_engine import check_engines
 from runtime.config_logs import check_tracing
 from runtime.config_models import check_hybrid, check_models
 from runtime.config_tenants import check_tenants
@@ -58,6 +59,7 @@ def check(content: FunctionsFile, root: Path, own_bucket: str, report: Report) -
         _function(("functions", name), item, content, root, own_bucket, report)
     check_models(content, root, report)
     check_hybrid(content, report)
+    check_engines(content, report)
     check_tracing(content, report)
     check_chunks(content, root, report)
     check_auth(content.auth, root, report)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from runtime import callback_address
+from runtime.config_engine import EngineSpec
 from runtime.config_model import Model, Name, Words, listed
 from runtime.interfaces_index import Extraction
 from runtime.units import Duration, Size
@@ -97,13 +98,12 @@ def _model(value: Any) -> Any:
 ModelItem = Annotated[ModelSpec, BeforeValidator(_model, json_schema_input_type=ModelSpec | str)]
 
 
-class IndexSpec(Model):
+class IndexSpec(EngineSpec):
     """A named index. `model` is for one that has no vectors yet: another one needs `tundish index migrate`.
 
     `hybrid`: texts are found by their words, too; it needs the extra `hybrid`.
     """
 
-    engine: Literal["faiss"] = "faiss"
     model: Name | None = None
     hybrid: bool = False
     chunk: ChunkSpec = ChunkSpec()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TextIO
 
 from runtime.log_format import BEGINS, line
@@ -28,25 +28,29 @@ class Console:
 
     def line(self, name: str, text: str) -> None:
         """One line of a child's output."""
-        if self.json and text.startswith(BEGINS):
-            self._write(text)
-        else:
-            self._tell(name, self._redact(text), "stdout")
+        self.lines(name, (text,))
+
+    def lines(self, name: str, texts: Iterable[str]) -> None:
+        """Lines of a child's output."""
+        self._write(*(self._of_child(name, text) for text in texts))
 
     def say(self, text: str) -> None:
         """Words of our own; each of their lines gets the prefix."""
-        for one in text.splitlines() or [""]:
-            self._tell(_OWN, self._redact(one), "tundish")
+        self._write(*(self._told(_OWN, self._redact(one), "tundish") for one in text.splitlines() or [""]))
 
     def plain(self, text: str = "") -> None:
         """Words that are an answer, not a log: no prefix."""
         self._write(text)
 
-    def _tell(self, name: str, text: str, logger: str) -> None:
+    def _of_child(self, name: str, text: str) -> str:
+        if self.json and text.startswith(BEGINS):
+            return text
+        return self._told(name, self._redact(text), "stdout")
+
+    def _told(self, name: str, text: str, logger: str) -> str:
         if self.json:
-            self._write(line(time.time(), "INFO", logger, text, {"process": name}))
-        else:
-            self._write(f"{self._prefix(name)} {text}")
+            return line(time.time(), "INFO", logger, text, {"process": name})
+        return f"{self._prefix(name)} {text}"
 
     def _prefix(self, name: str) -> str:
         padded = f"{name:<{_WIDTH}} |"
@@ -58,10 +62,9 @@ class Console:
             colour = self._colours.setdefault(name, _COLOURS[len(self._colours) % len(_COLOURS)])
         return f"\x1b[{colour}m{padded}\x1b[0m"
 
-    def _write(self, text: str) -> None:
+    def _write(self, *lines: str) -> None:
+        text = "".join(f"{one}\n" for one in lines).encode("utf-8", "replace")
         # A reader that went away (`tundish up | head`) must not end the system it was reading about.
         with self._lock, contextlib.suppress(OSError, ValueError):
-            self._stream.write(
-                text.encode("utf-8", "replace").decode(self._stream.encoding or "utf-8", "replace") + "\n"
-            )
+            self._stream.write(text.decode(self._stream.encoding or "utf-8", "replace"))
             self._stream.flush()

@@ -43,7 +43,7 @@ from runtime.interfaces_index import (
     Row,
 )
 from runtime.trace_context import headers
-from runtime.urgency import Advice, Capacity, advice, capacity, urgency
+from runtime.urgency import Advice, Capacity, advice, capacity, level_of, next_step, urgency
 
 if TYPE_CHECKING:
     from runtime.interfaces_index import Vectors
@@ -78,6 +78,8 @@ __all__ = [
     "Vectors",
     "advice",
     "capacity",
+    "level_of",
+    "next_step",
     "urgency",
 ]
 

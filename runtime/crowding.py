@@ -27,7 +27,7 @@ LONGEST_SECONDS = 3600
 
 
 def terms(project: Project, spec: Function, call: Call, priority: int) -> str:
-    """What submit.lua asks before it accepts a call (JSON); empty where there is nothing to ask."""
+    """What _submit.lua asks before it accepts a call (JSON); empty where there is nothing to ask."""
     if not call.caller:
         return ""
     asked: dict[str, Any] = {}

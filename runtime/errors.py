@@ -137,6 +137,10 @@ class IndexUnavailable(TundishError):
     """No version of the index is loaded yet. Try again in a few seconds."""
 
 
+class EngineDown(IndexUnavailable):
+    """The engine of this index cannot be reached. Check its `url` in functions.yaml, and that it is running."""
+
+
 class ModelWarming(TundishError):
     """The embedding model is still being loaded. Try again in a few seconds."""
 

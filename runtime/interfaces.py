@@ -88,6 +88,13 @@ class Store(Protocol):
         """Read an object whole; with `limit` (bytes), a larger one raises BadInput instead."""
         ...
 
+    def get_many(self, bucket: str, keys: Sequence[str], *, limit: int) -> list[StoredObject | None]:
+        """Read several small objects whole, in one trip where the store allows it, in the order of `keys`.
+
+        None stands for one that is not there, or has more than `limit` bytes.
+        """
+        ...
+
     def head(self, bucket: str, key: str) -> ObjectInfo: ...
 
     def put(

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     Vectors = NDArray[np.float32]
 
+Progress = Callable[[float, float | None, str], None]
+"""Hears of what is done, of how much in all (None: nobody knows), and a word for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -201,18 +204,20 @@ class Index(Protocol):
         ...
 
     def migrate(
-        self,
-        index: str,
-        models: Models,
-        *,
-        run: str,
-        task: str,
-        stop: Callable[[], bool],
-        report: Callable[[float, float | None, str], None],
+        self, index: str, models: Models, *, run: str, task: str, stop: Callable[[], bool], report: Progress
     ) -> Migration:
         """Bring an index to another model, or to its own what came in another one's vectors, until `stop` says so.
 
         `run` names all calls of one migration, `task` this one of them; `report` hears of progress.
+        """
+        ...
+
+    def move(
+        self, index: str, engine: str, *, recall: float, run: str, task: str, stop: Callable[[], bool], report: Progress
+    ) -> Migration:
+        """Bring an index to another engine from its stored batches, until `stop` says so.
+
+        The old engine answers until the new one holds as much, and finds as many of the ten nearest as `recall` says.
         """
         ...
 

@@ -70,6 +70,7 @@
 | tundish:replay:{id}:{trigger}:open | set of keys | triggers | until it ended | what it has handed out and is not settled |
 | tundish:replays:{trigger} | set of ids | gateway, triggers | until they ended | replays of one trigger that are under way |
 | tundish:index:{index}:seq | string | index | for ever | the last sequence number given out |
+| tundish:index:{index}:epoch | string | index | for ever | the last epoch of a collection in Qdrant (runtime/index/remote.py) |
 | tundish:index:{index}:texts | hash document → etag:seq | index | for ever, one field a document | newest version of every document that was embedded |
 | tundish:index:{index}:build | string | index | 60 s | who builds now |
 | tundish:index:{index}:migration | hash | index, gateway | for ever, one an index | how far the migration to another model is |
@@ -142,6 +143,7 @@ replay_job = keys_documents.replay_job
 replay_open = keys_documents.replay_open
 replays = keys_documents.replays
 index_seq = keys_documents.index_seq
+index_epoch = keys_documents.index_epoch
 index_texts = keys_documents.index_texts
 index_build = keys_documents.index_build
 index_migration = keys_documents.index_migration

@@ -53,6 +53,10 @@ def index_seq(index: str) -> str:
     return f"{PREFIX}index:{index}:seq"
 
 
+def index_epoch(index: str) -> str:
+    return f"{PREFIX}index:{index}:epoch"
+
+
 def index_texts(index: str) -> str:
     return f"{PREFIX}index:{index}:texts"
 

@@ -19,6 +19,7 @@ from runtime.child import Spec
 from runtime.config import Settings
 from runtime.grace import RETIRE, callers_wait, of_queue, until_killed
 from runtime.services import Service
+from runtime.store_library import load
 
 SERVICES, WORK, FRONT = 0, 1, 2
 """Stages: they stop from the last to the first."""
@@ -172,6 +173,7 @@ def connections(settings: Settings) -> dict[str, str]:
 
 def gateway_answers(settings: Settings) -> bool:
     """A real request to the gateway's health page."""
+    load()
     import urllib3
 
     try:

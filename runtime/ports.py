@@ -36,18 +36,14 @@ class _Shared:
 
     @cached_property
     def index(self) -> Index:
-        from runtime.index.port import FaissIndex
+        from runtime.index.engines import open_index
 
-        settings = self.deployment.settings
-        project, cache = settings.project, settings.home / "index-cache"
-        return FaissIndex(
+        # A reload may change what is said of an index without a worker being started anew.
+        return open_index(
+            lambda: self.deployment.settings.project,
             self.store,
             self.client,
-            cache,
-            fresh=project.model_of,
-            hybrid=project.is_hybrid,
-            chunking=project.chunking_of,
-            extraction=project.extraction_of,
+            self.deployment.settings.home / "index-cache",
         )
 
     @cached_property

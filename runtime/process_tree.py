@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,13 +41,30 @@ class Meter:
         self._most = 0.0
 
     def read(self) -> Usage:
-        found = dict(_stats()) if PROC.is_dir() else {}
-        usage = _of_tree(found, os.getpid()) if os.getpid() in found else _own()
+        root = os.getpid()
+        told = (PROC / str(root) / "task" / str(root) / "children").exists()  # not by every kernel
+        found = _tree(root) if told else _of_tree(_all(), root) if PROC.is_dir() else []
+        usage = Usage(sum(one.seconds for one in found), sum(one.pages for one in found) * _PAGE, len(found))
+        usage = usage if found else _own()
         self._most = max(self._most, usage.cpu_seconds)
         return Usage(self._most, usage.memory_bytes, usage.processes)
 
 
-def _of_tree(found: dict[int, _Stat], root: int) -> Usage:
+def _tree(root: int) -> list[_Stat]:
+    """A process and all that descend from it, each asked for its children: a look at all that run on a machine takes
+    as long as there are many, and the process that looks does nothing else meanwhile."""
+    found, left = [], [root]
+    while left:
+        pid = left.pop()
+        if stat := _stat(pid):
+            found.append(stat)
+        for place in (PROC / str(pid) / "task").glob("*/children"):
+            with suppress(OSError):  # it has just ended
+                left += map(int, place.read_text().split())
+    return found
+
+
+def _of_tree(found: Mapping[int, _Stat], root: int) -> list[_Stat]:
     children: dict[int, list[int]] = {}
     for pid, stat in found.items():
         children.setdefault(stat.parent, []).append(pid)
@@ -56,18 +73,21 @@ def _of_tree(found: dict[int, _Stat], root: int) -> Usage:
         born = children.get(left.pop(), [])
         members += born
         left += born
-    stats = [found[pid] for pid in members]
-    return Usage(sum(one.seconds for one in stats), sum(one.pages for one in stats) * _PAGE, len(stats))
+    return [found[pid] for pid in members if pid in found]
 
 
-def _stats() -> Iterator[tuple[int, _Stat]]:
-    """Every process that may be seen. Its time includes that of children it has waited for."""
-    for folder in PROC.iterdir():
-        if folder.name.isdecimal():
-            with suppress(OSError, ValueError, IndexError):  # it has just ended
-                fields = (folder / "stat").read_text().rpartition(")")[2].split()
-                seconds = sum(map(int, fields[11:15])) / _TICKS
-                yield int(folder.name), _Stat(int(fields[1]), seconds, int(fields[21]))
+def _all() -> dict[int, _Stat]:
+    """Every process that may be seen."""
+    pids = (int(folder.name) for folder in PROC.iterdir() if folder.name.isdecimal())
+    return {pid: stat for pid in pids if (stat := _stat(pid))}
+
+
+def _stat(pid: int) -> _Stat | None:
+    """Its time includes that of children it has waited for. None: it has just ended."""
+    with suppress(OSError, ValueError, IndexError):
+        fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        return _Stat(int(fields[1]), sum(map(int, fields[11:15])) / _TICKS, int(fields[21]))
+    return None
 
 
 def _own() -> Usage:

@@ -85,6 +85,7 @@ def is_secret(name: str) -> bool:
 def known(settings: Settings, environ: Mapping[str, str] | None = None) -> set[str]:
     """The secrets that a process knows: of its connections, of functions, and of variables that sound like one."""
     found = {settings.store.secret_key, settings.event_token, settings.callback_secret}
+    found |= {index.api_key for index in settings.project.indexes.values()}
     for url in (settings.broker_url, settings.result_backend):
         found |= {url_password(url), *sentinel.secrets(url)}
     for function in settings.project.functions.values():

@@ -10,6 +10,7 @@ from runtime.errors import (
     BadInput,
     BrokerDown,
     CallFailed,
+    EngineDown,
     FunctionNotFound,
     InvalidArguments,
     Retry,
@@ -20,6 +21,9 @@ from runtime.errors import (
 # A handler that does not load may be mended by the next attempt.
 _NEVER = (InvalidArguments, BadInput, FunctionNotFound)
 _NOBODYS = (Retry, BrokerDown, StoreDown, StoreDenied)
+
+LONGEST_WAIT = 30.0
+"""Seconds between two looks whether the engine of an index is back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +40,13 @@ def decide(
     """`attempts` counts the one that just failed. `allowed` is False where the caller asked to be told at once.
 
     A batch that is `split` when it fails is repeated as it is only for what no object of it can be guilty of.
-    Back-off doubles from `backoff` up to `max_backoff`, each delay spread by ± `jitter`.
+    An engine that is away counts as no attempt. Back-off doubles from `backoff` up to `max_backoff`, each delay spread
+    by ± `jitter`.
     """
     if not allowed or not _retryable(policy, error) or (split and not isinstance(error, _NOBODYS)):
         return Decision("failed")
+    if isinstance(error, EngineDown):  # what is to be indexed waits for its engine, however long that takes
+        return Decision("retrying", min(LONGEST_WAIT, 2.0 ** min(attempts, 60)))
     if attempts > policy.max or isinstance(error, CallFailed):  # its children had their own retries
         return Decision("failed" if split else "dead")
     delay = min(policy.max_backoff, policy.backoff * 2 ** min(attempts - 1, 60))

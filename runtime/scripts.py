@@ -1,16 +1,14 @@
 """The Lua scripts, each one atomic step. They are read once and called by hash.
 
-Every script of ours begins with `lua/_prelude.lua`, which knows the names of runtime/keys.py and the steps that
-several scripts share. All but those that accept new work may run when the broker is at its memory limit: what was
-accepted must be able to end.
+Before each stand the steps that it shares with others (runtime/script_parts.py). All but those that accept new work may
+run when the broker is at its memory limit: what was accepted must be able to end.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import hiredis
@@ -18,25 +16,11 @@ import redis
 import redis.asyncio
 from redis.exceptions import NoScriptError
 
-from runtime.histogram import RETRIES, SECONDS, lua
-from runtime.script_keys import FOR_SCRIPTS
+from runtime.script_parts import body, with_steps
 
 Argument = str | bytes | int | float
 
-PARTS: Mapping[str, Sequence[str]] = {
-    "claim": ("_gates", "_claim"),
-    "take": ("_gates", "_claim"),
-    "admit": ("_gates",),
-    "expire": ("_gates",),
-    "submit": ("_record", "_gather", "_limits", "_overload"),
-    "upload": ("_limits",),
-    "record": ("_record",),
-    "gather_send": ("_gather",),
-    "gather_begin": ("_gates",),
-    "aside": ("_gates",),
-}
-"""What stands before a script besides the steps that all share."""
-_NEW_WORK = frozenset({"submit", "upload"})
+_NEW_WORK = frozenset({"submit", "submit_many", "upload"})
 _SPENDS_MEMORY = "#!lua\n"
 _MUST_RUN = "#!lua flags=allow-oom\n"
 
@@ -44,21 +28,12 @@ _MUST_RUN = "#!lua flags=allow-oom\n"
 @cache
 def source(name: str) -> str:
     """A script as it is sent."""
-    text = "\n".join(body(part) for part in (*PARTS.get(name, ()), name))
-    return around(text, new_work=name in _NEW_WORK)
-
-
-@cache
-def body(name: str) -> str:
-    """A script without what is put before it."""
-    return (files("runtime") / "lua" / f"{name}.lua").read_text()
+    return around(body(name), new_work=name in _NEW_WORK)
 
 
 def around(text: str, *, new_work: bool) -> str:
     """A script made of `text` with the shared steps before it; `new_work` is refused at the memory limit."""
-    names = ", ".join(f"{name} = '{value}'" for name, value in FOR_SCRIPTS.items())
-    bounds = f"local MS, RETRIES = {lua(SECONDS, 1000)}, {lua(RETRIES, 1)}"
-    return f"{_SPENDS_MEMORY if new_work else _MUST_RUN}local K = {{{names}}}\n{bounds}\n{body('_prelude')}\n{text}"
+    return (_SPENDS_MEMORY if new_work else _MUST_RUN) + with_steps(text)
 
 
 def packed(*words: Argument) -> bytes:

@@ -8,7 +8,7 @@ are internals: the version is pinned, and tests/test_store.py fails when it chan
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any, BinaryIO
@@ -18,9 +18,11 @@ from runtime.config import StoreSettings
 from runtime.context import ObjectInfo, StoredObject
 from runtime.errors import BadInput, ObjectMissing, PreconditionFailed
 from runtime.store_errors import translated
+from runtime.store_library import load
 from runtime.store_listing import PAGE, Pages
+from runtime.store_many import completed
 from runtime.store_names import check_key, check_metadata, check_new_key
-from runtime.store_quick import QuickReads
+from runtime.store_quick import Answer, QuickReads
 from runtime.store_unfinished import unfinished
 from runtime.store_upload import Uploader
 
@@ -39,6 +41,7 @@ class MinioStore:
 
     def get(self, bucket: str, key: str, *, limit: int | None = None) -> StoredObject:
         """Read an object whole; with `limit` (bytes), a larger one raises BadInput and is not read."""
+        load()
         from urllib3.exceptions import HTTPError
 
         check_key(key)
@@ -50,6 +53,16 @@ class MinioStore:
                 return self._read(bucket, key, limit)
             except HTTPError:  # the connection broke in the middle of the body: once more from the start
                 return self._read(bucket, key, limit)
+
+    def get_many(self, bucket: str, keys: Sequence[str], *, limit: int) -> list[StoredObject | None]:
+        """See `context.Store`. On one connection, where that is possible; else on several at once."""
+        quick: list[Answer | None] = [None] * len(keys)
+        with suppress(ObjectMissing):  # a key that no object can have
+            for key in keys:
+                check_key(key)
+            quick = self._quick.get_many(bucket, keys, limit)
+        found = [one and _object(bucket, key, *one) for key, one in zip(keys, quick, strict=True)]
+        return completed(lambda key: self.get(bucket, key, limit=limit), keys, found)
 
     def head(self, bucket: str, key: str) -> ObjectInfo:
         check_key(key)
@@ -166,6 +179,7 @@ class MinioStore:
 
     def ensure_bucket(self, name: str) -> None:
         """Make a bucket unless it is there."""
+        load()
         from minio.error import S3Error
 
         if self.bucket_exists(name):
@@ -214,6 +228,9 @@ class MinioStore:
 
     def _ask(self, bucket: str, query: Mapping[str, str]) -> bytes:
         with translated(self._settings.endpoint, bucket):
+            quick = self._quick.query(bucket, query)
+            if quick is not None:
+                return quick
             data: bytes = self._execute("GET", bucket, query_params=dict(query)).data
             return data
 

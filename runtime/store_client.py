@@ -14,9 +14,8 @@ READ_SECONDS = 30.0
 
 def client(settings: StoreSettings) -> Any:
     """A `minio.Minio`; no request is sent yet. Raises StoreDown for an endpoint that cannot be one."""
-    import urllib3
-
     load()
+    import urllib3
     from minio import Minio
 
     # Connecting is tried for about a second; a request that was sent and not answered only once more.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import BinaryIO
 
 from runtime.context import ObjectInfo, Store, StoredObject
+from runtime.errors import ObjectMissing
 
 
 class StoreLayer:
@@ -25,6 +27,15 @@ class StoreLayer:
     def get(self, bucket: str, key: str, *, limit: int | None = None) -> StoredObject:
         self._touch(bucket, key)
         return self._store.get(bucket, key, limit=limit)
+
+    def get_many(self, bucket: str, keys: Sequence[str], *, limit: int) -> list[StoredObject | None]:
+        allowed = []
+        for key in keys:
+            with suppress(ObjectMissing):
+                self._touch(bucket, key)
+                allowed.append(key)
+        found = dict(zip(allowed, self._store.get_many(bucket, allowed, limit=limit), strict=True))
+        return [found.get(key) for key in keys]
 
     def head(self, bucket: str, key: str) -> ObjectInfo:
         self._touch(bucket, key)

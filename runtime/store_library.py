@@ -1,5 +1,8 @@
-"""The store's client library, imported by one thread at a time: its modules import each other in a circle, and two
-threads that begin at different places of it can each get a module that is half made."""
+"""The store's client library and the HTTP library under it, imported by one thread at a time: their modules import each
+other in circles, and two threads that begin at different places of one can each get a module that is half made.
+
+Whoever imports a part of them inside a function calls `load` before; tests/test_store_library.py sees to it.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,7 @@ class _Loading:
         if self._done:
             return
         with self._lock:
-            import minio
-            import minio.error  # noqa: F401
+            import urllib3  # noqa: F401
 
             self._done = True
 

@@ -13,6 +13,7 @@ from itertools import chain, islice
 from typing import Any, BinaryIO
 
 from runtime.errors import BadInput, StoreDown, TundishError
+from runtime.store_library import load
 
 PART_BYTES = 16 * 2**20
 """A part of a large upload."""
@@ -54,6 +55,7 @@ class Uploader:
         return etags
 
     def _complete(self, upload_id: str, etags: list[str]) -> str:
+        load()
         from minio.datatypes import Part
 
         listed = [Part(number, etag) for number, etag in enumerate(etags, 1)]

@@ -208,7 +208,7 @@ def accept(client: redis.Redis, deployment: Deployment, call: Call) -> Accepted:
     """Record and queue a call, once. Raises BrokerDown, FunctionNotFound, KeyReused, LimitReached."""
     prepared = prepare(deployment, call, now_ms())
     with translated():
-        return _accepted(replication.run(client, "submit", prepared.arguments, _replicas(deployment)))
+        return accepted_of(replication.run(client, "submit", prepared.arguments, _replicas(deployment)))
 
 
 async def accept_async(
@@ -217,7 +217,7 @@ async def accept_async(
     """`accept` for asyncio; over the wire, where there is one and no replica has to be waited for."""
     prepared, replicas = prepare(deployment, call, now_ms()), _replicas(deployment)
     with translated():
-        return _accepted(await replication.run_async(client, "submit", prepared.arguments, replicas, wire))
+        return accepted_of(await replication.run_async(client, "submit", prepared.arguments, replicas, wire))
 
 
 def submit(client: redis.Redis, deployment: Deployment, call: Call) -> str:
@@ -245,9 +245,7 @@ def submit_with(
     Raises BrokerDown, FunctionNotFound.
     """
     prepared = prepare(deployment, call, now_ms())
-    parts = "\n".join(scripts.body(part) for part in scripts.PARTS["submit"])
-    text = _GUARDED.format(parts=parts, guard=guard, submit=scripts.body("submit"))
-    text = scripts.around(text, new_work=True)
+    text = scripts.around(_GUARDED.format(guard=guard), new_work=True)
     arguments = [len(guard_arguments), *guard_arguments, *prepared.arguments]
     with translated():
         answer = scripts.run_text(client, text, guard_keys, arguments)
@@ -256,16 +254,12 @@ def submit_with(
 
 # The guard's arguments come before those of a submission; each part sees only its own.
 _GUARDED = """
-{parts}
 local GKEYS, GARGV, OWN = KEYS, {{}}, {{}}
 local count = tonumber(ARGV[1])
 for i = 1, count do GARGV[i] = ARGV[i + 1] end
 for i = count + 2, #ARGV do OWN[#OWN + 1] = ARGV[i] end
 local function guard()
 {guard}
-end
-local function submit(ARGV)
-{submit}
 end
 if not guard() then return false end
 return submit(OWN)
@@ -283,7 +277,8 @@ def _replicas(deployment: Deployment) -> int:
     return deployment.settings.project.broker.replicas
 
 
-def _accepted(answer: Any) -> Accepted:
+def accepted_of(answer: Any) -> Accepted:
+    """What lua/_submit.lua answers. Raises KeyReused, LimitReached."""
     if answer[0] == b"over":
         raise crowding.refused(answer[1])
     verdict, task_id = answer[0], answer[1].decode()

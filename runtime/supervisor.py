@@ -135,8 +135,8 @@ class Supervisor:
     def run(self, direct: Callable[[Supervisor], None]) -> int:
         """Run until a signal, `stop`, or an error of the director. Returns the exit code."""
         with self._catching():
-            threading.Thread(target=self._direct, args=(direct,), name="director", daemon=True).start()
-            threading.Thread(target=self._probe, name="prober", daemon=True).start()
+            threading.Thread(target=self._loudly, args=(direct,), name="director", daemon=True).start()
+            threading.Thread(target=self._loudly, args=(Supervisor._probe,), name="prober", daemon=True).start()
             try:
                 while not self.stopping():
                     self._sleep(self._tick())
@@ -168,9 +168,10 @@ class Supervisor:
         """Whether SIGHUP means that the terminal is gone, and not that somebody asks for a reload."""
         return self._terminal and not os.isatty(0)
 
-    def _direct(self, direct: Callable[[Supervisor], None]) -> None:
+    def _loudly(self, work: Callable[[Supervisor], None]) -> None:
+        """A thread's work; an error that ends it ends everything, for nothing goes on without it."""
         try:
-            direct(self)
+            work(self)
         except Stopping:
             pass
         except TundishError as error:

@@ -42,7 +42,7 @@ def spec_of(project: Project, tenant: str) -> TenantSpec | None:
 
 
 def of_call(project: Project, tenant: str, caller: str) -> dict[str, Any]:
-    """The limits that a call must keep, for submit.lua; empty where there are none."""
+    """The limits that a call must keep, for _submit.lua; empty where there are none."""
     return _limits(project, tenant, caller, _OF_CALLS)
 
 

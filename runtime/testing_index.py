@@ -107,6 +107,20 @@ class MemoryIndex:
         report(len(mine), len(mine), models.name)
         return Migration(index, models.name, "done", len(mine), len(mine), self.build(index).generation)
 
+    def move(
+        self,
+        index: str,
+        engine: str,
+        *,
+        recall: float,
+        run: str,
+        task: str,
+        stop: Callable[[], bool],
+        report: Callable[[float, float | None, str], None],
+    ) -> Migration:
+        """There is one engine: it is there at once."""
+        return Migration(index, engine, "done", 0, 0, self.build(index).generation)
+
     def text_versions(self, index: str, ids: Iterable[str]) -> dict[str, tuple[str, int]]:
         return {name: self._texts[index, name] for name in ids if (index, name) in self._texts}
 

@@ -27,9 +27,12 @@ class SystemPorts:
     @cached_property
     def index(self) -> Index:
         from runtime import broker
-        from runtime.index.port import FaissIndex
+        from runtime.config_load import load_settings
+        from runtime.index.engines import open_index
 
-        return FaissIndex(self._system.store, broker.connect(self._system.environ["CELERY_BROKER_URL"]))
+        project = load_settings(self._system.environ).project
+        client = broker.connect(self._system.environ["CELERY_BROKER_URL"])
+        return open_index(lambda: project, self._system.store, client)
 
     @cached_property
     def documents(self) -> Documents:

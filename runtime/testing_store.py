@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import md5
 from threading import Lock
 from typing import BinaryIO
@@ -27,6 +27,11 @@ class MemoryStore:
         if limit is not None and len(found.data) > limit:
             raise BadInput(f"Object {key!r} in bucket {bucket!r} has {len(found.data)} bytes; the limit is {limit}.")
         return found
+
+    def get_many(self, bucket: str, keys: Sequence[str], *, limit: int) -> list[StoredObject | None]:
+        with self._lock:
+            found = [self._objects.get((bucket, key), (None, None))[0] for key in keys]
+        return [one if one and len(one.data) <= limit else None for one in found]
 
     def head(self, bucket: str, key: str) -> ObjectInfo:
         return self._find(bucket, key)[1]

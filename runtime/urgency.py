@@ -7,10 +7,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from runtime.interfaces_index import IndexVersion
 
 FULL_VECTORS = 500_000
 FULL_BYTES = 2 * 2**30
+REMOTE = "qdrant"
+"""The kind of versions that are not on one machine."""
+
 Advice = Literal["fine", "plan", "now"]
 
 SLOW_SECONDS = 0.1
@@ -54,11 +60,26 @@ def urgency(vectors: int, size: int) -> float:
     return max(min(100.0, vectors / FULL_VECTORS * 100), min(100.0, size / FULL_BYTES * 100))
 
 
+def level_of(version: IndexVersion) -> float:
+    """The same of a version; one that an engine on machines of its own holds is as urgent as nothing."""
+    return 0.0 if version.kind == REMOTE else urgency(version.vectors, version.bytes)
+
+
 def advice(level: float) -> Advice:
     """Move to a larger engine? "fine" below 70, "plan" up to 90, "now" above."""
     if level < _LEVELS[0]:
         return "fine"
     return "plan" if level <= _LEVELS[1] else "now"
+
+
+def next_step(index: str, level: float) -> str:
+    """The command that moves an index to an engine on machines of its own; empty while there is no need."""
+    if advice(level) == "fine":
+        return ""
+    return (
+        f"Move index {index} to Qdrant, while it goes on answering: write url into indexes: {{{index}: …}} of "
+        f"functions.yaml, then run: tundish index migrate --engine qdrant --index {index}"
+    )
 
 
 def capacity(

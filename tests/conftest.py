@@ -133,6 +133,12 @@ def redis_client(broker_url: str) -> Iterator[redis.Redis]:
     client.close()
 
 
+@pytest.fixture
+def in_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every segment is stored as files, as large ones are, and not as one object."""
+    monkeypatch.setattr("runtime.index.pack.LARGEST", 0)
+
+
 @pytest.fixture(scope="module")
 def telling(tmp_path_factory: pytest.TempPathFactory, broker_url: str) -> Iterator[TellingStore]:
     """A SeaweedFS of the module's own whose webhooks go into the stream of events."""

@@ -155,7 +155,8 @@ class Scene:
             named.add(layout.manifest(name, generation))
             for ref in version.segments:
                 folder, meta = layout.segment(name, ref.segment), self.home.index._cache.meta(name, ref.segment)
-                named |= {folder + file for file in ("meta.json", *meta.files)}
+                files = () if layout.is_packed(ref.segment) else meta.files
+                named |= {layout.beginning(name, ref.segment), *(folder + file for file in files)}
                 named |= {layout.tombstones(name) + ref.tombstones} if ref.tombstones else set()
         halves: dict[str, int] = {}
         for item in store.list(store.bucket, f"{layout.EMBEDDINGS}{name}/"):

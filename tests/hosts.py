@@ -30,7 +30,7 @@ from runtime.store import MinioStore
 from runtime.submit import Call, submit
 from tests import netns
 from tests.cable import DEVICE
-from tests.indexing import put, write
+from tests.indexing import put, vector, write
 from tests.workers import SAMPLES, deployment, environment, until
 
 PROJECT = """
@@ -46,6 +46,7 @@ PAUSE_SECONDS = 0.1
 """Between two calls. A worker does some six a second."""
 SLOW_MS, SLOW_KBIT = 80.0, 1000.0
 """What a frame takes on the slow link, each way, and what it carries in a second; where nothing else is said."""
+DIMENSIONS = 384
 STALL_SECONDS = 3.0
 """How long nothing at all passes it: longer than any retransmission waits at first, shorter than a lease (10 s)."""
 
@@ -158,8 +159,8 @@ def _story(house: House, seconds: float, slow_ms: float, slow_kbit: float) -> di
         house.wait(host.name, "gateway")
     for host in house.hosts:
         house.wait(f"work@{host.name}")
-    names = {one.name for one in presence.read(house.client) if one.kind == "worker"}
-    lists: Any = house.client.keys("work*")
+    serving = {one.name: one.queue for one in presence.read(house.client) if one.kind == "worker"}
+    routes = {host.name: host.inside(routed) for host in (first, third)}
     calls = Callers(house, PAUSE_SECONDS)
     calls.start()
     slowed = time.time()
@@ -173,6 +174,7 @@ def _story(house: House, seconds: float, slow_ms: float, slow_kbit: float) -> di
     busy(house, first)
     os.killpg(house.workers[first.name].pid, signal.SIGKILL)
     killed = time.monotonic()
+    lists = until(lambda: waiting(house), 30)
     versions = published(house, [first, third])
     busy(house, third)
     stalled = [one.id for one in running(house) if one.worker == f"work@{third.name}"]
@@ -194,8 +196,9 @@ def _story(house: House, seconds: float, slow_ms: float, slow_kbit: float) -> di
         "never_done": sum(not lines[f"call-{number}"] for number in range(len(calls.ids))),
         "done_twice": sum(lines[f"call-{number}"] > 1 for number in range(len(calls.ids))),
         "attempts_lost": sum(one.lost for one in records),
-        "workers": sorted(names),
-        "queue_names": sorted(name.decode() for name in lists),
+        "workers": serving,
+        "routes": routes,
+        "lists": lists,
         "slow_link": slow
         and {
             "one_way_ms": slow_ms,
@@ -229,6 +232,19 @@ def running(house: House) -> list[Invocation]:
     return [one for one in found if one and one.state == "running"]
 
 
+def waiting(house: House) -> list[str]:
+    """The lists in which calls wait: an empty one is not there, so this is asked while two of three hosts are gone."""
+    found: Any = house.client.keys("work*")
+    return sorted(name.decode() for name in found)
+
+
+def routed() -> dict[str, Any]:
+    """What the gateway of this host serves, and where it sends it."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/functions", timeout=5) as answer:
+        told: dict[str, Any] = json.load(answer)
+    return {one["name"]: [one["queue"], one["triggers"]] for one in told["functions"]}
+
+
 def settled(house: House, ids: list[str]) -> list[Invocation]:
     """The records when all have ended."""
 
@@ -244,7 +260,7 @@ def published(house: House, hosts: list[netns.Host]) -> dict[str, list[float]]:
     index = FaissIndex(house.store, house.client, house.folder / "cache")
     taken: dict[str, list[float]] = {host.name: [] for host in hosts}
     for number in range(3):
-        write(index, f"batch-{number}", put(f"doc-{number}", number + 1), dimensions=384)
+        write(index, f"batch-{number}", put(f"doc-{number}", number + 1), dimensions=DIMENSIONS)
         generation = index.build("default").generation
         began = time.monotonic()
         for host in hosts:
@@ -254,8 +270,10 @@ def published(house: House, hosts: list[netns.Host]) -> dict[str, list[float]]:
 
 
 def version() -> int:
-    """Which version of the index the gateway of this host answers from."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/admin/index-version", timeout=5) as answer:
+    """Which version of the index a search is answered from by the gateway of this host."""
+    asked = json.dumps({"vector": vector("any", DIMENSIONS).tolist(), "k": 1}).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{PORT}/search", asked, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=5) as answer:
         told: dict[str, Any] = json.load(answer)
     return int(told.get("generation") or 0)
 

@@ -18,6 +18,7 @@ from celery.worker import loops, strategy
 from celery.worker.consumer import tasks
 from celery.worker.consumer.consumer import Consumer
 from celery.worker.request import Request, create_request_cls
+from kombu.asynchronous.hub import Hub
 from kombu.transport import redis, virtual
 
 from runtime import channel, channel_qos, poller
@@ -42,6 +43,10 @@ PINNED: dict[Callable[..., Any], str] = {
     redis.MultiChannelPoller.on_readable: "c0d99f241607f845",
     redis.MultiChannelPoller.on_poll_start: "414f76caaa675bc0",
     redis.MultiChannelPoller._register_BRPOP: "85724582464a615f",
+    redis.MultiChannelPoller._register_LISTEN: "8329d648d397b8a6",
+    redis.MultiChannelPoller._register: "327dc991dcc12069",
+    Hub.add: "d075cbe67233ac35",
+    Hub.add_reader: "e2ebad46b5d3fc55",
     redis.MultiChannelPoller._update_brpop_polling: "de7b4600acf540fb",
     redis.MultiChannelPoller.maybe_restore_messages: "6c267815d521a4a6",
     redis.MultiChannelPoller.maybe_check_brpop_health: "0dc592e46353a0fc",

@@ -94,7 +94,7 @@ def test_every_container_is_bounded_and_looked_after() -> None:
         assert not one.get("configs"), name
     for source in COMPOSE["secrets"].values():
         assert set(source) == {"file"}
-    for name in ("broker", *STORES):
+    for name in ("broker", "qdrant", *STORES):
         assert SERVICES[name]["healthcheck"]["test"], name
 
 
@@ -109,7 +109,7 @@ def test_every_name_is_in_the_example() -> None:
     assert {found[1] for found in NAMED.finditer(TEXT)} | {"COMPOSE_PROFILES"} == given
     (profiles,) = re.findall(r"^COMPOSE_PROFILES=(.+)$", example, re.MULTILINE)
     known = {profile for one in SERVICES.values() for profile in one.get("profiles", [])}
-    assert set(profiles.split(",")) <= known == {*STORES, "monitoring"}
+    assert set(profiles.split(",")) <= known == {*STORES, "monitoring", "qdrant"}
 
 
 def test_every_mount_is_there() -> None:
@@ -178,7 +178,7 @@ def composer() -> list[str]:
     return []
 
 
-@pytest.mark.parametrize("profiles", [*STORES, "silo,monitoring"])
+@pytest.mark.parametrize("profiles", [*STORES, "silo,monitoring", "seaweedfs,qdrant"])
 def test_docker_compose_takes_it(tmp_path: Path, profiles: str) -> None:
     """The program itself, where it is installed: it needs no daemon for this."""
     command = composer()

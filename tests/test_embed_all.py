@@ -72,6 +72,24 @@ def test_what_a_batch_handed_on_is_waited_for() -> None:
     assert (result.total_docs, result.failed, result.version) == (3, 1, "abc")
 
 
+def test_how_many_batches_are_out_at_a_time_can_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    gather = MemoryCalls.gather
+
+    def noting(self: MemoryCalls, calls: Any, in_flight: int, **options: Any) -> list[tuple[str, Any]]:
+        told.append(in_flight)
+        return gather(self, calls, in_flight, **options)
+
+    monkeypatch.setattr(MemoryCalls, "gather", noting)
+    store = MemoryStore()
+    store.put("documents", "a.txt", b"apple")
+    embed_all(context=context(store, MemoryIndex(), FakeModels(), MemoryCalls()))
+    embed_all(in_flight=2000, context=context(store, MemoryIndex(), FakeModels(), MemoryCalls()))
+    assert [told[0], told[2]] == [8, 2000], "every second one is the build"
+    with pytest.raises(BadInput, match=r"'in_flight' is how many .* 1 to 10000; found 0"):
+        embed_all(in_flight=0, context=context(store, MemoryIndex(), FakeModels(), MemoryCalls()))
+
+
 def test_which_objects_are_documents_can_be_said() -> None:
     store, calls = MemoryStore(), MemoryCalls()
     for key in ("a.py", "b.PY", "c.txt"):

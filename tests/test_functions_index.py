@@ -21,6 +21,7 @@ from runtime import keys
 from runtime.config import StoreSettings
 from runtime.context import Context, Parent, advice, urgency
 from runtime.errors import BadInput, FunctionNotFound, StoreDenied
+from runtime.index import manifest
 from runtime.index.plan import MANY_SEGMENTS
 from runtime.testing import MemoryCalls, MemoryIndex, MemoryStore, fake_context
 from tests.indexing import House, fresh_store, house, put, write
@@ -124,7 +125,11 @@ def test_hot_swap(home: House, redis_client: redis.Redis) -> None:
         assert (result.version, result.generation, result.listeners) == (built.version, 1, 1)
         message = subscription.get_message(ignore_subscribe_messages=True, timeout=5)
         assert message is not None
-        assert json.loads(message["data"]) == {"index": "default", "generation": 1, "version": built.version}
+        told = json.loads(message["data"])
+        named = {*told.pop("segments"), *told.pop("tombstones")}
+        assert told == {"index": "default", "generation": 1, "version": built.version}
+        current = manifest.newest(home.store, "default")
+        assert current and named == current.parts, "for those who have none of it"
     with pytest.raises(BadInput, match="no generation 5"):
         hot_swap(generation=5, context=context_of(home))
     with pytest.raises(BadInput, match="left, right"):

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import redis
 
+from gateway.index_follower import Follower
 from gateway.state import Gateway
 from runtime import keys
 from runtime.config import BucketTrigger, Function, Settings, StoreSettings
 from runtime.index import layout
+from runtime.index.announcement import Announcement
 from runtime.index.port import FaissIndex
 from runtime.store import MinioStore
 from tests.gatewaying import deployment, problem, serving, settings
@@ -49,7 +51,7 @@ def test_an_index_that_cannot_be_loaded(made: Settings, index: FaissIndex) -> No
     write(index, "b1", put("a", 1, "x"))
     index.build("default")
     store = MinioStore(made.store)
-    (rows,) = [info.key for info in store.list(store.bucket, layout.segments("default")) if "rows.bin" in info.key]
+    (rows,) = [info.key for info in store.list(store.bucket, layout.segments("default"))]
     good = store.get(store.bucket, rows).data
     store.put(store.bucket, rows, bytes(len(good)))
     with serving(made) as web:
@@ -105,6 +107,38 @@ def test_each_index_is_followed(made: Settings, index: FaissIndex) -> None:
                         web.post("/search", json=asking("x", name)).headers.get("x-index-version") == version
                     )
                 )
+
+
+def test_words_of_versions_that_do_not_exist_are_forgotten(
+    made: Settings, index: FaissIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may publish on the broker could hide every word that comes after a false one."""
+    monkeypatch.setattr("gateway.index_follower.POLL_SECONDS", 0.0)
+    write(index, "b1", put("a", 1, "x"))
+    index.build("default")
+
+    async def run() -> None:
+        gateway = Gateway(made, deployment(made))
+        try:
+            follower = Follower(gateway, "default")
+            follower.hear(Announcement("default", 99, segments=("0" * 64,)))
+            assert not await follower._look(), "it is not waited for any more"
+            assert follower._announced is None
+            one, two = (Announcement("default", number, segments=(f"{number:064x}",)) for number in (2, 3))
+            follower.hear(one)
+            follower.hear(two)
+            follower.hear(one)
+            assert follower._announced == two.joined(one), "neither is loaded yet"
+            write(index, "b2", put("b", 2, "y"))
+            index.build("default")
+            assert not await follower._look()
+            reader = await gateway.indexes.reader()
+            version = reader.version("default")
+            assert version and version.generation == 2
+        finally:
+            await gateway.close()
+
+    asyncio.run(run())
 
 
 def test_there_is_one_reader(made: Settings) -> None:

@@ -110,6 +110,16 @@ def test_a_switch_while_a_text_is_embedded(web: TestClient, index: FaissIndex, m
     assert "changes its model" in problem(web.get("/search?q=pear"), 503)["detail"]
 
 
+def test_another_engine_has_to_be_named_first(web: TestClient) -> None:
+    told = problem(web.post("/admin/index/migrate", json={"engine": "qdrant"}), 422)
+    assert "does not say where Qdrant is" in told["errors"][0]["message"]
+    for body in ({}, {"engine": "qdrant", "model": "small"}):
+        told = problem(web.post("/admin/index/migrate", json=body), 422)
+        assert told["errors"][0]["message"] == "give either model or engine"
+    answer = web.post("/admin/index/migrate", json={"engine": "faiss", "recall": 0.9})
+    assert (answer.status_code, answer.json()["engine"]) == (202, "faiss")
+
+
 async def other_vector(*_: Any) -> tuple[str, Vectors]:
     return OLD, vector("pear", 8)
 
@@ -198,7 +208,7 @@ def told(state: str, **more: Any) -> dict[str, Any]:
         ("--status", [told("running")], 0, "on its way to small: 3 of 4 batches"),
         ("--status", [None], 0, "no migration was ever begun"),
         ("--cancel", [], 0, "the migration is cancelled; the index keeps its model"),
-        ("", [], 2, "Give one of --model, --status and --cancel"),
+        ("", [], 2, "Give one of --model, --engine, --status and --cancel"),
         ("--model small --cancel", [], 2, "Give one of"),
     ],
 )

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -132,6 +133,27 @@ def test_who_waits_longer_is_told_where_to_ask(environ: Mapping[str, str], redis
         assert found[0].status == 503
         assert told["call_id"] in told["detail"]
         assert queued(redis_client) == {told["call_id"]}  # it goes on
+
+
+def test_it_does_not_pass_for_one_that_left_when_a_part_of_it_dies(environ: Mapping[str, str]) -> None:
+    code = """
+        import os, sys
+        from gateway import serve
+        from gateway.indexes import Indexes
+        async def refresh(self): raise ImportError("half made")
+        Indexes.refresh = refresh
+        sys.exit(serve.main(os.environ))
+    """
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", textwrap.dedent(code)],
+        env=dict(environ),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 70
+    assert "the index refresher of the gateway ended: this is a bug" in done.stderr + done.stdout
 
 
 def test_it_imports_no_queue_no_model_and_no_user_code(environ: Mapping[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from gateway import tasks_submit
 from runtime import keys
 from runtime.config import Settings
 from runtime.invocations import Invocation, read
+from runtime.submit_many import TOGETHER
 from tests.gatewaying import Hand, add, problem
 
 SUBMIT, BATCH = "/api/v1/tasks/submit", "/api/v1/tasks/batch"
@@ -122,6 +124,27 @@ def test_a_batch_is_one_query(web: TestClient, redis_client: redis.Redis) -> Non
     listed = web.get(answer.headers["location"]).json()["tasks"]
     assert sorted(task["task_id"] for task in listed) == sorted(ids)
     assert {task["root_id"] for task in listed} == {told["root_id"]}
+
+
+def test_a_batch_keeps_its_order_over_all_its_steps(web: TestClient, redis_client: redis.Redis) -> None:
+    """Each has a turn of its own, by which they come to gates, and its message lies behind that of the one before."""
+    count = 2 * TOGETHER + 3
+    told = web.post(BATCH, json={"tasks": [{"task_type": "add", "task_data": {"a": 1}}] * count}).json()
+    ids = [task["task_id"] for task in told["tasks"]]
+    turns = [int(redis_client.hget(keys.invocation(task_id), "turn") or 0) for task_id in ids]
+    assert turns == sorted(set(turns))
+    lists = [redis_client.lrange(name, 0, -1) for name in redis_client.keys("*") if redis_client.type(name) == b"list"]
+    (messages,) = [found for found in lists if len(found) == count]
+    assert [json.loads(raw)["headers"]["id"] for raw in reversed(messages)] == ids
+
+
+def test_nothing_of_a_batch_is_accepted_behind_what_is_refused(web: TestClient, redis_client: redis.Redis) -> None:
+    one = {"task_type": "add", "task_data": {"a": 1}}
+    tasks = [one, {**one, "idempotency_key": "k"}, {**one, "idempotency_key": "k", "task_data": {"a": 2}}, one]
+    told = problem(web.post(BATCH, json={"tasks": tasks}), 422)
+    assert told["detail"].startswith("tasks[2].idempotency_key")
+    assert len(told["task_ids"]) == 2
+    assert redis_client.zcard(keys.ALL) == 2
 
 
 def test_a_batch_is_checked_whole_before_anything_is_accepted(web: TestClient, redis_client: redis.Redis) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from runtime import keys
 from tests import netns
 
 
@@ -52,8 +53,12 @@ def test_a_slow_link_that_stalls_costs_time_and_no_call(told: dict[str, Any]) ->
 
 
 def test_all_hosts_serve_the_same_queues(told: dict[str, Any]) -> None:
-    assert told["workers"] == ["work@host1", "work@host2", "work@host3"]
-    assert all(name.startswith("work") for name in told["queue_names"])
+    assert told["workers"] == {"work@host1": "work", "work@host2": "work", "work@host3": "work"}
+    assert told["lists"], "calls waited while two hosts were gone"
+    assert set(told["lists"]) <= set(keys.queue_lists("work"))
+    assert told["routes"] == {
+        host: {"slow": ["work", [{"http": {"path": "/function/slow"}}]]} for host in ("host1", "host3")
+    }
 
 
 def test_every_gateway_answers_from_every_version(told: dict[str, Any]) -> None:

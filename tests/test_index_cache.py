@@ -76,6 +76,7 @@ def test_what_was_built_here_is_looked_at_after_the_machine_was_started_again(
     assert IndexReader(home.store, tmp_path / "builder").refresh("default"), "once is enough"
 
 
+@pytest.mark.usefixtures("in_files")
 def test_a_fetch_that_breaks_leaves_nothing(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
     write(home.index, "b1", put("a", 1, "x"))
     home.index.build("default")
@@ -96,6 +97,7 @@ def test_a_fetch_that_breaks_leaves_nothing(home: House, monkeypatch: pytest.Mon
     assert home.contents() == {"a": ["x"]}
 
 
+@pytest.mark.usefixtures("in_files")
 def test_one_of_many_readers_of_a_host_fetches(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
     write(home.index, "b1", put("a", 1, "x"), put("b", 2, "y"))
     home.index.build("default")
@@ -183,5 +185,5 @@ def test_readers_share_a_cache_with_the_builder(home: House, tmp_path: Path) -> 
     reader = IndexReader(home.store, tmp_path / "builder")
     newest = manifest.newest(home.store, "default")
     assert newest is not None
-    home.store.delete(home.store.bucket, layout.segment("default", newest.segments[0].segment) + "index.faiss")
+    home.store.delete(home.store.bucket, layout.beginning("default", newest.segments[0].segment))
     assert reader.refresh("default"), "nothing had to be fetched"

@@ -20,6 +20,8 @@ from runtime.index.segment import META, decode_meta
 from tests.indexing import vector
 from tests.verifying import World
 
+pytestmark = pytest.mark.usefixtures("in_files")
+
 
 @pytest.fixture
 def world(store_settings: StoreSettings, broker_url: str, redis_client: redis.Redis, tmp_path: Path) -> World:

@@ -14,6 +14,8 @@ from runtime.index import layout, manifest
 from runtime.index.reader import IndexReader
 from tests.indexing import House, fresh_store, house, put, write
 
+pytestmark = pytest.mark.usefixtures("in_files")
+
 
 @pytest.fixture
 def home(store_settings: StoreSettings, redis_client: redis.Redis, tmp_path: Path) -> House:

@@ -128,7 +128,7 @@ def test_a_failed_load_keeps_the_old_version(home: House, caplog: pytest.LogCapt
     home.index.build("default")
     newest = manifest.newest(home.store, "default")
     assert newest is not None
-    path = layout.segment("default", newest.segments[-1].segment) + "rows.bin"
+    path = layout.beginning("default", newest.segments[-1].segment)
     good = home.store.get(home.store.bucket, path).data
     home.store.put(home.store.bucket, path, good[:-1] + b"\xff")
     with pytest.raises(CorruptSegment, match=f"{path}.*hash"):

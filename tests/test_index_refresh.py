@@ -19,6 +19,7 @@ from gateway import routes, starting
 from gateway.state import Gateway
 from runtime.config import StoreSettings
 from runtime.index import layout, manifest, npy
+from runtime.index.announcement import Announcement
 from runtime.index.cache import SegmentCache
 from runtime.index.reader import IndexReader
 from runtime.store import MinioStore
@@ -30,12 +31,12 @@ def home(store_settings: StoreSettings, redis_client: redis.Redis, tmp_path: Pat
     return house(fresh_store(store_settings), redis_client, tmp_path)
 
 
-def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
-    """The keys or prefixes that this method of the store is asked for from now on."""
-    asked: list[str] = []
+def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Any]:
+    """What this method of the store is asked for from now on: keys, lists of keys, or prefixes."""
+    asked: list[Any] = []
     real: Callable[..., Any] = getattr(MinioStore, name)
 
-    def method(store: MinioStore, bucket: str, key: str, *given: Any, **named: Any) -> Any:
+    def method(store: MinioStore, bucket: str, key: Any, *given: Any, **named: Any) -> Any:
         asked.append(key)
         return real(store, bucket, key, *given, **named)
 
@@ -53,21 +54,21 @@ def test_an_announced_version_is_read_without_a_listing(home: House, monkeypatch
     reader.refresh("default")
     write(home.index, "b3", put("c", 4, "z"), gone("b", 5))
     home.index.build("default")
-    listed, read, fetched = (counted(monkeypatch, name) for name in ("list", "get", "download"))
-    assert reader.refresh("default", 3)
-    assert (listed, read, fetched) == ([], [layout.manifest("default", 3)], []), "all else is in the builder's cache"
+    listed, read, fetched = (counted(monkeypatch, name) for name in ("list", "get_many", "download"))
+    assert reader.refresh("default", Announcement("default", 3))
+    assert (listed, read, fetched) == ([], [[layout.manifest("default", 3)]], []), "all else is in the builder's cache"
     assert [hit.key for hit in reader.search("default", vector("z"), 5).hits] == ["c"]
 
 
 def test_what_was_announced_and_is_not_there_does_no_harm(home: House) -> None:
     write(home.index, "b1", put("a", 1, "x"))
     home.index.build("default")
-    home.reader.refresh("default", 7)
-    assert not home.reader.refresh("default", 7), "there is no such version"
+    home.reader.refresh("default", Announcement("default", 7))
+    assert not home.reader.refresh("default", Announcement("default", 7)), "there is no such version"
     write(home.index, "b2", put("b", 2, "y"))
     home.index.build("default")
-    assert home.reader.refresh("default", 7), "but there is another one"
-    assert not home.reader.refresh("default", 1), "which is newer than this one"
+    assert home.reader.refresh("default", Announcement("default", 7)), "but there is another one"
+    assert not home.reader.refresh("default", Announcement("default", 1)), "which is newer than this one"
     assert sorted(home.contents()) == ["a", "b"]
 
 
@@ -140,7 +141,7 @@ def test_the_newest_manifest_is_found_whatever_was_announced(home: House) -> Non
     for number in range(1, 4):
         write(home.index, f"b{number}", put("a", number, f"text {number}"))
         home.index.build("default")
-    home.reader.refresh("default", 2)
+    home.reader.refresh("default", Announcement("default", 2))
     newest = manifest.newest(home.store, "default")
     version = home.reader.version("default")
     assert newest is not None

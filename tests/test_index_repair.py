@@ -20,6 +20,8 @@ from runtime.index.segment import SCAN
 from tests.indexing import vector
 from tests.verifying import World
 
+pytestmark = pytest.mark.usefixtures("in_files")
+
 
 @pytest.fixture
 def world(

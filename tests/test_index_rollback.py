@@ -92,7 +92,7 @@ def test_what_cannot_be_restored_is_refused(home: House) -> None:
     with pytest.raises(BadInput, match=r"no complete generation 9\. Kept are 2, 1"):
         home.index.rollback("default", 9)
     segment = manifest.read(home.store, "default", first).segments[0].segment
-    home.store.delete(home.store.bucket, layout.segment("default", segment) + "meta.json")
+    home.store.delete(home.store.bucket, layout.beginning("default", segment))
     with pytest.raises(BadInput, match="no complete generation 1"):
         home.index.rollback("default", first)
     with pytest.raises(BadInput, match="cannot be the name"):

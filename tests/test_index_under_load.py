@@ -17,7 +17,6 @@ import redis
 from runtime import broker, keys
 from runtime.index import batches, layout, lease, manifest, plan, publication
 from runtime.index.lease import BuildLease
-from runtime.index.segment import INDEX
 from runtime.index.unneeded import Removal, Unneeded
 from runtime.testing import MemoryStore
 from tests.indexing import House, gone, house, put, write
@@ -180,7 +179,7 @@ def test_a_lost_part_that_only_a_merge_reads(
     """Builds would go on upon it for ever, and all fail at the end, on a host that has no copy."""
     monkeypatch.setattr(plan, "MANY_SEGMENTS", 2)
     monkeypatch.setattr(plan, "MOST_SEGMENTS", 2)
-    store.delete(store.bucket, layout.segment("default", newest(home).segments[0].segment) + INDEX)
+    store.delete(store.bucket, layout.beginning("default", newest(home).segments[0].segment))
     other = house(store, redis_client, tmp_path / "other")
     write(other.index, "third", put("d", 9, "d1"))
     report = other.index.build("default", ["third"])

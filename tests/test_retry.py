@@ -10,7 +10,7 @@ import pytest
 from runtime.chain import due
 from runtime.config import Chain, Retries
 from runtime.config_load import load_settings
-from runtime.errors import BadInput, InvalidArguments, Retry
+from runtime.errors import BadInput, EngineDown, InvalidArguments, Retry
 from runtime.retry import Decision, decide
 
 POLICY = Retries(max=3, backoff=60, max_backoff=200, jitter=0)
@@ -37,6 +37,12 @@ def test_spent_retries_are_dead_and_hopeless_ones_failed() -> None:
     assert decide(POLICY, 1, ValueError(), allowed=False, dice=dice) == Decision("failed")
     for error in (BadInput(), InvalidArguments([])):
         assert decide(POLICY, 1, error, allowed=True, dice=dice) == Decision("failed")
+
+
+def test_who_waits_for_an_engine_never_gives_up() -> None:
+    waits = [decide(POLICY, attempt, EngineDown(), allowed=True, dice=random.Random(1)) for attempt in (1, 3, 1000)]
+    assert waits == [Decision("retrying", seconds) for seconds in (2.0, 8.0, 30.0)]
+    assert decide(POLICY, 1, EngineDown(), allowed=False, dice=random.Random(1)) == Decision("failed")
 
 
 def test_named_exceptions() -> None:

@@ -34,6 +34,23 @@ def test_metadata_comes_back_with_a_head_and_not_with_a_listing(store: Store) ->
     assert [(dict(info.metadata), info.content_type) for info in store.list(store.bucket)] == [({}, "")] * 2
 
 
+def test_several_objects_at_once(store: Store) -> None:
+    """Those that are missing or too large are None, wherever they stand; the others are what `get` gives."""
+    for number in range(20):
+        store.put(store.bucket, f"k/ü {number}", bytes(number), metadata={"number": str(number)})
+    names = [f"k/ü {number}" for number in range(20)]
+    keys = [names[3], "missing", *names, names[3], "gone"]
+    found = store.get_many(store.bucket, keys, limit=15)
+    assert [one and len(one.data) for one in found] == [3, None, *range(16), *[None] * 4, 3, None]
+    assert found[0] == store.get(store.bucket, names[3]) == found[-2]
+    assert store.get_many(store.bucket, [], limit=15) == []
+    assert [bool(one) for one in store.get_many(store.bucket, [names[1], "", "a/../b"], limit=15)] == [
+        True,
+        False,
+        False,
+    ]
+
+
 def test_overwriting_takes_the_old_metadata_away(store: Store) -> None:
     store.put(store.bucket, "k", b"1", metadata={"tundish-hops": "3"})
     store.put(store.bucket, "k", b"2")

@@ -26,7 +26,7 @@ GOOD = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: "e"\r\nx-amz-meta-Lang: e
 
 
 @given(key=st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1), seconds=st.integers(0, 2**32))
-def test_the_signature_is_the_clients(key: str, seconds: int) -> None:
+def test_the_signature_of_an_object_is_the_clients(key: str, seconds: int) -> None:
     from minio.credentials import Credentials
     from minio.helpers import BaseURL
     from minio.signer import sign_v4_s3
@@ -48,6 +48,32 @@ def test_the_signature_is_the_clients(key: str, seconds: int) -> None:
         date=moment,
     )
     assert ours["Authorization"] == theirs["Authorization"]
+
+
+@given(values=st.lists(st.text(st.characters(exclude_categories=("Cs", "Cc"))), min_size=2, max_size=2))
+def test_a_listing_is_signed_as_well(values: list[str]) -> None:
+    from minio.credentials import Credentials
+    from minio.helpers import BaseURL
+    from minio.signer import sign_v4_s3
+
+    moment = datetime.fromtimestamp(1_000_000_000, UTC)
+    parameters = dict(zip(("prefix", "list-type"), values, strict=True))
+    url = BaseURL("http://store.test:9000", "us-east-1").build(
+        method="GET", region="us-east-1", bucket_name="docs", query_params=parameters
+    )
+    ours = QuickReads(SETTINGS)._request("/docs", url.query, moment.utctimetuple()).decode()
+    digest = QuickReads(SETTINGS).signed("/docs", moment.utctimetuple())["x-amz-content-sha256"]
+    plain = {"host": "store.test:9000", "x-amz-content-sha256": digest, "x-amz-date": moment.strftime("%Y%m%dT%H%M%SZ")}
+    theirs = sign_v4_s3(
+        method="GET",
+        url=url,
+        region="us-east-1",
+        headers=plain,
+        credentials=Credentials("me", "secret"),
+        content_sha256=digest,
+        date=moment,
+    )
+    assert f"Authorization: {theirs['Authorization']}\r\n" in ours
 
 
 @pytest.fixture
@@ -81,10 +107,11 @@ def test_connections_are_kept_and_survive_their_end(store: MinioStore) -> None:
         store.get(store.bucket, "k")
     [kept] = store._quick._idle
     kept.sock.shutdown(socket.SHUT_RDWR)  # as a server does that was restarted
+    assert store._quick.get(store.bucket, "k"), "it is not asked over a connection that has ended"
+    [another] = store._quick._idle
+    assert another is not kept
+    another.sock.shutdown(socket.SHUT_WR)  # ends when it is asked
     assert store.get(store.bucket, "k").data == b"1"
-    assert not store._quick._idle
-    assert store.get(store.bucket, "k").data == b"1"
-    assert len(store._quick._idle) == 1
 
 
 def test_a_fork_has_connections_of_its_own(store: MinioStore) -> None:
@@ -161,6 +188,40 @@ def test_what_is_not_ordinary_is_left_to_the_client(answer: bytes) -> None:
     with answering(answer) as (quick, asked):
         assert quick.get("docs", "k") is None
         assert len(asked) == 1 and not quick._idle
+
+
+@pytest.mark.parametrize(("answers", "told"), [(3, 3), (2, 2), (1, 1), (0, 0)])
+def test_several_are_asked_for_before_the_first_answer(answers: int, told: int) -> None:
+    """A server that hangs up in between has answered what came before."""
+    with answering(*[GOOD] * answers) as (quick, asked):
+        found = quick.get_many("docs", ["a", "b", "c"])
+        assert [bool(one) for one in found] == [number < told for number in range(3)]
+        assert len(asked) == 1 and asked[0].count(b"GET /docs/") == 3
+
+
+def test_what_follows_a_strange_answer_is_left_to_the_client() -> None:
+    """Whose answer it is cannot be told any more."""
+    with answering(GOOD, GOOD.replace(b"200", b"404"), GOOD) as (quick, _):
+        found = quick.get_many("docs", ["a", "b", "c"])
+        assert [bool(one) for one in found] == [True, False, False]
+        assert not quick._idle
+
+
+def test_a_server_that_does_not_say_how_long_a_listing_is_gets_no_second_one() -> None:
+    chunked = GOOD.replace(b"Content-Length: 2", b"Transfer-Encoding: chunked")
+    with answering(chunked) as (quick, asked):
+        assert quick.query("docs", {"list-type": "2"}) is None
+        assert quick.query("docs", {"list-type": "2"}) is None
+        assert len(asked) == 1
+        assert quick.get("docs", "k") is None and len(asked) == 2, "objects are another matter"
+
+
+def test_a_listing_that_fails_once_is_asked_for_again() -> None:
+    with answering(GOOD.replace(b"200", b"503")) as (quick, asked):
+        assert quick.query("docs", {"prefix": "a b/+", "list-type": "2"}) is None
+        assert quick.query("docs", {"prefix": "a b/+", "list-type": "2"}) is None
+        assert len(asked) == 2
+        assert asked[0].startswith(b"GET /docs?list-type=2&prefix=a%20b%2F%2B HTTP/1.1")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import pytest
 
 from runtime import child, home
 from runtime.address import AddressRefused, check_address
-from runtime.child import Spec
+from runtime.child import Spec, _together
 from runtime.config import Project, Settings
 from runtime.config_auth import Access
 from runtime.console import Console
@@ -95,6 +95,20 @@ def test_a_killed_child_is_started_again_and_all_are_stopped_in_the_end(tmp_path
     assert code == 0
     assert "one was ended by SIGKILL; it is started again" in log
     assert not any(exists(pid) for pid in pids)
+
+
+def test_nobody_waits_for_ever_when_it_can_no_longer_be_asked_who_is_ready(tmp_path: Path) -> None:
+    def broken(_: int) -> bool:
+        raise ImportError("half made")
+
+    said = io.StringIO()
+    supervisor = Supervisor(Console(said, {}))
+
+    def direct(it: Supervisor) -> None:
+        it.wait_ready([it.start(python("one", PATIENT, tmp_path, ready=broken))])
+
+    assert supervisor.run(direct) == 1
+    assert "ImportError: half made" in said.getvalue()
 
 
 def test_what_left_on_request_stays_away(tmp_path: Path) -> None:
@@ -188,6 +202,18 @@ def test_output_is_merged_behind_names_and_quiet_ones_go_to_a_file(tmp_path: Pat
     assert "loud               | up\n" in log
     assert "to the file" not in log
     assert "\x1b" not in log
+
+
+def test_lines_are_taken_together_and_none_is_lost_or_cut() -> None:
+    ear, mouth = os.pipe()
+    with os.fdopen(ear, "rb") as stream, os.fdopen(mouth, "wb", buffering=0) as out:
+        told = _together(stream)
+        out.write(b"one\ntwo\rtwo\n\nbeg")
+        assert next(told) == [b"one", b"two\rtwo", b""]
+        out.write(b"un\nthe last")
+        assert next(told) == [b"begun"]
+        out.close()
+        assert list(told) == [[b"the last"]]
 
 
 def test_restart_delays_grow_to_a_limit() -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
 
 from runtime.attempt import Attempt
-from runtime.process_tree import Meter
+from runtime.process_tree import PROC, Meter, _all, _of_tree, _tree
 from runtime.tally import MOST_TYPES, Tally
+from tests.system import until
 
 ATTEMPT = Attempt("id", 1, 1, {b"queued": b"1000", b"started": b"1500"})
 
@@ -88,3 +91,14 @@ def test_the_time_of_children_that_have_ended_is_kept() -> None:
     assert after.cpu_seconds - before.cpu_seconds >= 0.09
     assert after.memory_bytes > 1_000_000
     assert after.processes >= 1
+
+
+@pytest.mark.skipif(not PROC.is_dir(), reason="only Linux tells of processes there")
+def test_a_tree_is_the_same_however_it_is_found() -> None:
+    grandchild = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'])"
+    with subprocess.Popen([sys.executable, "-c", grandchild], stdin=subprocess.PIPE) as child:
+        try:
+            until(lambda: len(_of_tree(_all(), child.pid)) == 2, "both")
+            assert {one.parent for one in _tree(child.pid)} == {one.parent for one in _of_tree(_all(), child.pid)}
+        finally:
+            child.communicate(b"\n")

@@ -223,9 +223,15 @@ def test_a_confined_store_has_what_is_the_tenants() -> None:
         ):
             with pytest.raises(ObjectMissing):
                 use()
+    memory.put("docs", "acme/mine", b"own")
+    found = store.get_many("docs", ["globex/a", "acme/mine", "globex/a"], limit=99)
+    assert [one and one.data for one in found] == [None, b"own", None], "what is another's is missing"
+    assert store.get_many("tundish", ["acme/a"], limit=99) == [None]
     for key in ("acme//a", "acme/../globex/a", "acme\\a"):
         with pytest.raises(BadInput):
             store.get("docs", key)
+        with pytest.raises(BadInput):
+            store.get_many("docs", ["acme/mine", key], limit=99)
     with pytest.raises(BadInput, match="open everything"):
         store.connection()
     with pytest.raises(BadInput):

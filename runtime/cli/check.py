@@ -10,7 +10,9 @@ import click
 
 from runtime.requirements import shown
 
-_SECRET = frozenset({"broker_url", "result_backend", "access_key", "secret_key", "event_token", "callback_secret"})
+_SECRET = frozenset(
+    {"broker_url", "result_backend", "access_key", "secret_key", "event_token", "callback_secret", "api_key"}
+)
 
 
 @click.command()

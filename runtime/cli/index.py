@@ -46,6 +46,8 @@ def index(ctx: click.Context, name: str, as_json: bool) -> None:
     if told["advice"] != "fine":
         urgency = f"{told['migration_urgency']:.0f} of 100"
         click.echo(f"It grows large for one machine (urgency {urgency}): {told['advice']} a larger engine.")
+    if told.get("next_step"):
+        click.echo(told["next_step"])
     if capacity := told.get("capacity"):  # a gateway of an older release does not tell
         _print_capacity(capacity)
     if words := told.get("words"):

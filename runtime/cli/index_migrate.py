@@ -1,4 +1,4 @@
-"""`tundish index migrate`: another embedding model for an index, while the old one answers."""
+"""`tundish index migrate`: another embedding model or engine for an index, while the old one answers."""
 
 from __future__ import annotations
 
@@ -19,6 +19,14 @@ _PATH = "/admin/index/migration"
 
 @click.command()
 @click.option("--model", help="The model, by its name in functions.yaml.")
+@click.option("--engine", type=click.Choice(["faiss", "qdrant"]), help="The engine; nothing is embedded again.")
+@click.option(
+    "--recall",
+    type=click.FloatRange(0, 1),
+    default=0.99,
+    show_default=True,
+    help="With --engine: the least share of the ten nearest chunks that it must find before it answers.",
+)
 @click.option(
     "--index", "name", default="default", show_default=True, help="Which index.", shell_complete=complete.indexes
 )
@@ -28,18 +36,26 @@ _PATH = "/admin/index/migration"
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 @click.pass_obj
 def migrate(
-    environ: Mapping[str, str], model: str | None, name: str, status: bool, cancel: bool, no_wait: bool, as_json: bool
+    environ: Mapping[str, str],
+    model: str | None,
+    engine: str | None,
+    recall: float,
+    name: str,
+    status: bool,
+    cancel: bool,
+    no_wait: bool,
+    as_json: bool,
 ) -> None:
-    """Embed every document again with another model, then switch over at once.
+    """Embed every document again with another model, or bring the index to another engine, then switch over at once.
 
-    The old version answers and takes new documents until the new one is complete. What was embedded is kept: begun
-    again after whatever happened, it goes on where it was. `tundish index rollback` goes back.
+    The old version answers and takes new documents until the new one is complete. What was done is kept: begun again
+    after whatever happened, it goes on where it was. `tundish index rollback` goes back.
     """
     from runtime.cli.client import find
     from runtime.cli.output import print_json
 
-    if sum((model is not None, status, cancel)) != 1:
-        raise click.UsageError("Give one of --model, --status and --cancel.")
+    if sum((model is not None, engine is not None, status, cancel)) != 1:
+        raise click.UsageError("Give one of --model, --engine, --status and --cancel.")
     client = find(environ)
     if cancel:
         told = client.post("/admin/index/migrate/cancel", {"index": name})
@@ -50,9 +66,10 @@ def migrate(
         told = client.get(_PATH, index=name)
         print_json(told) if as_json else click.echo(_line(name, told["migration"]))
         return
-    begun = client.post("/admin/index/migrate", {"index": name, "model": model})
+    wanted = {"model": model} if model else {"engine": engine, "recall": recall}
+    begun = client.post("/admin/index/migrate", {"index": name, **wanted})
     if no_wait:
-        print_json(begun) if as_json else click.echo(f"index {name}: {begun['task_id']} brings it to {model}")
+        print_json(begun) if as_json else click.echo(f"index {name}: {begun['task_id']} brings it to {model or engine}")
         return
     found = _followed(client, name, begun["task_id"])
     print_json(found) if as_json else click.echo(_line(name, found))
@@ -85,6 +102,10 @@ def _line(name: str, found: Mapping[str, Any] | None) -> str:
         return f"index {name}: no migration was ever begun"
     seconds = f"{found['updated'] - found['began']:.0f} s"
     done = f"{found['done']} of {found['total']} batches in {seconds}"
-    words = {"running": f"on its way to {found['model']}: {done}", "done": f"now made with {found['model']} ({done})"}
+    words = {"running": f"on its way to {found['model']}: {done}", "done": f"now {_now(found['model'])} ({done})"}
     line = words.get(found["state"], f"the migration to {found['model']} {found['state']} at {done}")
     return f"index {name}: {line}" + (f". {found['message']}" if found["message"] else "")
+
+
+def _now(name: str) -> str:
+    return f"answered by {name}" if name in ("faiss", "qdrant") else f"made with {name}"

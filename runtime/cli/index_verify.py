@@ -13,8 +13,10 @@ from runtime.cli import complete
 if TYPE_CHECKING:
     from runtime.config import Settings
     from runtime.context import Store, Vectors
+    from runtime.index.engines import Indexes
     from runtime.index.recall import Recall
     from runtime.index.report import Report
+    from runtime.index.verify import Tell
 
 SAMPLE = 1000
 _AT_ONCE = 32  # texts
@@ -76,7 +78,7 @@ def _verified(settings: Settings, name: str | None, sample: int, repair: bool) -
 
     from runtime import broker
     from runtime.cli.display import Display
-    from runtime.index.port import FaissIndex
+    from runtime.index.engines import open_index
     from runtime.index.repair import repaired
     from runtime.index.verify import verify
     from runtime.nearest import nearest
@@ -84,7 +86,8 @@ def _verified(settings: Settings, name: str | None, sample: int, repair: bool) -
 
     client, store = broker.connect(settings.broker_url), MinioStore(settings.store)
     named = {trigger.index for _, trigger in settings.project.bucket_triggers() if trigger.index}
-    names = sorted(named | set(FaissIndex(store, client).names()))
+    index = open_index(lambda: settings.project, store, client)
+    names = sorted(named | set(index.names()))
     if name and name not in names:
         raise click.UsageError(f"There is no index {name}{nearest(name, names)}")
     with TemporaryDirectory() as temporary, Display() as display:
@@ -95,6 +98,9 @@ def _verified(settings: Settings, name: str | None, sample: int, repair: bool) -
 
         reports = []
         for one in [name] if name else names:
+            if _is_elsewhere(store, one):
+                reports.append(_elsewhere(settings, index, one, sample, repair, tell))
+                continue
             report = verify(store, client, settings.project, one, folder, tell)
             if repair and not report.ok:
                 report = repaired(store, client, settings.project, report, folder, tell)
@@ -102,6 +108,33 @@ def _verified(settings: Settings, name: str | None, sample: int, repair: bool) -
                 report.recall = _recall(settings, store, one, folder, sample, tell)
             reports.append(report)
         return reports
+
+
+def _is_elsewhere(store: Store, name: str) -> bool:
+    """Whether Qdrant holds the newest version; what cannot be read is told by the comparison."""
+    from runtime.errors import CorruptSegment, ObjectMissing
+    from runtime.index import manifest
+
+    try:
+        current = manifest.newest(store, name)
+    except (CorruptSegment, ObjectMissing):
+        return False
+    return current is not None and current.remote is not None
+
+
+def _elsewhere(settings: Settings, index: Indexes, name: str, sample: int, repair: bool, tell: Tell) -> Report:
+    """The same of an index that Qdrant holds."""
+    from runtime.index.qdrant.comparing import sampled
+    from runtime.index.qdrant.repairing import repaired
+    from runtime.index.qdrant.verifying import verify
+
+    client, store = index._client, index._store
+    report = verify(store, client, settings.project, index.remote.connect(name), tell)
+    if repair and not report.ok:
+        report = repaired(store, client, settings.project, index, report, tell)
+    if sample:
+        report.recall = sampled(store, index.remote.connect, name, sample)
+    return report
 
 
 def _recall(
@@ -175,9 +208,7 @@ def _print(report: Report) -> None:
 
 
 def _print_recall(recall: Recall) -> None:
-    from runtime.index.recall import LEAST
-
     asked = f"{recall.queries} queries, {recall.texts} of them texts"
     click.echo(f"  recall@{recall.k} {recall.recall:.5f} ({recall.kind}; {asked}; the worst has {recall.worst:.2f})")
     if not recall.ok:
-        click.echo(f"  It should be {LEAST} at least.")
+        click.echo(f"  It should be {recall.least} at least.")

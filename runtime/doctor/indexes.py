@@ -8,6 +8,7 @@ from typing import Any
 from runtime.doctor.finding import CannotTell, Verdicts, fail, ok, warn
 from runtime.doctor.parts import addresses
 from runtime.doctor.patient import Patient
+from runtime.store_library import load
 
 _SECONDS = 5.0
 _MEND = "`tundish index verify --index {}` says what is damaged, and what can be done."
@@ -26,6 +27,7 @@ def loaded(patient: Patient) -> Verdicts:
 
 
 def _checks(patient: Patient) -> dict[str, Any]:
+    load()
     import urllib3
 
     from runtime.cli.own_key import key_for

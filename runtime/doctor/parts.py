@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from runtime.doctor.finding import Verdicts, fail, ok, warn
 from runtime.doctor.patient import Patient
 from runtime.parts import gateway_url
+from runtime.store_library import load
 
 _MISSED = {
     "gateway": "nothing is taken by HTTP, and the commands that ask it do not work",
@@ -43,6 +44,7 @@ def alive(patient: Patient) -> Verdicts:
 
 
 def _answer(patient: Patient) -> tuple[bool, str]:
+    load()
     import urllib3
 
     url = next(addresses(patient)).rstrip("/")

@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 
-from runtime import broker, presence
+from runtime import broker, presence, store_library
 from runtime.config import Settings, StoreSettings
 from runtime.config_load import Loaded, load
 from runtime.deployment import Deployment, build_deployment, describe_project
@@ -135,6 +135,7 @@ class Patient:
     @cached_property
     def greeting(self) -> Greeting | None:
         """The store's answer to anybody; None where nobody listens. Raises CannotTell where no store is named."""
+        store_library.load()
         import urllib3
 
         url = f"{'https' if self.store.secure else 'http'}://{self.store.endpoint}/"

@@ -53,6 +53,9 @@ def load(cache: SegmentCache, current: Manifest | None, known: dict[str, Include
     if current is None:
         return Base((), (), ())
     index = current.index
+    cache.bring(
+        index, [ref.segment for ref in current.segments], [ref.tombstones for ref in current.segments if ref.tombstones]
+    )
     metas = [cache.meta(index, ref.segment) for ref in current.segments]
     if strange := sorted({meta.faiss for meta in metas if not meta.usable}):
         raise CorruptSegment(f"Index {index!r} was written by FAISS {', '.join(strange)}; this is {faiss.__version__}.")

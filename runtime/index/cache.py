@@ -10,25 +10,31 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.context import Store
+from runtime.context import Store, StoredObject
 from runtime.errors import CorruptSegment, ObjectMissing
 from runtime.index import layout, trust
 from runtime.index.fetch import Fetch, alone, fetch, replacing
 from runtime.index.lexical_file import LEXICAL, UNPACKED
+from runtime.index.pack import LARGEST
 from runtime.index.segment import INDEX, META, OFFSETS, SCAN, TABLE, Meta, Segment, decode_meta, digests
+from runtime.index.unpack import unpack
 
 # What was used this recently may be about to be opened by another process.
 KEEP_SECONDS = 60.0
 LOOKS = 6
 """So often within that time what lies here is looked through, however many versions come: there may be hundreds."""
+
+_SMALL, _TOGETHER = 2 * LARGEST, 16
+"""Bytes of a part, and parts, that are fetched in one trip: they are held in memory, and come one after the other."""
 
 _HOT = (SCAN, OFFSETS, TABLE, INDEX)
 SEGMENTS, TOMBSTONES, WORK = "segments", "tombstones", "work"
@@ -42,11 +48,12 @@ class SegmentCache:
         # A meta names every batch of its segment: worth decoding once.
         self._metas: dict[tuple[str, str], Meta] = {}
         self._trimmed: dict[str, float] = {}
+        self._places: dict[tuple[str, str], Path] = {}
 
     @contextmanager
     def workspace(self, index: str) -> Iterator[Path]:
         """A temporary folder on the same file system."""
-        work = self._root / layout.own(index) / WORK
+        work = self._place(index, WORK)
         work.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=work) as folder:
             yield Path(folder)
@@ -58,16 +65,57 @@ class SegmentCache:
         return known
 
     def _meta(self, index: str, sha: str) -> Meta:
-        path = self._segment(index, sha) / META
         try:
-            return decode_meta(sha, path.read_bytes())
+            return decode_meta(sha, (self._segment(index, sha) / META).read_bytes())
         except (FileNotFoundError, CorruptSegment):
-            with _named(sha):
-                data = self._store.get(self._store.bucket, layout.segment(index, sha) + META).data
-            meta = decode_meta(sha, data)
-            with replacing(path) as temporary:
-                temporary.write_bytes(data)
-            return meta
+            return self._fetched(index, sha)
+
+    def _fetched(self, index: str, sha: str) -> Meta:
+        """What a segment says of itself, from the store; its files come along where they are one object."""
+        with _named(sha):
+            data = self._store.get(self._store.bucket, layout.beginning(index, sha)).data
+        return self._begun(index, sha, data)
+
+    def _begun(self, index: str, sha: str, data: bytes) -> Meta:
+        """Keep the object that says what is in a segment. Raises CorruptSegment."""
+        folder = self._segment(index, sha)
+        if layout.is_packed(sha):
+            with self.workspace(index) as room:
+                return unpack(sha, layout.beginning(index, sha), data, folder, room)
+        meta = decode_meta(sha, data)
+        with replacing(folder / META) as temporary:
+            temporary.write_bytes(data)
+        return meta
+
+    def bring(
+        self, index: str, segments: Iterable[str], tombstones: Iterable[str] = (), also: Sequence[str] = ()
+    ) -> list[StoredObject | None]:
+        """Fetch the small parts that are not here, and the objects `also`, which are returned, in one trip.
+
+        What is not there, too large or damaged is left out: who opens it asks for it, and is told what is wrong.
+        """
+        wanted: list[tuple[str, Callable[[bytes], object] | None]] = [(key, None) for key in also]
+        for name in segments:
+            if (index, name) not in self._metas and not (self._segment(index, name) / META).exists():
+                wanted.append((layout.beginning(index, name), partial(self._begun, index, name)))
+        for name in tombstones:
+            if not (self._place(index, TOMBSTONES) / name).exists():
+                wanted.append((layout.tombstones(index) + name, partial(self._marked, index, name)))
+        told: list[StoredObject | None] = []
+        for at in range(0, len(wanted), _TOGETHER):
+            group = wanted[at : at + _TOGETHER]
+            found = self._store.get_many(self._store.bucket, [key for key, _ in group], limit=_SMALL)
+            for (_, keep), one in zip(group, found, strict=True):
+                if keep is None:
+                    told.append(one)
+                elif one:
+                    with suppress(CorruptSegment):
+                        keep(one.data)
+        return told
+
+    def _marked(self, index: str, name: str, data: bytes) -> None:
+        if sha256(data).hexdigest() == name:
+            self.adopt_tombstones(index, {name: data})
 
     def folder(self, index: str, sha: str, names: tuple[str, ...] = ()) -> Path:
         """The local folder of a segment with at least the files `names` (all of them by default)."""
@@ -75,11 +123,18 @@ class SegmentCache:
         if trust.lost(folder):
             self.check(index, sha)
             trust.renew(folder)
-        wanted = [
-            Fetch(layout.segment(index, sha) + name, folder / name, *meta.files[name]) for name in names or meta.files
-        ]
-        with _named(sha):
-            fetch(self._store, folder, wanted)
+        wanted, here = names or tuple(meta.files), str(folder)
+        if any(_size(f"{here}/{name}") != meta.files[name][1] for name in wanted):
+            if layout.is_packed(sha):
+                self._fetched(index, sha)
+            else:
+                place = layout.segment(index, sha)
+                with _named(sha):
+                    fetch(
+                        self._store,
+                        folder,
+                        [Fetch(place + name, folder / name, *meta.files[name]) for name in wanted],
+                    )
         os.utime(folder)  # "used just now", for trim
         return folder
 
@@ -120,7 +175,7 @@ class SegmentCache:
 
     def tombstones(self, index: str, sha: str, vectors: int) -> NDArray[np.uint8]:
         """The packed bits of a segment's dead rows."""
-        path = self._root / layout.own(index) / TOMBSTONES / sha
+        path = self._place(index, TOMBSTONES) / sha
         data = _matching(path, sha)
         if data is None:
             path.unlink(missing_ok=True)
@@ -141,7 +196,7 @@ class SegmentCache:
 
     def adopt_tombstones(self, index: str, tombstones: Mapping[str, bytes]) -> None:
         """Keep what was just made and stored: no reader of this host fetches it then. It is checked when it is read."""
-        folder = self._root / layout.own(index) / TOMBSTONES
+        folder = self._place(index, TOMBSTONES)
         folder.mkdir(parents=True, exist_ok=True)
         for sha, data in tombstones.items():
             handle, name = tempfile.mkstemp(dir=folder)
@@ -162,7 +217,7 @@ class SegmentCache:
         for known in [place for place in self._metas if place[0] == index and place[1] not in keep]:
             self._metas.pop(known, None)
         for name in (SEGMENTS, TOMBSTONES, WORK):
-            folder = self._root / layout.own(index) / name
+            folder = self._place(index, name)
             for entry in _entries(folder):
                 # A builder may work in its folder for long; a day is longer than any build.
                 patience = 86_400 if name == WORK else 0
@@ -174,7 +229,13 @@ class SegmentCache:
                     Path(entry).unlink(missing_ok=True)
 
     def _segment(self, index: str, sha: str) -> Path:
-        return self._root / layout.own(index) / SEGMENTS / sha
+        return self._place(index, SEGMENTS) / sha
+
+    def _place(self, index: str, kind: str) -> Path:
+        """A folder of an index; put together once, as every look at a part begins there."""
+        if (found := self._places.get((index, kind))) is None:
+            found = self._places[index, kind] = self._root / layout.own(index) / kind
+        return found
 
 
 @contextmanager
@@ -184,6 +245,14 @@ def _named(sha: str) -> Iterator[None]:
         yield
     except ObjectMissing as error:
         raise CorruptSegment(f"A part of the index, {sha[:12]}, is gone. {error}") from error
+
+
+def _size(path: str) -> int:
+    """Of a file; -1 where there is none."""
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - this is done for every file of every version
+    except FileNotFoundError:
+        return -1
 
 
 def _matching(path: Path, sha: str) -> bytes | None:

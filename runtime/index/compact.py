@@ -60,10 +60,11 @@ class Compactor:
         client: redis.Redis,
         cache: SegmentCache,
         *,
-        tell: Callable[[Manifest], object],
+        tell: Callable[[Manifest, Manifest | None], object],
         hybrid: Callable[[str], bool] = lambda index: False,
     ) -> None:
-        """`hybrid` says which indexes have words to search by."""
+        """`tell` announces a version, and is told the one before it; `hybrid` says which indexes have words to search
+        by."""
         self._store, self._client, self._cache, self._tell, self._hybrid = store, client, cache, tell, hybrid
 
     def chosen(self, current: Manifest) -> list[bool]:
@@ -89,10 +90,11 @@ class Compactor:
             with self._cache.workspace(index) as folder:
                 merged = quietly(lambda: self._merge(current, folder))
             with BuildLease(self._client, index) as turn:  # builders need not meet this one by chance
-                made = self._commit(index, merged, turn)
-        if made is None:
+                committed = self._commit(index, merged, turn)
+        if committed is None:
             return _report(index, current, "It was rolled back or built anew meanwhile; nothing was merged.")
-        self._tell(made)
+        before, made = committed
+        self._tell(made, before)
         manifest.write_hint(self._store, made)
         if index == layout.own(index):  # a migration must not drop what the index answers from
             self._cache.trim(index, made.parts)
@@ -120,12 +122,12 @@ class Compactor:
             words=self._hybrid(layout.own(index)),
         )
         segment_write.verify(target, sha, meta, parts)
-        segment_write.upload(self._store, index, target, (sha, meta), {})
-        self._cache.adopt(index, target, sha)
+        name = segment_write.upload(self._store, index, target, (sha, meta), {})
+        self._cache.adopt(index, target, name)
         documents = sum(int((docs["op"] == PUT).sum()) for docs in tables)
         return Merged(
-            SegmentRef(sha, None, meta.vectors, meta.vectors, documents, meta.bytes, meta.kind),
-            load_docs(self._cache.folder(index, sha, (TABLE,))),
+            SegmentRef(name, None, meta.vectors, meta.vectors, documents, meta.bytes, meta.kind),
+            load_docs(self._cache.folder(index, name, (TABLE,))),
             frozenset(ref.segment for ref in itertools.compress(below.refs, chosen)),
             frozenset(ref.segment for ref in below.refs),
         )
@@ -154,8 +156,9 @@ class Compactor:
             names += itertools.compress(known, needed)
         return names, renumbered
 
-    def _commit(self, index: str, merged: Merged, turn: BuildLease) -> Manifest | None:
-        """Put the merged segment in the place of its sources; None where that cannot be done any more."""
+    def _commit(self, index: str, merged: Merged, turn: BuildLease) -> tuple[Manifest, Manifest] | None:
+        """Put the merged segment in the place of its sources; the version before and the one that was made. None where
+        that cannot be done any more."""
         current: Manifest | None = None
         for _ in range(ATTEMPTS):
             current = manifest.newest(self._store, index, current)
@@ -164,7 +167,7 @@ class Compactor:
             turn.renew()
             made = self._version(current, merged)
             try:
-                return manifest.commit(self._store, manifest.successor(current, made))
+                return current, manifest.commit(self._store, manifest.successor(current, made))
             except PreconditionFailed:
                 log.info("index %s: a build was faster than its compaction; once more on that version", index)
         raise Retry(f"Builders of index {index!r} were faster {ATTEMPTS} times. Compact it again.", after=1.0)

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
-from runtime.index.segment import Segment
+
+class Rows(Protocol):
+    """Where the rows are: a segment, or what an engine said of them."""
+
+    def fields(self, row: int) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +18,7 @@ class Held:
 
     seq: int
     etag: str
-    segment: Segment
+    segment: Rows
     rows: tuple[int, ...]
 
     def text(self, limit: int) -> tuple[str, bool]:

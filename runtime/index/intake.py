@@ -6,14 +6,17 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from runtime.context import Store
 from runtime.errors import CorruptBatch, ObjectMissing
 from runtime.index import batches, layout, npy
-from runtime.index.base import Base
 from runtime.index.batches import Batch, Listed
+from runtime.index.included import Batch as Named
 from runtime.index.manifest import Skipped
-from runtime.index.spool import Spool
 
 THREADS, AHEAD = 8, 16
 """Batches that are read at once, and held at once."""
@@ -30,6 +33,34 @@ class Wanted:
     listed: Mapping[str, Listed] | None = None
 
 
+class Below(Protocol):
+    """What is built upon: which batches it is made of."""
+
+    def has(self, batch_id: str) -> bool: ...
+
+    def holds(self, batches: list[Named]) -> NDArray[np.bool_]:
+        """Elementwise: is this batch, with this etag, part of it?"""
+        ...
+
+
+class Sink(Protocol):
+    """Who takes batches. `dimensions` 0: those of the first vectors are to be the index's."""
+
+    dimensions: int
+    model: str
+
+    @property
+    def batches(self) -> list[Named]:
+        """Those that were taken."""
+        ...
+
+    def expect(self, size: int) -> Any:
+        """So many bytes of vectors are to come."""
+        ...
+
+    def add(self, batch: Batch) -> Any: ...
+
+
 @dataclass(slots=True)
 class Intake:
     """What came of it."""
@@ -41,9 +72,9 @@ class Intake:
 def gather(
     store: Store,
     index: str,
-    spool: Spool,
+    spool: Sink,
     wanted: Wanted,
-    below: Base,
+    below: Below,
     skipped: Sequence[Skipped],
     renew: Callable[[], None] = lambda: None,
 ) -> Intake:
@@ -85,9 +116,9 @@ def gather(
 def take(
     store: Store,
     index: str,
-    spool: Spool,
+    spool: Sink,
     wanted: Wanted,
-    below: Base,
+    below: Below,
     skipped: Sequence[Skipped],
     renew: Callable[[], None] = lambda: None,
 ) -> Intake | None:
@@ -110,7 +141,7 @@ def _skip(intake: Intake, skip: Skipped) -> None:
     intake.warnings.append(f"{skip.reason} The batch is skipped until it changes.")
 
 
-def _foreign(path: str, index: str, batch: Batch, spool: Spool) -> str:
+def _foreign(path: str, index: str, batch: Batch, spool: Sink) -> str:
     """Why a batch cannot be in one index with the others, or nothing."""
     if not batch.dimensions or not spool.dimensions:
         return ""

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from runtime.context import Store
 from runtime.errors import BadInput, CorruptSegment, ObjectMissing
-from runtime.index import layout, manifest, spaces
+from runtime.index import layout, manifest, pack, spaces
 from runtime.index.manifest import Manifest, SegmentRef
-from runtime.index.segment import META, decode_meta
+from runtime.index.segment import decode_meta
 
 Tell = Callable[[int, int], None]
 LOOKS, PAUSE_SECONDS = 5, 0.2
@@ -77,9 +77,13 @@ def _chained(index: str, versions: dict[int, Manifest]) -> Iterator[Damage]:
 
 def _segment(store: Store, index: str, sha: str) -> str:
     """What is wrong with a segment, or nothing."""
-    folder = layout.segment(index, sha)
+    folder, key = layout.segment(index, sha), layout.beginning(index, sha)
     try:
-        meta = decode_meta(sha, store.get(store.bucket, folder + META).data)
+        data = store.get(store.bucket, key).data
+        if layout.is_packed(sha):
+            pack.split(sha, key, data)
+            return ""
+        meta = decode_meta(sha, data)
     except (CorruptSegment, ObjectMissing) as error:
         return str(error)
     for name, wanted in meta.files.items():

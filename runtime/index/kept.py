@@ -110,7 +110,7 @@ class Offers:
         except (CorruptBatch, ObjectMissing) as error:
             log.info("index %s: a batch is not used again: %s", version.index, error)
             return None
-        return _kept(found, wanted) if found.model == version.model else None
+        return of_batch(found, wanted) if found.model == version.model else None
 
 
 def _newest(tables: Sequence[Docs], mine: Docs) -> tuple[Docs, NDArray[np.int64]]:
@@ -148,7 +148,7 @@ def _copies(known: Docs, column: Column, ties: NDArray[np.uint32]) -> Docs:
     return records
 
 
-def _kept(batch: Batch, wanted: set[Version]) -> Kept | None:
+def of_batch(batch: Batch, wanted: set[Version]) -> Kept | None:
     """The wanted documents of a batch."""
     packed = batch.packed
     docs = [tuple(record) for record in packed.docs[["h1", "h2", "seq", "first", "count"]].tolist()]

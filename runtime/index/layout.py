@@ -16,6 +16,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,99}")
 _TAG = re.compile(r"[0-9a-f]{16}")
 EMBEDDINGS, INDEXES = "embeddings/", "indexes/"
 ROWS, VECTORS = "rows.msgpack", "vectors.npy"
+META, PACK = "meta.json", ".pack"
 
 
 def check_name(index: str) -> str:
@@ -78,6 +79,20 @@ def segment(index: str, name: str) -> str:
     return f"{segments(index)}{folder(name)}/"
 
 
+def packed(sha: str) -> str:
+    """The name of the segment of this hash that is one object (pack.py)."""
+    return sha + PACK
+
+
+def is_packed(name: str) -> bool:
+    return name.endswith(PACK)
+
+
+def beginning(index: str, name: str) -> str:
+    """The object that says what is in a segment: the file that does, or all of it where it is one object."""
+    return segments(index) + name if is_packed(name) else segment(index, name) + META
+
+
 def early(sha: str, folder: str) -> str:
     """The name of the segment of this hash whose folder was named before the hash was known."""
     return f"{sha}-{folder}"
@@ -90,7 +105,7 @@ def folder(name: str) -> str:
 
 def digest(name: str) -> str:
     """The sha256 of the file that says what is in a segment."""
-    return name.partition("-")[0]
+    return name.partition("-")[0].removesuffix(PACK)
 
 
 def tombstones(index: str) -> str:

@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from typing import Any, TypeVar
 
-from runtime.context import IndexVersion, ObjectInfo, Store
+from runtime.context import IndexVersion, ObjectInfo, Store, StoredObject
 from runtime.errors import BadInput, CorruptSegment, ObjectMissing, PreconditionFailed
 from runtime.index import layout
+from runtime.index.remote import Remote
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,10 @@ class Manifest:
     """The model of the batches in the index's own folder; empty where all batches are there (layout.space)."""
     backends: tuple[str, ...] = ()
     """The back ends whose vectors are in it, as far as their batches say so."""
+    remote: Remote | None = None
+    """Where another engine than FAISS holds it; `segments` are empty then."""
+    ahead: Remote | None = None
+    """What builds go on from, where a rollback made `remote` an older one."""
     previous: str | None = None
     """The sha256 of the manifest that this one was built on."""
     digest: str = ""
@@ -69,15 +74,15 @@ class Manifest:
 
     @property
     def vectors(self) -> int:
-        return sum(ref.live for ref in self.segments)
+        return self.remote.rows if self.remote else sum(ref.live for ref in self.segments)
 
     @property
     def documents(self) -> int:
-        return sum(ref.documents for ref in self.segments)
+        return self.remote.documents if self.remote else sum(ref.documents for ref in self.segments)
 
     @property
     def bytes(self) -> int:
-        return sum(ref.bytes for ref in self.segments)
+        return self.remote.bytes if self.remote else sum(ref.bytes for ref in self.segments)
 
     @property
     def space(self) -> str:
@@ -97,6 +102,16 @@ class Manifest:
     def version(self) -> str:
         return self.sha256[:8]
 
+    @property
+    def engine(self) -> str:
+        """Who answers: `faiss`, or what `remote` names."""
+        return self.remote.engine if self.remote else "faiss"
+
+    def _kind(self) -> str:
+        if self.remote:
+            return self.remote.engine
+        return "compact" if any(ref.kind == "compact" for ref in self.segments) else self.kind
+
     def described(self) -> IndexVersion:
         return IndexVersion(
             index=self.index,
@@ -107,7 +122,7 @@ class Manifest:
             dimensions=self.dimensions,
             bytes=self.bytes,
             created=self.created,
-            kind="compact" if any(ref.kind == "compact" for ref in self.segments) else self.kind,
+            kind=self._kind(),
             model=self.model,
             held=self.held,
             restores=self.restores,
@@ -120,6 +135,8 @@ Part = TypeVar("Part", Manifest, SegmentRef, Skipped)
 def encode(manifest: Manifest) -> bytes:
     fields = asdict(manifest)
     del fields["digest"], fields["etag"]
+    if not manifest.remote:  # as earlier releases write it
+        del fields["remote"], fields["ahead"]
     return json.dumps({"format": 1, **fields}, sort_keys=True, indent=1).encode()
 
 
@@ -132,6 +149,7 @@ def decode(path: str, data: bytes) -> Manifest:
         stored["segments"] = tuple(_known(SegmentRef, ref) for ref in stored["segments"])
         stored["skipped"] = tuple(_known(Skipped, skip) for skip in stored["skipped"])
         stored["backends"] = tuple(stored.get("backends", ()))
+        stored["remote"], stored["ahead"] = Remote.of(stored.get("remote")), Remote.of(stored.get("ahead"))
         stored["digest"] = sha256(data).hexdigest()
         return _known(Manifest, stored)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -148,7 +166,11 @@ def _known(kind: type[Part], stored: dict[str, Any]) -> Part:
 def read(store: Store, index: str, generation: int) -> Manifest:
     """Raises ObjectMissing and CorruptSegment."""
     path = layout.manifest(index, generation)
-    found = store.get(store.bucket, path)
+    return stored(path, store.get(store.bucket, path))
+
+
+def stored(path: str, found: StoredObject) -> Manifest:
+    """The manifest that is this object. Raises CorruptSegment."""
     return replace(decode(path, found.data), etag=found.etag)
 
 

@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 import redis
 
-from runtime.context import Migration, Models
+from runtime.context import Migration
 from runtime.errors import TundishError
-from runtime.index.migrate import Migrator, Progress
+from runtime.index.migrate import Progress
 from runtime.index.migration_state import CANCELLED, DONE, FAILED, RUNNING, MigrationState
 
 Report = Callable[[float, float | None, str], None]
 
 
+class Named(Protocol):
+    """Where an index is to go: a model, or an engine."""
+
+    @property
+    def name(self) -> str: ...
+
+
+To = TypeVar("To", bound=Named, contravariant=True)  # noqa: PLC0105 - a place to go to has no variance
+
+
+class Moves(Protocol[To]):
+    """Who brings an index there (runtime/index/migrate.py, runtime/index/qdrant/move_in.py, move_out.py)."""
+
+    def has(self, index: str, models: To, /) -> bool: ...
+
+    def migrate(
+        self, index: str, models: To, stop: Callable[[], bool], report: Callable[[int, int], object], /
+    ) -> Progress: ...
+
+
 def step(
     client: redis.Redis,
-    migrator: Migrator,
+    migrator: Moves[Any],
     index: str,
-    models: Models,
+    models: Named,
     *,
     run: str,
     task: str,
@@ -50,7 +71,7 @@ def step(
     return _result(index, models, ended if wanted or ended == DONE else CANCELLED, progress)
 
 
-def _result(index: str, models: Models, state: str, progress: Progress) -> Migration:
+def _result(index: str, models: Named, state: str, progress: Progress) -> Migration:
     return Migration(
         index, models.name, state, progress.done, progress.total, progress.generation, list(progress.damaged)
     )

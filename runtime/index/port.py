@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
 import time
@@ -31,6 +30,7 @@ from runtime.context import (
 )
 from runtime.errors import BadInput, ObjectMissing
 from runtime.index import batches, layout, lease, manifest, texts
+from runtime.index.announcement import encode
 from runtime.index.cache import SegmentCache
 from runtime.index.docs import Vectors
 from runtime.index.kept import Offers
@@ -38,6 +38,7 @@ from runtime.index.manifest import Manifest
 from runtime.index.rollback import release, rollback
 from runtime.index.sequence import Sequence as Numbers
 from runtime.index.spaces import waiting
+from runtime.interfaces_index import Progress
 
 if TYPE_CHECKING:
     from runtime.index.compact import Compactor
@@ -128,14 +129,7 @@ class FaissIndex:
         return self._offers.of(current, documents, model) if current else iter(())
 
     def migrate(
-        self,
-        index: str,
-        models: Models,
-        *,
-        run: str,
-        task: str,
-        stop: Callable[[], bool],
-        report: Callable[[float, float | None, str], None],
+        self, index: str, models: Models, *, run: str, task: str, stop: Callable[[], bool], report: Progress
     ) -> Migration:
         """Bring an index to another model, or to its own what came in another one's vectors, until `stop` says so."""
         from runtime.index import migration
@@ -144,6 +138,12 @@ class FaissIndex:
         layout.check_name(index)
         migrator = Migrator(self._store, self._client, self._cache, self._builder.build, self._tell)
         return migration.step(self._client, migrator, index, models, run=run, task=task, stop=stop, report=report)
+
+    def move(
+        self, index: str, engine: str, *, recall: float, run: str, task: str, stop: Callable[[], bool], report: Progress
+    ) -> Migration:
+        """Raises BadInput: `runtime.index.engines` knows other engines than this one."""
+        raise BadInput(f"Index {index} cannot go to {engine} from here.")
 
     def text_versions(self, index: str, ids: Sequence[str]) -> dict[str, tuple[str, int]]:
         """The newest written version, (etag, seq), of documents by id: `bucket/key`, or `/id` of a text."""
@@ -280,12 +280,12 @@ class FaissIndex:
             return False
         return True
 
-    def _tell(self, current: Manifest) -> int:
+    def _tell(self, current: Manifest, before: Manifest | None = None) -> int:
+        """Announce a version, with what is new in it to who has the one `before`; how many listened."""
         if current.index != layout.own(current.index):
             return 0  # nobody answers from it yet
-        message = {"index": current.index, "generation": current.generation, "version": current.version}
         with translated():
-            return int(self._client.publish(keys.SWAP_CHANNEL, json.dumps(message | log_fields.traceparent())))
+            return int(self._client.publish(keys.SWAP_CHANNEL, encode(current, before, log_fields.traceparent())))
 
     def _names(self, prefix: str) -> list[str]:
         """One page per name: the listing goes on after everything that belongs to it ('~' sorts after our names)."""

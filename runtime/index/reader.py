@@ -9,7 +9,6 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ from typing import Any
 import faiss
 
 from runtime.context import IndexVersion, Store
-from runtime.errors import BadInput, CorruptSegment, ObjectMissing
+from runtime.errors import BadInput, CorruptSegment, IndexUnavailable, ObjectMissing
 from runtime.index import layout, manifest, search
+from runtime.index.announcement import Announcement
 from runtime.index.cache import SegmentCache
 from runtime.index.docs import Vectors, find, identity, table
 from runtime.index.fallback import newest_whole
@@ -48,10 +48,11 @@ class IndexReader:
         self._loading = tuple(threading.Lock() for _ in range(_LOCKS))
         self._prepared = threading.local()
 
-    def refresh(self, index: str, announced: int = 0) -> bool:
+    def refresh(self, index: str, announced: Announcement | None = None) -> bool:
         """Load the newest version if it is newer than the one in use; says whether it was.
 
-        `announced`: a generation that somebody says there is. It is looked for before anything is listed.
+        `announced`: a version that somebody says there is. It is looked for before anything is listed, in one trip to
+        the store together with the parts that are said to be new.
         Raises (CorruptSegment, StoreDown …) where that fails: the version in use stays. Where there is none yet, the
         newest older version that is whole is loaded before CorruptSegment or ObjectMissing is raised.
         """
@@ -77,6 +78,11 @@ class IndexReader:
         """The version in use, or None."""
         loaded = self._loaded.get(index)
         return loaded.described if loaded else None
+
+    def remote(self, index: str) -> Manifest | None:
+        """The version in use where another engine holds it, which is to be asked then."""
+        loaded = self._loaded.get(index)
+        return loaded.manifest if loaded and loaded.manifest.remote else None
 
     def words(self, index: str) -> tuple[int, int]:
         """Of the version in use: how many segments have words to search by, and how many have rows at all."""
@@ -113,12 +119,18 @@ class IndexReader:
             # Each calling thread would start an OpenMP pool of its own; concurrency comes from the callers.
             faiss.omp_set_num_threads(1)
             self._prepared.threads = 1
+        if self.remote(index):
+            raise IndexUnavailable(f"Index {index} is not held in files: its engine has to be asked.")
         return search.run(self._loaded.get(index), searches)
 
-    def _newest(self, index: str, known: Manifest | None, announced: int) -> Manifest | None:
-        if known and announced > known.generation:
-            with suppress(ObjectMissing):
-                return manifest.read(self._store, index, announced)
+    def _newest(self, index: str, known: Manifest | None, announced: Announcement | None) -> Manifest | None:
+        if announced and announced.generation > (known.generation if known else 0):
+            path = layout.manifest(index, announced.generation)
+            (found,) = self._cache.bring(index, announced.segments, announced.tombstones, [path])
+            if found and known:
+                return manifest.stored(path, found)
+            if found:  # there may be a newer one, and nothing answers yet that would be looked for again
+                return manifest.newest(self._store, index, manifest.stored(path, found))
         return manifest.newest(self._store, index, known)
 
     def _fall_back(self, index: str) -> Loaded | None:
@@ -132,7 +144,10 @@ class IndexReader:
     def _load(self, index: str, newest: Manifest, old: Loaded | None) -> Loaded:
         same = {part.ref: part for part in old.parts} if old else {}
         opened = {part.ref.segment: part.segment for part in old.parts} if old else {}
-        opened |= self._open(index, [ref.segment for ref in newest.segments if ref.segment not in opened])
+        new = [ref for ref in newest.segments if ref not in same]
+        segments = [ref.segment for ref in new if ref.segment not in opened]
+        self._cache.bring(index, segments, [ref.tombstones for ref in new if ref.tombstones])
+        opened |= self._open(index, segments)
         parts = tuple(same.get(ref) or self._live(index, ref, opened[ref.segment]) for ref in newest.segments)
         return Loaded(newest, newest.described(), parts)
 

@@ -43,10 +43,12 @@ class Recall:
     recall: float
     worst: float
     kind: str
+    least: float = LEAST
+    """What it should be."""
 
     @property
     def ok(self) -> bool:
-        return self.recall >= LEAST
+        return self.recall >= self.least
 
 
 def opened(cache: SegmentCache, version: Manifest) -> Loaded:
@@ -77,7 +79,7 @@ def measure(
         return None
     texts = embed([_beginning(part, row) for part, row in rows[: len(rows) // 2]]) if len(rows) > 1 else None
     count = 0 if texts is None else len(texts)
-    queries = [_noisy(np.concatenate([part.segment.vectors(np.array([row])) for part, row in rows[count:]]), random)]
+    queries = [noisy(np.concatenate([part.segment.vectors(np.array([row])) for part, row in rows[count:]]), random)]
     if texts is not None:
         queries.append(texts)
     everything = np.concatenate(queries)
@@ -89,6 +91,25 @@ def measure(
         tell(len(shares), len(everything))
     kinds = {"compact" if SCAN in part.segment.meta.files else "flat" for part in loaded.parts}
     return Recall(k, len(shares), count, float(np.mean(shares)), min(shares), " and ".join(sorted(kinds)))
+
+
+def queries_of(loaded: Loaded, sample: int) -> Vectors:
+    """Stored vectors with noise, from everywhere in a version; fewer than `sample` where it holds fewer."""
+    random = np.random.default_rng(loaded.manifest.generation)
+    rows = _sample(loaded.parts, sample, random)
+    if not rows:
+        return np.zeros((0, loaded.manifest.dimensions), np.float32)
+    return noisy(np.concatenate([part.segment.vectors(np.array([row])) for part, row in rows]), random)
+
+
+def exact_scores(loaded: Loaded, queries: Vectors, k: int = K) -> list[list[float]]:
+    """The scores of the `k` nearest of each query, best first, by looking at every vector."""
+    found: list[list[float]] = []
+    for start in range(0, len(queries), _AT_ONCE):
+        some = queries[start : start + _AT_ONCE]
+        best = _search(loaded.parts, some, k, exact=True)
+        found += [[_score(query, hit) for hit in hits] for query, hits in zip(some, best, strict=True)]
+    return found
 
 
 def _sample(parts: Sequence[Live], sample: int, random: np.random.Generator) -> list[tuple[Live, int]]:
@@ -106,7 +127,8 @@ def _sample(parts: Sequence[Live], sample: int, random: np.random.Generator) -> 
     return rows
 
 
-def _noisy(vectors: Vectors, random: np.random.Generator) -> Vectors:
+def noisy(vectors: Vectors, random: np.random.Generator) -> Vectors:
+    """Queries that are near to stored vectors, and not these."""
     noise = random.standard_normal(vectors.shape).astype(np.float32)
     noise /= np.linalg.norm(noise, axis=1, keepdims=True)
     made = vectors + noise * np.resize(np.array(NOISE, np.float32), (len(vectors), 1))

@@ -15,7 +15,7 @@ import redis
 from runtime.config import Project
 from runtime.context import Store
 from runtime.errors import CorruptSegment, ObjectMissing, PreconditionFailed, TriggerNotFound
-from runtime.index import contents, integrity, layout, local, manifest
+from runtime.index import contents, integrity, layout, local, manifest, pack
 from runtime.index.body import Stored
 from runtime.index.cache import SEGMENTS, TOMBSTONES, SegmentCache
 from runtime.index.integrity import Damage
@@ -73,9 +73,12 @@ class _Repair:
             files = self._good_segment(damage.name)
         else:
             return False
-        for key, path in files.items():
-            with path.open("rb") as file:
-                self._store.put_stream(self._store.bucket, key, file, path.stat().st_size)
+        for key, good in files.items():
+            if isinstance(good, bytes):
+                self._store.put(self._store.bucket, key, good)
+                continue
+            with good.open("rb") as file:
+                self._store.put_stream(self._store.bucket, key, file, good.stat().st_size)
         if not files and damage.what == "segment":
             return self._scan_again(damage.name)
         if files:
@@ -83,12 +86,12 @@ class _Repair:
             self.outcome.done.append(f"{kind} {damage.name[:12]}: put back from the copy on this host.")
         return bool(files)
 
-    def _good_tombstones(self, name: str) -> dict[str, Path]:
+    def _good_tombstones(self, name: str) -> dict[str, Path | bytes]:
         path = self._folder / self._index / TOMBSTONES / name
         return {layout.tombstones(self._index) + name: path} if local.digest(path) == name else {}
 
-    def _good_segment(self, sha: str) -> dict[str, Path]:
-        """All of its files by their place in the store, or nothing."""
+    def _good_segment(self, sha: str) -> dict[str, Path | bytes]:
+        """All of its objects by their place in the store, or nothing."""
         folder, place = self._folder / self._index / SEGMENTS / sha, layout.segment(self._index, sha)
         try:
             meta = decode_meta(sha, (folder / META).read_bytes())
@@ -96,6 +99,8 @@ class _Repair:
             return {}
         if any(local.digest(folder / name) != digest for name, (digest, _) in meta.files.items()):
             return {}
+        if layout.is_packed(sha):
+            return {layout.beginning(self._index, sha): pack.join(folder, meta)}
         return {place + name: folder / name for name in (*meta.files, META)}
 
     def _scan_again(self, sha: str) -> bool:

@@ -22,7 +22,7 @@ from runtime.index.cache import SegmentCache
 from runtime.index.lease import BuildLease
 from runtime.index.manifest import Manifest
 from runtime.index.migration_state import RUNNING, MigrationState
-from runtime.index.unneeded import Moments, Removal, Unneeded
+from runtime.index.unneeded import Moments, Removal, Unneeded, Used
 
 GRACE_SECONDS = 3600.0
 TURN_SECONDS = 2.0
@@ -52,7 +52,9 @@ class Retention:
         *,
         grace: float = GRACE_SECONDS,
         clock: Callable[[], float] = time.time,
+        used: Used | None = None,
     ) -> None:
+        self._used = used
         self._store, self._client, self._cache = store, client, cache
         self._grace, self._clock = grace, clock
 
@@ -69,7 +71,8 @@ class Retention:
             for _ in range(ROUNDS):
                 current = manifest.newest(self._store, index)
                 migrating = self._migrating(index, current)
-                plan = list(Unneeded(self._store, self._cache, index, current, moments, migrating).removals())
+                seen = Unneeded(self._store, self._cache, index, current, moments, migrating, self._used)
+                plan = list(seen.removals())
                 if self._remove(index, current, plan, counts):
                     return dict(counts)
         log.warning("index %s: a build or rollback is under way; the rest is cleaned up another time", index)
@@ -134,6 +137,9 @@ class Retention:
 
 def _successive(before: Manifest, version: Manifest) -> bool:
     """What is built anew has none of the segments before, and may lack a document; a rollback restores a version."""
+    if before.remote or version.remote:
+        same = bool(before.remote and version.remote and before.remote.collection == version.remote.collection)
+        return version.previous == before.sha256 and version.restores is None and same
     kept = {ref.segment for ref in before.segments} & {ref.segment for ref in version.segments}
     return (
         version.previous == before.sha256

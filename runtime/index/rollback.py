@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import redis
 
 from runtime.context import Store
-from runtime.errors import BadInput, ObjectMissing, PreconditionFailed
+from runtime.errors import BadInput, CorruptSegment, ObjectMissing, PreconditionFailed
 from runtime.index import layout, manifest
 from runtime.index.lease import BuildLease
 from runtime.index.manifest import Manifest
-from runtime.index.segment import META
+from runtime.index.remote import Remote
 
 ATTEMPTS = 5
 PATIENCE_SECONDS = 10.0
@@ -40,7 +41,12 @@ def rollback(store: Store, client: redis.Redis, index: str, generation: int, tel
         wanted = _stored(store, index, generation)
         # Numbers that were given out stay given out.
         return replace(
-            wanted, max_seq=max(wanted.max_seq, current.max_seq), native=current.native, held=True, restores=generation
+            wanted,
+            max_seq=max(wanted.max_seq, current.max_seq),
+            native=current.native,
+            held=True,
+            restores=generation,
+            ahead=_ahead(store, index, wanted, current),
         )
 
     return _publish(store, client, index, back, tell)[0]
@@ -85,12 +91,26 @@ def _publish(
     raise PreconditionFailed(f"Builds of index {index!r} were faster {ATTEMPTS} times. Try again.")
 
 
+def _ahead(store: Store, index: str, wanted: Manifest, current: Manifest) -> Remote | None:
+    """What builds go on from where another engine holds `wanted`: what its collection has become since."""
+    if wanted.remote is None:
+        return None
+    newest = wanted.remote
+    for generation in range(wanted.generation, current.generation + 1):
+        with suppress(ObjectMissing, CorruptSegment):
+            version = manifest.read(store, index, generation)
+            for one in (version.remote, version.ahead):
+                if one and one.collection == newest.collection and one.epoch > newest.epoch:
+                    newest = one
+    return newest if newest != wanted.remote else None
+
+
 def _stored(store: Store, index: str, generation: int) -> Manifest:
     """An older version, if all of it is still there. Raises BadInput."""
     try:
         found = manifest.read(store, index, generation)
         for ref in found.segments:
-            store.head(store.bucket, layout.segment(index, ref.segment) + META)
+            store.head(store.bucket, layout.beginning(index, ref.segment))
             if ref.tombstones:
                 store.head(store.bucket, layout.tombstones(index) + ref.tombstones)
     except ObjectMissing as error:

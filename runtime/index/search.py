@@ -86,7 +86,7 @@ def run(loaded: Loaded | None, searches: Sequence[Search]) -> list[SearchResult 
                     raise OtherModel
                 if search.mode != "vector" and loaded.manifest.vectors and not hybrid.has_words(loaded.parts):
                     raise NoWords
-                queries[number] = _query(search.vector, loaded.manifest)
+                queries[number] = query_of(search.vector, loaded.manifest)
         except BadInput as error:
             answers[number] = error
     if loaded is not None:
@@ -163,7 +163,8 @@ def _check(search: Search) -> None:
         raise BadInput(f"k must be between 1 and {MAX_K}, not {search.k}.")
 
 
-def _query(vector: Vectors, current: Manifest) -> Vectors:
+def query_of(vector: Vectors, current: Manifest) -> Vectors:
+    """A vector of length 1 with the dimensions of a version. Raises BadInput."""
     query = np.array(vector, np.float32).reshape(-1)
     if current.dimensions and len(query) != current.dimensions:
         raise BadInput(

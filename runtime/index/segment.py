@@ -32,7 +32,7 @@ from runtime.index.docs import DELETE, DOCS, Bits, Docs, Positions, Vectors
 from runtime.index.kinds import Compact
 from runtime.index.lexical_file import LEXICAL
 
-META, INDEX, SCAN = "meta.json", "index.faiss", "scan.faiss"
+META, INDEX, SCAN = layout.META, "index.faiss", "scan.faiss"
 ROWS, OFFSETS, TABLE = "rows.bin", "offsets.npy", "docs.npy"
 FEW = 4096
 """Rows of a selection that are scored exactly at once."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from runtime.context import Store
 from runtime.errors import CorruptSegment
-from runtime.index import attributes, included, layout, lexical_file
+from runtime.index import attributes, included, layout, lexical_file, pack
 from runtime.index.body import Body, Stored
 from runtime.index.docs import DOCS, Docs, rows_of
 from runtime.index.early import Early
@@ -111,9 +112,13 @@ def upload(
 ) -> str:
     """Everything that a new version names, at once: for a small one it is the store's answers that are waited for.
 
-    Returns the segment's name, which is not its hash alone where its vectors were sent ahead (`early`).
+    Returns the segment's name, which is not its hash alone where it is one object (pack.py), or where its vectors were
+    sent ahead (`early`).
     """
     sha = segment[0] if segment else ""
+    if segment and not early and pack.fits(segment[1]):
+        _send(store, index, folder, layout.packed(sha), [], tombstones, pack.join(folder, segment[1]))
+        return layout.packed(sha)
     names = [*segment[1].files, META] if segment else []
     if segment and early:
         named = layout.early(sha, early.folder)
@@ -130,18 +135,30 @@ def upload(
 
 
 def _send(
-    store: Store, index: str, folder: Path, segment: str, names: Sequence[str], tombstones: Mapping[str, bytes]
+    store: Store,
+    index: str,
+    folder: Path,
+    segment: str,
+    names: Sequence[str],
+    tombstones: Mapping[str, bytes],
+    packed: bytes = b"",
 ) -> None:
     def file(name: str) -> None:
         with (folder / name).open("rb") as data:
             size = (folder / name).stat().st_size
             store.put_stream(store.bucket, layout.segment(index, segment) + name, data, size)
 
-    def bits(name: str) -> None:
-        store.put(store.bucket, layout.tombstones(index) + name, tombstones[name])
+    def put(key: str, data: bytes) -> None:
+        store.put(store.bucket, key, data)
 
+    jobs = [partial(put, layout.tombstones(index) + name, data) for name, data in tombstones.items()]
+    jobs += [partial(put, layout.beginning(index, segment), packed)] if packed else []
+    jobs += [partial(file, name) for name in names]
+    if len(jobs) == 1:
+        jobs[0]()
+        return
     with ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload") as pool:
-        for sent in [pool.submit(file, name) for name in names] + [pool.submit(bits, name) for name in tombstones]:
+        for sent in [pool.submit(job) for job in jobs]:
             sent.result()
 
 

@@ -111,3 +111,23 @@ def modified(value: Any) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15:
         return float(value)
     return math.nan
+
+
+def of_row(meta: dict[str, Any]) -> Iterator[bytes]:
+    """Every term of a row's meta but its time."""
+    for name, value in meta.items():
+        if name == "metadata":
+            for one in value.items() if isinstance(value, dict) else ():
+                yield from of_meta(*one)
+        elif name != "modified":
+            yield from noted(name, value)
+
+
+def numbered(term: bytes) -> tuple[str, float] | None:
+    """The name and value of the term of a number; None for every other one."""
+    name, mark, rest = term[1:].partition(b"\0")
+    if term[:1] != META or not mark or rest[:1] != _NUMERIC[1:] or len(rest) != 9:
+        return None
+    bits = int.from_bytes(rest[1:], "big")
+    (value,) = struct.unpack(">d", struct.pack(">Q", bits & (2**63 - 1) if bits >> 63 else bits ^ (2**64 - 1)))
+    return name.decode("utf-8", "surrogatepass"), value

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 _MARK = ".not-on-disk"
@@ -23,7 +24,7 @@ def until_restart(folder: Path) -> None:
 def lost(folder: Path) -> bool:
     """Whether the machine was started again since, so that every byte must be looked at."""
     try:
-        return (folder / _MARK).read_text() != (_boot() or None)
+        return (folder / _MARK).read_bytes().decode() != (_boot() or None)
     except FileNotFoundError:
         return False
 
@@ -36,6 +37,7 @@ def renew(folder: Path) -> None:
     (folder / _MARK).unlink(missing_ok=True)
 
 
+@cache
 def _boot() -> str:
     """Which start of this machine; empty where the system does not tell: then every segment is looked at once."""
     with suppress(OSError):

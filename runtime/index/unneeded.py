@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,9 @@ from runtime.index.docs import winners
 from runtime.index.included import Batch
 from runtime.index.manifest import Manifest
 from runtime.index.segment import TABLE, load_docs
+
+Used = Callable[[Manifest], tuple[set[Batch], set[Batch]]]
+"""The batches, (id, etag), that a version has read, and those that hold the newest version of a document."""
 
 HALF_BATCH_SECONDS = 86_400.0
 log = logging.getLogger("tundish.index")
@@ -54,7 +57,10 @@ class Unneeded:
         current: Manifest | None,
         moments: Moments,
         migrating: str | None = None,
+        used: Used | None = None,
     ) -> None:
+        """`used`: asks whoever holds a version that is not held in files."""
+        self._asked = used
         self._store, self._cache, self._index, self._current = store, cache, index, current
         self._moments, self._migrating = moments, migrating
         # Folders and sets of tombstones, by the versions that are kept: there may be many.
@@ -150,6 +156,8 @@ class Unneeded:
         """The batches that the current version has read, and those that hold the newest version of a document, be it
         that it is gone: an index that is rebuilt from these is the same index."""
         read, needed = set[Batch](), set[Batch]()
+        if self._current and self._current.remote:
+            return self._asked(self._current) if self._asked else (read, needed)
         refs = self._current.segments if self._current else ()
         tables = [load_docs(self._cache.folder(self._index, ref.segment, (TABLE,))) for ref in refs]
         if not tables:

@@ -49,12 +49,12 @@ class Builder:
         client: redis.Redis,
         cache: SegmentCache,
         *,
-        tell: Callable[[Manifest], object],
+        tell: Callable[[Manifest, Manifest | None], object],
         merge: Callable[[str], object] = lambda index: None,
         hybrid: Callable[[str], bool] = lambda index: False,
     ) -> None:
-        """`merge` is called with an index that has so many segments that it cannot wait for compaction; `hybrid` says
-        which indexes have words to search by."""
+        """`tell` announces a version, and is told the one before it. `merge` is called with an index that has so many
+        segments that it cannot wait for compaction; `hybrid` says which indexes have words to search by."""
         self._store, self._client, self._cache, self._tell, self._merge = store, client, cache, tell, merge
         self._hybrid = hybrid
         self._newest: dict[str, Manifest] = {}
@@ -93,6 +93,14 @@ class Builder:
                     return self.rebuild(index, anew)
         return None
 
+    def take(self, index: str, named: Sequence[str]) -> Result:
+        """Publish these batches, and look for no others."""
+        faiss.omp_set_num_threads(1)
+        result = self._publish(index, Wanted(named))
+        if result[1] and len(result[1].segments) > plan.MOST_SEGMENTS:
+            return self._merged(index) or result
+        return result
+
     def rebuild(self, index: str, why: str) -> Result:
         """Publish a version that is built from the stored batches alone; `why` becomes a warning of the report."""
         faiss.omp_set_num_threads(1)
@@ -130,18 +138,18 @@ class Builder:
                     if current and current.restores is not None:  # what it lacks since a rollback nobody names
                         self._next_listing.pop(index, None)
                     try:
-                        return self._told(publication.attempt(current, self._known.setdefault(index, {})))
+                        return self._told(publication.attempt(current, self._known.setdefault(index, {})), current)
                     except PreconditionFailed:
                         log.info("index %s: somebody else published first; once more on that version", index)
                         time.sleep(random.uniform(0, PAUSE_SECONDS))  # noqa: S311 - nothing to guess
                         lease.renew()
         raise Retry(f"Other builders of index {index!r} were faster {ATTEMPTS} times. Build it again.", after=1.0)
 
-    def _told(self, result: Result) -> Result:
+    def _told(self, result: Result, before: Manifest | None) -> Result:
         report, current = result
         if report.published and current:
             self._newest[current.index] = current
-            self._tell(current)
+            self._tell(current, before)
             manifest.write_hint(self._store, current)
             if current.index == layout.own(current.index):  # a migration must not drop what the index answers from
                 self._cache.trim(current.index, current.parts)

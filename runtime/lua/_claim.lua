@@ -4,7 +4,13 @@
 -- Answers {verdict, fields…}: 'missing', 'ended', 'held', 'waiting' (for its time, or at a gate), or 'run' with the
 -- whole record.
 local function claim(id, worker, lease, policy, version, arguments, at)
-  local r = look(id)
+  local key = K.record .. id
+  local answer, r, places = redis.call('HGETALL', key), {}, {}
+  for i = 1, #answer, 2 do
+    r[answer[i]] = answer[i + 1]
+    places[answer[i]] = i + 1
+  end
+  r.turn = turn_of(r)
   if not r.state then return {'missing'} end
   if r.state == 'retrying' or r.state == 'accepted' or r.state == 'waiting' then return {'waiting'} end
   if r.state ~= 'queued' and r.state ~= 'running' then return {'ended'} end
@@ -32,15 +38,19 @@ local function claim(id, worker, lease, policy, version, arguments, at)
       return {'waiting'}
     end
   end
-  local key = K.record .. id
-  redis.call('HSET', key, 'state', 'running', 'worker', worker, 'lease', now + lease, 'started', now,
-    'version', version, 'attempts', (r.attempts or 0) + 1, 'fence', (r.fence or 0) + 1)
+  local begun = {'state', 'running', 'worker', worker, 'lease', string.format('%.0f', now + lease),
+    'started', string.format('%.0f', now), 'version', version,
+    'attempts', string.format('%.0f', (r.attempts or 0) + 1), 'fence', string.format('%.0f', (r.fence or 0) + 1)}
+  redis.call('HSET', key, unpack(begun))
   if r.yields then redis.call('HDEL', key, 'yields') end
   if r.admitted then redis.call('HDEL', key, 'admitted') end
   redis.call('ZREM', waiting_list(r.queue, r.priority), id)
   if r.expires and not r.deadline then redis.call('ZREM', K.expiring, id) end
   redis.call('ZADD', K.running, now + lease, id)
-  local answer = redis.call('HGETALL', key)
+  for i = 1, #begun, 2 do -- it answers what is in the record now
+    local place = places[begun[i]] or #answer + 2
+    answer[place - 1], answer[place] = begun[i], begun[i + 1]
+  end
   table.insert(answer, 1, 'run')
   return answer
 end

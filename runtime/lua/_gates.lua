@@ -105,10 +105,12 @@ local FIELDS = {'state', 'function', 'queue', 'priority', 'turn', 'key', 'fan', 
   'stop', 'expires', 'deadline', 'started', 'lease', 'yields', 'share', 'share_most', 'attempts',
   'fence'}
 
+-- One that was lost goes behind those who wait.
+local function turn_of(r) return not r.yields and tonumber(r.turn) or now_us() end
+
 local function look(id)
-  local values, r = redis.call('HMGET', K.record .. id, unpack(FIELDS)), {}
-  for i, name in ipairs(FIELDS) do if values[i] then r[name] = values[i] end end
-  r.turn = not r.yields and tonumber(r.turn) or now_us() -- one that was lost goes behind those who wait
+  local r = fields_of(id, FIELDS)
+  r.turn = turn_of(r)
   return r
 end
 

@@ -1,15 +1,13 @@
--- Write a new record and put it on the lists; `a` is the arguments of submit.lua. Answers when it was created.
+-- Write a new record and put it on the lists; `a` is the arguments of `submit` (_submit.lua). Answers when it was created.
 local function write_record(a)
-  local id, created, fields, tenant = a[1], tonumber(a[5]), {}, 'default'
+  local id, created, tenant, now = a[1], tonumber(a[5]), 'default', now_us()
   for i = 17, #a, 2 do
-    fields[#fields + 1] = a[i]
-    fields[#fields + 1] = a[i + 1]
-    if a[i] == 'tenant' then tenant = a[i + 1] end
+    if a[i] == 'tenant' then
+      tenant = a[i + 1]
+      break
+    end
   end
-  local now = now_us()
-  fields[#fields + 1] = 'turn'
-  fields[#fields + 1] = string.format('%.0f', now)
-  redis.call('HSET', K.record .. id, unpack(fields))
+  redis.call('HSET', K.record .. id, 'turn', string.format('%.0f', now), unpack(a, 17))
   redis.call('ZADD', K.all, created, id)
   redis.call('ZADD', K.by .. a[2], created, id)
   if a[6] ~= id then

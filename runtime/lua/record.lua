@@ -1,5 +1,5 @@
 -- Record a message that another program sent, once. Its message is with a worker, or it waits until it is due.
--- ARGV: as submit.lua, without a message; the delay (ms) is that of an eta.
+-- ARGV: as _submit.lua, without a message; the delay (ms) is that of an eta.
 -- Answers 1 when it is new.
 local id = ARGV[1]
 if redis.call('EXISTS', K.record .. id) == 1 then return 0 end

@@ -16,6 +16,7 @@ from typing import Any
 from runtime import store_client
 from runtime.config import StoreSettings
 from runtime.store_errors import translated
+from runtime.store_library import load
 from runtime.wiring.target import NotWired, Target
 
 _SECONDS = 10.0
@@ -35,6 +36,7 @@ class MinioServer:
     """One server. Raises NoAdministration and NotWired, StoreDown and StoreDenied for requests to a bucket."""
 
     def __init__(self, settings: StoreSettings) -> None:
+        load()
         import urllib3
         from minio import MinioAdmin
         from minio.credentials import StaticProvider
@@ -96,6 +98,7 @@ class MinioServer:
 @contextmanager
 def _administrated(endpoint: str) -> Iterator[None]:
     """What minio-py's administration client raises, as a sentence. One of its methods hides the error it meets."""
+    load()
     from minio.error import MinioAdminException
     from urllib3.exceptions import HTTPError
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from runtime.config import BucketTrigger, EventSource, Settings, StoreSettings
 from runtime.errors import StoreDown
 from runtime.nearest import nearest
+from runtime.store_library import load
 from runtime.wiring import rules
 from runtime.wiring.lines import Buckets
 from runtime.wiring.target import NotWired, Target, redis_list, webhook
@@ -32,6 +33,7 @@ class Wish:
 
 def server(store: StoreSettings) -> Server:
     """What kind of server answers, by what it calls itself. Raises StoreDown."""
+    load()
     import urllib3
 
     url = f"{'https' if store.secure else 'http'}://{store.endpoint}/"

@@ -12,6 +12,7 @@ from typing import Any
 
 from runtime.config import StoreSettings
 from runtime.errors import ObjectMissing
+from runtime.store_library import load
 from triggers.sources.base import Broken
 
 EVENTS = ("s3:ObjectCreated:*", "s3:ObjectRemoved:*")
@@ -49,6 +50,7 @@ class ListenStream:
         return lines
 
     def _has_more(self) -> bool:
+        load()
         from urllib3.util import wait_for_read
 
         socket = getattr(self._response.connection, "sock", None)
@@ -75,6 +77,7 @@ class ListenStream:
 def connect(settings: StoreSettings, bucket: str) -> Iterator[ListenStream]:
     """A listen call on one bucket. Raises Broken where there is none, and when no headers come in time; ObjectMissing
     where there is no such bucket."""
+    load()
     import urllib3
     from minio import Minio
 
@@ -102,6 +105,7 @@ def connect(settings: StoreSettings, bucket: str) -> Iterator[ListenStream]:
 @contextmanager
 def _broken(place: str) -> Iterator[None]:
     """Errors of minio and urllib3 as ours."""
+    load()
     from minio.error import InvalidResponseError, MinioException, S3Error
     from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
 

@@ -1,0 +1,95 @@
+"""Removing from Qdrant what nobody goes back to: collections that nothing names, and points that no kept version sees.
+
+Only collections that this system has made are looked at (ledger.py), and of these only what is older than a grace: a
+build may be filling one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+from qdrant_client import models
+
+from runtime.context import Store
+from runtime.errors import ObjectMissing
+from runtime.index import manifest
+from runtime.index.included import Batch as Named
+from runtime.index.manifest import Manifest
+from runtime.index.qdrant import ledger, moving
+from runtime.index.qdrant.collection import Collection, alias_of
+from runtime.index.qdrant.conditions import equal, within
+from runtime.index.qdrant.connection import Connection
+from runtime.index.remote import Remote, Span
+
+GRACE_SECONDS = 3600.0
+
+
+def clean(store: Store, connection: Connection, index: str, now: float) -> dict[str, int]:
+    """Remove what no kept version needs; counts by kind. Raises EngineDown, and CorruptSegment where a kept version
+    cannot be read: then nobody knows what it needs."""
+    kept = list(_kept(store, index))
+    needed = {one.collection for one in kept} | moving.collections(store, index)
+    if named := alias_of(connection, ledger.alias(index)):
+        needed.add(named)
+    counts = {"collections": 0, "points": 0}
+    for made in ledger.listed(store, index):
+        if made.collection in needed or made.modified > now - GRACE_SECONDS:
+            continue
+        counts["collections"] += Collection(connection, made.collection).drop()
+        ledger.forget(store, index, made.collection)
+    for name in sorted({one.collection for one in kept}):
+        counts["points"] += _thin(Collection(connection, name), [one for one in kept if one.collection == name])
+    return counts
+
+
+def _kept(store: Store, index: str) -> Iterator[Remote]:
+    for generation, _ in list(manifest.listed(store, index)):
+        with suppress(ObjectMissing):  # another cleanup was faster
+            version = manifest.read(store, index, generation)
+            yield from (one for one in (version.remote, version.ahead) if one)
+
+
+def _thin(collection: Collection, views: list[Remote]) -> int:
+    """Remove points that died before the oldest view, and those of attempts that no view counts."""
+    oldest = min(one.epoch for one in views)
+    removed = 0
+    for which in _dead(views, oldest):
+        with suppress(ObjectMissing):  # it went with somebody who removed it in Qdrant; a build says so
+            count = collection.count(which)
+            if count:
+                collection.remove(which)
+                removed += count
+    return removed
+
+
+def _dead(views: list[Remote], oldest: int) -> Iterator[models.Filter]:
+    chunk = equal("kind", "chunk")
+    gaps = sorted({gap for one in views for gap in one.gaps})
+    ended = [within("died", *gap) for gap in gaps]  # a death that some view does not count is none
+    yield models.Filter(must=[chunk, within("died", None, oldest)], must_not=ended or None)
+    for gap in gaps:
+        if all(_outside(one, gap) for one in views):
+            yield models.Filter(must=[chunk, within("born", *gap)])
+
+
+def _outside(view: Remote, gap: Span) -> bool:
+    """Whether a view counts no epoch of a gap."""
+    return gap in view.gaps or view.epoch < gap[0]
+
+
+def used(connection: Connection, version: Manifest) -> tuple[set[Named], set[Named]]:
+    """The batches that a version has read, and those that hold the newest version of a document, be it that it is
+    gone. Nothing is known of a version whose points a rollback has left behind. Raises EngineDown."""
+    read: dict[str, str] = {}
+    needed = set[str]()
+    if version.remote is None or version.ahead:
+        return set(), set()
+    collection = Collection(connection, version.remote.collection)
+    for page in collection.scroll(models.Filter(must=[equal("kind", "batch")]), ("batch", "etag", "epoch")):
+        for payload in (one.payload or {} for one in page):
+            if version.remote.has(payload["epoch"]):
+                read[payload["batch"]] = payload["etag"]
+    for page in collection.scroll(models.Filter(must=[equal("kind", "document")]), ("batch",)):
+        needed |= {str((one.payload or {})["batch"]) for one in page}
+    return set(read.items()), {(name, etag) for name, etag in read.items() if name in needed}
