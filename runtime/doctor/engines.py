@@ -11,6 +11,7 @@ from runtime.doctor.finding import Verdicts, fail, ok, warn
 from runtime.doctor.patient import Patient
 from runtime.index import manifest
 from runtime.store import MinioStore
+from runtime.store_library import load
 
 OLDEST = (1, 19)
 """Beginnings of texts are a filter since then; changes under a condition since 1.16."""
@@ -29,6 +30,7 @@ def there(patient: Patient) -> Verdicts:
 
 
 def _answers(name: str, spec: EngineSpec) -> Verdicts:
+    load()
     import urllib3
 
     place = urlsplit(spec.url).netloc
