@@ -204,10 +204,10 @@ def repeat(
     return _write(client, "retry", arguments, attempt.id, patient)
 
 
-def suspend(client: redis.Redis, attempt: Attempt, fan: str, retention: Retention) -> bool:
-    """Give the slot back until the children of `fan` have ended. False: fenced off."""
+def suspend(client: redis.Redis, attempt: Attempt, fan: str, retention: Retention) -> int:
+    """Give the slot back until the children of `fan` have ended: 1, 2 where all of them have already, 0: fenced off."""
     arguments: list[scripts.Argument] = [attempt.id, attempt.fence, fan, *limits(retention)]
-    return bool(_through_outage(lambda: scripts.run(client, "suspend", (), arguments), attempt.id))
+    return int(_through_outage(lambda: scripts.run(client, "suspend", (), arguments), attempt.id))
 
 
 def stopped(client: redis.Redis, retention: Retention, task_id: str, worker: str) -> bool:

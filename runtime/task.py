@@ -37,6 +37,9 @@ from runtime.tracing import Tracing
 LOST_LIMIT = 3
 """Attempts that may end with their worker before an invocation is called poison (at least this many)."""
 
+_NO_MORE = 2
+"""What `suspend` answers where the children have ended by then."""
+
 log = logging.getLogger("tundish.task")
 
 
@@ -118,8 +121,11 @@ class Runner:
         try:
             fields = self._results.fields(attempt.id, self._invoker.call(spec, attempt), attempt.text("accept"))
         except Suspended as pause:
-            suspend(self._client, attempt, pause.fan, self._retention)
+            waits = suspend(self._client, attempt, pause.fan, self._retention)
             log.info("%s[%s] waits for its children", name, attempt.id)
+            if waits == _NO_MORE:  # the last one was too early to let it go on
+                with contextlib.suppress(redis.RedisError, TundishError):
+                    requeue(self._client, self._deployment, attempt.id, states=("waiting",))
             raise Ignore from None
         except (KeyboardInterrupt, GeneratorExit):
             raise

@@ -115,3 +115,15 @@ def test_a_child_is_submitted_once_however_long_its_parent_lives(
 def test_a_process_that_outlived_its_record_leaves_nothing(redis_client: redis.Redis) -> None:
     Fan(redis_client, "forgotten", 0).close()
     assert not redis_client.exists(keys.invocation("forgotten"))
+
+
+@pytest.mark.parametrize(("ended", "told"), [(2, 1), (3, 2)])
+def test_who_gives_its_slot_back_hears_whether_there_is_anything_to_wait_for(
+    redis_client: redis.Redis, deployed: Deployment, ended: int, told: int
+) -> None:
+    task = submit(redis_client, deployed, Call("parent", {"count": 3, "path": ""}))
+    attempt = begun(redis_client, deployed, task)
+    for child in sent(redis_client, deployed, attempt, 3)[:ended]:
+        done(redis_client, deployed, begun(redis_client, deployed, child))
+        admit_next(redis_client, deployed, f"fan:{task}:0")
+    assert suspend(redis_client, attempt, f"{task}:0", KEPT) == told
