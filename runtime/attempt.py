@@ -23,6 +23,9 @@ LEASE_MS = 10_000
 OUTAGE_SECONDS = 300.0
 """How long a finished attempt waits for a broker that is away, before its result is given up to a new attempt."""
 
+NO_MORE = 2
+"""What `suspend` answers where the children have all ended by then."""
+
 TOGETHER = 64
 """Ends that go to the broker in one round trip: it answers nobody else meanwhile."""
 
@@ -205,7 +208,7 @@ def repeat(
 
 
 def suspend(client: redis.Redis, attempt: Attempt, fan: str, retention: Retention) -> int:
-    """Give the slot back until the children of `fan` have ended: 1, 2 where all of them have already, 0: fenced off."""
+    """Give the slot back until the children of `fan` have ended: 1, or NO_MORE; 0: fenced off."""
     arguments: list[scripts.Argument] = [attempt.id, attempt.fence, fan, *limits(retention)]
     return int(_through_outage(lambda: scripts.run(client, "suspend", (), arguments), attempt.id))
 

@@ -16,7 +16,7 @@ from celery import Celery, Task
 from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded, TaskRevokedError
 
 from runtime import admission, chain, code_version, gather, log_fields, scripts
-from runtime.attempt import Attempt, Written, claim, finish, repeat, suspend
+from runtime.attempt import NO_MORE, Attempt, Written, claim, finish, repeat, suspend
 from runtime.attempt_spans import attempt_span, member_spans
 from runtime.config import Function
 from runtime.context import Suspended
@@ -36,9 +36,6 @@ from runtime.tracing import Tracing
 
 LOST_LIMIT = 3
 """Attempts that may end with their worker before an invocation is called poison (at least this many)."""
-
-_NO_MORE = 2
-"""What `suspend` answers where the children have ended by then."""
 
 log = logging.getLogger("tundish.task")
 
@@ -121,9 +118,8 @@ class Runner:
         try:
             fields = self._results.fields(attempt.id, self._invoker.call(spec, attempt), attempt.text("accept"))
         except Suspended as pause:
-            waits = suspend(self._client, attempt, pause.fan, self._retention)
             log.info("%s[%s] waits for its children", name, attempt.id)
-            if waits == _NO_MORE:  # the last one was too early to let it go on
+            if suspend(self._client, attempt, pause.fan, self._retention) == NO_MORE:  # the last one was too early
                 with contextlib.suppress(redis.RedisError, TundishError):
                     requeue(self._client, self._deployment, attempt.id, states=("waiting",))
             raise Ignore from None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from runtime.errors import CorruptSegment
 from runtime.index import integrity, layout, manifest, pack, plan, trust
 from runtime.index.cache import SegmentCache
 from runtime.index.reader import IndexReader
+from runtime.index.segment import decode_meta
 from runtime.index.unpack import unpack
 from tests.indexing import House, fresh_store, gone, house, put, write
 from tests.verifying import World
@@ -186,3 +189,10 @@ def test_two_that_unpack_the_same(home: House, tmp_path: Path) -> None:
     for file, content in files.items():
         assert (tmp_path / "segments" / name / file).read_bytes() == content
     assert pack.join(tmp_path / "segments" / name, meta) == data
+
+
+@pytest.mark.parametrize("name", ["../rows.msgpack", "/etc/passwd", "a/b", "meta.json", "..", ""])
+def test_a_segment_names_no_file_outside_of_it(name: str) -> None:
+    data = json.dumps({"format": 1, "batches": [], "files": {name: ["0" * 64, 1]}}).encode()
+    with pytest.raises(CorruptSegment, match="no file of a segment"):
+        decode_meta(sha256(data).hexdigest(), data)

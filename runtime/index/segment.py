@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -33,6 +34,7 @@ from runtime.index.kinds import Compact
 from runtime.index.lexical_file import LEXICAL
 
 META, INDEX, SCAN = layout.META, "index.faiss", "scan.faiss"
+_FILE = re.compile(r"\w[\w.-]*", re.ASCII)
 ROWS, OFFSETS, TABLE = "rows.bin", "offsets.npy", "docs.npy"
 FEW = 4096
 """Rows of a selection that are scored exactly at once."""
@@ -71,7 +73,7 @@ def encode_meta(meta: Meta) -> bytes:
 
 
 def decode_meta(name: str, data: bytes) -> Meta:
-    """Raises CorruptSegment unless `data` is what the segment is named after."""
+    """Raises CorruptSegment unless `data` is what the segment is named after, and of files beside it alone."""
     if sha256(data).hexdigest() != layout.digest(name):
         raise CorruptSegment(f"Segment {name[:12]}: {META} does not match its hash.")
     fields: dict[str, Any] = json.loads(data)
@@ -79,6 +81,8 @@ def decode_meta(name: str, data: bytes) -> Meta:
         raise CorruptSegment(f"Segment {name[:12]} has a format that this release cannot read.")
     fields["batches"] = [(batch_id, etag) for batch_id, etag in fields["batches"]]
     fields["files"] = {name: (digest, size) for name, (digest, size) in fields["files"].items()}
+    if strange := [file for file in fields["files"] if file == META or not _FILE.fullmatch(file)]:
+        raise CorruptSegment(f"Segment {name[:12]}: {META} names {strange[0]!r}, which is no file of a segment.")
     return Meta(**{name: value for name, value in fields.items() if name in Meta.__dataclass_fields__})
 
 
