@@ -15,20 +15,24 @@ class AddressRefused(TundishError):
     """The gateway cannot listen there."""
 
 
-def check_address(settings: Settings) -> Settings:
-    """Refuse an address that lets everybody in or is in use; port 0 becomes a free one. Raises AddressRefused."""
+def check_address(settings: Settings, ports: Ports) -> Settings:
+    """Refuse an address that lets everybody in or is in use; port 0 becomes a free one. Raises AddressRefused.
+
+    The port is held in `ports`: no service that is started before the gateway may take it.
+    """
     if not access.is_loopback(settings.host) and not access.is_address(settings.host):
         raise AddressRefused(f"--host {settings.host} is not an address of this machine; use 127.0.0.1 or 0.0.0.0.")
     if told := access.open_to_all(settings):
         raise AddressRefused(f"--host {told}")
     if settings.port == 0:
-        return settings.model_copy(update={"port": Ports(settings.home).take("gateway")})
+        return settings.model_copy(update={"port": ports.take("gateway")})
     host = "127.0.0.1" if settings.host == "localhost" else settings.host
     if listening(settings.port, host):
         raise AddressRefused(
             f"Port {settings.port} on {settings.host} is in use by another program: stop that one, or choose another "
             f"port with --port {_free_near(settings.port)}"
         )
+    ports.hold(settings.port)
     return settings
 
 

@@ -20,6 +20,7 @@ from runtime.deployment_check import misfits
 from runtime.describers import Describers
 from runtime.errors import ConfigError, ServiceFailed, TundishError
 from runtime.free_ports import Ports
+from runtime.start_gate import Gate
 from runtime.supervisor import Supervisor
 
 DESCRIPTION = "functions.json"
@@ -27,15 +28,20 @@ _SLOW_START_SECONDS = 60.0
 _FIRST_SECONDS = 5.0
 """How long the other parts let those go first that answer calls."""
 
+_OTHERS_SECONDS = 2.0
+"""How long those with a model let the rest go first."""
+
 Then = Callable[["House"], None]
 
 
 class House:
     """Starts everything in order and keeps the list of what runs. `direct` runs in the supervisor's director thread."""
 
-    def __init__(self, loaded: Loaded, environ: Mapping[str, str], supervisor: Supervisor) -> None:
+    def __init__(
+        self, loaded: Loaded, environ: Mapping[str, str], supervisor: Supervisor, ports: Ports, gate: Gate
+    ) -> None:
         self.settings, self._sources = loaded.settings, loaded.sources
-        self.environ, self.supervisor = environ, supervisor
+        self.environ, self.supervisor, self._ports, self._gate = environ, supervisor, ports, gate
         self.began = time.time()
         self.console = supervisor.console
         self.workers: dict[str, Child] = {}
@@ -62,13 +68,15 @@ class House:
         for name, deployed in self.deployment.functions.items():
             if deployed.error:
                 self.console.say(f"Function {name} is not available: {deployed.error}")
-        self._wait_services(started)
         self.parts = parts.Parts(self.settings, self.environ)
         for words in admin_key.greeting(self.settings):
             self.console.say(words)
+        first = self._start_first() if started else []  # they import while the services start
+        self._wait_services(started)
         home.announce(self.settings.home, parts.gateway_url(self.settings), parts.connections(self.settings))
         self._buckets()
-        self._start_parts()
+        self._gate.open()
+        self._start_others(first or self._start_first())
         self._wait([child for name, child in self.front.items() if name != "embedder"] + [*self.workers.values()])
         self.console.say(f"Documents and calls are taken at {parts.gateway_url(self.settings)} …")
 
@@ -154,6 +162,7 @@ class House:
     def close(self) -> None:
         """End what the supervisor does not."""
         self.describers.close()
+        self._gate.open()
 
     def drop_worker(self, queue: str) -> None:
         self.supervisor.retire(self.workers.pop(queue))
@@ -164,7 +173,7 @@ class House:
         credentials = services.load_credentials(settings.home)
         if settings.event_token:
             credentials = replace(credentials, event_token=settings.event_token)
-        ports = Ports(settings.home)
+        ports = self._ports
         made: list[services.Service] = []
         if not settings.broker_url:
             valkey, url = services.valkey(settings.home, ports, credentials, durability=settings.project.durability)
@@ -190,26 +199,44 @@ class House:
         if "seaweedfs" not in own:
             gates.wait_for(self.supervisor, lambda: gates.store_problem(self.settings))
 
-    def _start_parts(self) -> None:
-        """What answers calls comes first: otherwise it shares the processors with the imports of everybody else."""
-        queues = self.settings.project.queues
-        heavy = [name for name, queue in queues.items() if queue.preload_model or queue.preload]
-        first = [self._front(self.parts.gateway()), *(self._worker(name) for name in queues if name not in heavy)]
-        others = [self.parts.triggers(), self.parts.beat(), self.parts.embedder()]
-        if len(first) > 1 and len(first) + len(others) + len(heavy) > (os.cpu_count() or 1):
+    def _start_first(self) -> list[Child]:
+        """Start what answers calls. It waits at the gate until broker and store work."""
+        queues = [name for name in self.settings.project.queues if name not in self._heavy()]
+        specs = {"gateway": self.parts.gateway(), **{name: self._worker_spec(name) for name in queues}}
+        made = {name: self.supervisor.start(self._held(spec)) for name, spec in specs.items()}
+        self.front["gateway"] = made.pop("gateway")
+        self.workers |= made
+        return [self.front["gateway"], *made.values()]
+
+    def _start_others(self, first: list[Child]) -> None:
+        """What answers calls comes first, and models come last: otherwise all share the processors with the imports of
+        everybody else."""
+        others = [self.parts.triggers(), self.parts.beat()]
+        heavy = [self.parts.embedder(), *(self._worker_spec(name) for name in self._heavy())]
+        crowded = len(first) > 1 and len(first) + len(others) + len(heavy) > (os.cpu_count() or 1)
+        if crowded:
             self.supervisor.wait_ready(first, _FIRST_SECONDS)
-        for spec in others:
-            self._front(spec)
-        for name in heavy:
-            self._worker(name)
+        started = [self._front(spec) for spec in others]
+        if crowded:
+            self.supervisor.wait_ready(started, _OTHERS_SECONDS)
+        self._front(heavy[0])
+        for name, spec in zip(self._heavy(), heavy[1:], strict=True):
+            self.workers[name] = self.supervisor.start(spec)
+
+    def _heavy(self) -> list[str]:
+        """The queues whose workers hold models or libraries."""
+        queues = self.settings.project.queues.items()
+        return [name for name, queue in queues if queue.preload_model or queue.preload]
+
+    def _held(self, spec: Spec) -> Spec:
+        return replace(spec, environ={**spec.environ, **self._gate.environ})
+
+    def _worker_spec(self, queue: str) -> Spec:
+        return self.parts.worker(queue, self._generation)
 
     def _front(self, spec: Spec) -> Child:
         self.front[spec.name] = self.supervisor.start(spec)
         return self.front[spec.name]
-
-    def _worker(self, queue: str) -> Child:
-        self.workers[queue] = self.supervisor.start(self.parts.worker(queue, self._generation))
-        return self.workers[queue]
 
     def _buckets(self) -> None:
         """The watched buckets and our own exist before anybody asks for them."""
@@ -244,17 +271,19 @@ def run(
     """
     with home.claimed(folder, console.say) as lock:
         loaded = load()
-        settings = check_address(loaded.settings)
+        ports = Ports(loaded.settings.home)
+        settings = check_address(loaded.settings, ports)
         if settings.broker_url:
             gates.insist_on_broker(settings, environ)
         console.json = settings.logs.format == "json"
         home.label(lock, parts.gateway_url(settings))
-        supervisor = Supervisor(console, keep_open=(lock,))
+        gate = Gate()
+        supervisor = Supervisor(console, keep_open=(lock, gate.fd))
 
         houses: list[House] = []
 
         def direct(running: Supervisor) -> None:
-            house = House(replace(loaded, settings=settings), environ, running)
+            house = House(replace(loaded, settings=settings), environ, running, ports, gate)
             houses.append(house)
             house.start()
             if started:

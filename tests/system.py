@@ -94,7 +94,9 @@ def running_system(folder: Path, *flags: str, sample: Path = SAMPLE, **environ: 
         url = json.loads((home / "run.json").read_text())["url"]
         yield System(url, project, home, process, log_file)
     except AssertionError as error:
-        error.add_note(f"The log of tundish up ends with:\n{log_file.read_text(errors='replace')[-6000:]}")
+        lines = log_file.read_text(errors="replace").splitlines()
+        told = "\n".join(line for line in lines if " tick" not in line)  # one a second says nothing
+        error.add_note(f"The log of tundish up:\n{told[:6000]}\n…\n{told[6000:][-6000:]}")
         raise
     finally:
         if process.poll() is None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import socket
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,12 +94,54 @@ def test_ports_are_free_and_never_given_twice(tmp_path: Path) -> None:
     pair = ports.take("pair", and_above=10_000)
     assert ports.take("pair", and_above=10_000) != pair
     ports.save()
+    del ports
     assert Ports(tmp_path).take("one") == first
     with socket.socket() as squatter:
         squatter.bind(("127.0.0.1", first))
         squatter.listen()
         assert listening(first)
         assert Ports(tmp_path).take("one") != first
+
+
+def is_free(port: int) -> bool:
+    """Whether an ordinary program could bind to it."""
+    with socket.socket() as program:
+        try:
+            program.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a server can open a port that is held for it")
+def test_a_port_is_held_for_its_server_until_nobody_needs_it(tmp_path: Path) -> None:
+    """Found by a gateway that never came up: a service started before it had chosen the same port."""
+    ports, others = Ports(tmp_path), Ports(tmp_path / "others")
+    port = ports.take("gateway")
+    others._known["gateway"] = port
+    assert is_free(port) is False
+    assert not listening(port)
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(("127.0.0.1", port))
+        server.listen()
+        assert listening(port)
+        assert others.take("gateway") != port
+    ports.hold(fixed := others.take("pair", and_above=10_000))
+    del others
+    assert (is_free(fixed), is_free(fixed + 10_000)) == (False, True), "held by one of the two"
+    del ports
+    assert is_free(fixed)
+
+
+def test_who_looks_for_a_port_finds_none_that_another_one_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Ports(tmp_path)
+    two = [first.take("one"), first.take("two")]
+    free = Ports(tmp_path / "look").take("free")
+    monkeypatch.setattr(random.SystemRandom, "sample", lambda *_: [*two, free])
+    assert Ports(tmp_path / "other").take("gateway") == free
 
 
 def test_a_damaged_credentials_file_is_named(tmp_path: Path) -> None:

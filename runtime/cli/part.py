@@ -37,8 +37,11 @@ def gateway(
     """Run the HTTP gateway, with the embedder that turns its queries into vectors."""
     from runtime import admin_key
     from runtime.address import check_address, taken
+    from runtime.free_ports import Ports
 
-    settings = check_address(_settings(environ, file, home, host, port))
+    settings = _settings(environ, file, home, host, port)
+    ports = Ports(settings.home)  # holds the gateway's port until the end of this function
+    settings = check_address(settings, ports)
     for words in admin_key.greeting(settings):
         click.echo(words)
 
