@@ -47,14 +47,17 @@ def barred(request: Request, function: str, role: str) -> str | None:
     return f"{function} is for administrators (`role: admin` in functions.yaml); the key {who.name} is {who.role}."
 
 
-def beyond(request: Request, functions: Iterable[str]) -> str | None:
-    """Which of these functions, that something is about to call by itself, the key of this request may not call."""
+def beyond(request: Request, functions: Iterable[str], does: str = "calls") -> str | None:
+    """Which of these functions, that something is about to call by itself, the key of this request may not call.
+
+    `does` says in words what would be done with them.
+    """
     who = principal.of(request)
     others = [name for name in functions if who.functions is not None and name not in who.functions]
     if not others:
         return None
     mine = ", ".join(sorted(who.functions or ())) or "nothing"
-    return f"calls {', '.join(others)}; the key {who.name} may call {mine}."
+    return f"{does} {', '.join(others)}; the key {who.name} may call {mine}."
 
 
 def barred_from(request: Request) -> Callable[[Invocation], str | None]:

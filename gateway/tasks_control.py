@@ -13,7 +13,7 @@ from gateway import body, state, tenancy
 from gateway.accepting import accept_call
 from gateway.accepting import find as find_kept
 from gateway.fields import Given, parse
-from gateway.permission import barred_from, refusal
+from gateway.permission import barred_from, beyond, refusal
 from gateway.problems import refuse
 from gateway.tasks_api import find
 from gateway.tasks_submit import accepted
@@ -60,10 +60,16 @@ async def retry(request: Request) -> Response:
 
 
 async def purge(request: Request) -> Response:
-    """Cancel what waits in a queue, and take its messages out. `more` says that the limit was reached."""
+    """Cancel what waits in a queue, and take its messages out. `more` says that the limit was reached.
+
+    403 where a function of this queue is not the key's to call.
+    """
     gateway, name = state.of(request), request.path_params["name"]
     if name not in gateway.project.queues:
         refuse(404, f"There is no queue {name}{nearest(name, gateway.project.queues)}")
+    served = [function.name for function in gateway.project.functions.values() if function.queue == name]
+    if theirs := beyond(request, served, "would cancel calls of"):
+        refuse(403, f"Purging the queue {name} {theirs}")
     given = parse(Purge, await body.json_object(request, gateway.project.limits.body))
     done = await gateway.in_thread(queue_purge.purge, gateway.sync_redis, gateway.deployment, name, given.limit)
     told = {"queue": name, "cancelled": done.cancelled, "messages": done.messages, "more": done.more}

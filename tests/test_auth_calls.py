@@ -168,6 +168,19 @@ def test_a_replay_calls_no_function_that_its_key_may_not_call(
     assert web.post("/admin/replay", json=wish, headers=able).status_code == 202
 
 
+def test_a_queue_is_purged_by_a_key_that_may_call_all_of_its_functions(
+    web: TestClient, made: Settings, redis_client: redis.Redis
+) -> None:
+    few = authing.key(redis_client, "few", "admin", confined=False, functions=("add",))
+    sent = web.post("/async-function/cut", headers=authing.admin(made)).json()["task_id"]
+    told = problem(web.post("/api/v1/tasks/queue/default/purge", headers=few), 403)
+    assert "would cancel calls of " in told["detail"] and "the key few may call add." in told["detail"]
+    assert redis_client.hget(keys.invocation(sent), "state") == b"queued", "nothing was cancelled"
+    all_of_it = web.app.state.gateway.project.functions  # type: ignore[attr-defined]
+    able = authing.key(redis_client, "able", "admin", confined=False, functions=tuple(all_of_it))
+    assert web.post("/api/v1/tasks/queue/default/purge", headers=able).json()["cancelled"] == 1
+
+
 def test_whose_idempotency_key_it_is(web: TestClient, redis_client: redis.Redis) -> None:
     sent = [
         web.post("/async-function/cut", headers={**authing.key(redis_client, name, "invoke"), "Idempotency-Key": "k"})
