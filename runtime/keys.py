@@ -147,6 +147,7 @@ index_epoch = keys_documents.index_epoch
 index_texts = keys_documents.index_texts
 index_build = keys_documents.index_build
 index_migration = keys_documents.index_migration
+index_removal = keys_documents.index_removal
 index_compact = keys_documents.index_compact
 index_compact_asked = keys_documents.index_compact_asked
 

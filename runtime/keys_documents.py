@@ -65,6 +65,10 @@ def index_build(index: str) -> str:
     return f"{PREFIX}index:{index}:build"
 
 
+def index_removal(index: str) -> str:
+    return f"{PREFIX}index:{index}:removal"
+
+
 def index_migration(index: str) -> str:
     return f"{PREFIX}index:{index}:migration"
 

@@ -124,7 +124,7 @@ class Scene:
             child.join()
             raise AssertionError(f"{action.__name__} hung at step {at}")
         assert child.exitcode in (0, -signal.SIGKILL), f"{action.__name__} failed at step {at}: see its output"
-        for lease in (keys.index_build("*"), keys.index_compact("*")):
+        for lease in (keys.index_build("*"), keys.index_compact("*"), keys.index_removal("*")):
             for key in self.client.scan_iter(lease):  # it has run out
                 self.client.delete(key)
         return bool(child.exitcode == 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import redis
 
 from runtime import keys
 from runtime.config import StoreSettings
+from runtime.context import Store
 from runtime.errors import BadInput, PreconditionFailed
 from runtime.index import layout, manifest, retention
 from runtime.index import rollback as rollbacks
-from runtime.index.lease import BuildLease
+from runtime.index.lease import RemovalLease
 from tests.indexing import House, fresh_store, gone, house, put, write
 
 
@@ -139,10 +141,37 @@ def test_without_the_lease_nothing_is_rolled_back(
     monkeypatch.setattr(rollbacks, "PATIENCE_SECONDS", 0.0)
     first = published(home, "a", put("a", 1))
     second = published(home, "b", put("b", 2))
-    refused = pytest.raises(PreconditionFailed, match="build or cleanup of index 'default' is under way")
-    with BuildLease(redis_client, "default"), refused:
+    refused = pytest.raises(PreconditionFailed, match="A cleanup of index 'default' is under way")
+    with RemovalLease(redis_client, "default", 0.0), refused:
         home.index.rollback("default", first)
     assert [one.generation for one in home.index.versions("default")] == [second, first]
+
+
+def test_a_rollback_waits_for_no_build_and_that_build_publishes_nothing(
+    home: House, redis_client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The build has its segment in the store already when an older version becomes the current one."""
+    monkeypatch.setattr(rollbacks, "PATIENCE_SECONDS", 0.0)
+    first = published(home, "a", put("a", 1))
+    second = published(home, "b", put("b", 2))
+    operator, back = house(home.store, redis_client, tmp_path / "operator").index, list[int]()
+    commit = manifest.commit
+
+    def overtaken(store: Store, made: manifest.Manifest) -> manifest.Manifest:
+        if not back:
+            back.append(0)
+            back[0] = operator.rollback("default", first).generation
+        return commit(store, made)
+
+    monkeypatch.setattr(manifest, "commit", overtaken)
+    write(home.index, "c", put("c", 3))
+    report = home.index.build("default", ["c"])
+    assert (report.published, report.generation, back) == (False, second + 1, [second + 1])
+    assert "held" in report.warnings[0]
+    assert keys_of(home) == {"a"}
+    assert home.index.release("default")[1]
+    assert home.index.build("default").published
+    assert keys_of(home) == {"a", "b", "c"}, "nothing of it is lost"
 
 
 def test_who_is_slow_and_loses_the_lease_publishes_nothing(
@@ -153,7 +182,7 @@ def test_who_is_slow_and_loses_the_lease_publishes_nothing(
     stored = rollbacks._stored
 
     def slow(*given: Any) -> manifest.Manifest:
-        redis_client.set(keys.index_build("default"), "somebody else")
+        redis_client.set(keys.index_removal("default"), "somebody else")
         return stored(*given)
 
     monkeypatch.setattr(rollbacks, "_stored", slow)
@@ -161,6 +190,7 @@ def test_who_is_slow_and_loses_the_lease_publishes_nothing(
         home.index.rollback("default", first)
 
 
+@pytest.mark.parametrize("key", [keys.index_build, keys.index_removal])
 @pytest.mark.parametrize(("meanwhile", "removed"), [("taken", 1), ("published", 2), ("nothing", 2)])
 def test_a_cleanup_that_loses_the_lease(
     store_settings: StoreSettings,
@@ -169,6 +199,7 @@ def test_a_cleanup_that_loses_the_lease(
     monkeypatch: pytest.MonkeyPatch,
     meanwhile: str,
     removed: int,
+    key: Callable[[str], str],
 ) -> None:
     """Somebody has it now: the rest stays. Somebody published: it is decided anew what is needed. Else it goes on."""
     monkeypatch.setattr(retention, "PATIENCE_SECONDS", 0.0)
@@ -177,7 +208,7 @@ def test_a_cleanup_that_loses_the_lease(
     published(home, "b", put("b", 2))
     for name in ("one", "two"):
         home.store.put(home.store.bucket, f"{layout.segments('default')}{name}/meta.json", b"{}")
-    other, lease = house(home.store, redis_client, tmp_path / "other").index, keys.index_build("default")
+    other, lease = house(home.store, redis_client, tmp_path / "other").index, key("default")
     whole, seen = home.store.delete, list[str]()
 
     def slow(bucket: str, key: str) -> None:
@@ -187,6 +218,7 @@ def test_a_cleanup_that_loses_the_lease(
             if meanwhile == "taken":
                 redis_client.set(lease, "somebody else")
             if meanwhile == "published":
+                redis_client.delete(keys.index_removal("default"))
                 other.rollback("default", first)
 
     monkeypatch.setattr(home.store, "delete", slow)

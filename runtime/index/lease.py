@@ -82,6 +82,15 @@ class BuildLease:
                 log.warning("The lease of a build or compaction may run out: %s", error)
 
 
+class RemovalLease(BuildLease):
+    """Held by who removes what no version needs, and by who makes an older version the current one: never by both. A
+    build has no part in it, so that nobody waits for a long one to get back to a version that was good."""
+
+    def __init__(self, client: redis.Redis, index: str, patience: float) -> None:
+        super().__init__(client, index, patience)
+        self._key = keys.index_removal(index)
+
+
 class CompactLease(BuildLease):
     """Does not wait: who compacts already sees to it."""
 

@@ -1,8 +1,8 @@
 """Removing what no kept version needs. Never the current version, nor the batches that it could be rebuilt from.
 
-What is to go is decided first, without holding anybody up. It is removed under the builders' lease, for a moment at a
-time. Builds and compactions that publish meanwhile change nothing of it: what a version did not need, those that are
-built upon it do not need either. After anything else, as a rollback, it is decided anew.
+What is to go is decided first, without holding anybody up. It is removed under the builders' lease and that of
+rollbacks, for a moment at a time. Builds and compactions that publish meanwhile change nothing of it: what a version
+did not need, those that are built upon it do not need either. After anything else, as a rollback, it is decided anew.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from runtime.context import Store
 from runtime.errors import CorruptSegment, ObjectMissing
 from runtime.index import layout, manifest
 from runtime.index.cache import SegmentCache
-from runtime.index.lease import BuildLease
+from runtime.index.lease import BuildLease, RemovalLease
 from runtime.index.manifest import Manifest
 from runtime.index.migration_state import RUNNING, MigrationState
 from runtime.index.unneeded import Moments, Removal, Unneeded, Used
@@ -83,8 +83,11 @@ class Retention:
         built upon `current`. Raises _BusyError."""
         plan.reverse()
         while plan:
-            with BuildLease(self._client, index, PATIENCE_SECONDS) as lease:
-                if not lease.held:
+            with (
+                BuildLease(self._client, index, PATIENCE_SECONDS) as lease,
+                RemovalLease(self._client, index, PATIENCE_SECONDS) as removal,
+            ):
+                if not (lease.held and removal.held):
                     raise _BusyError
                 # A rollback in between would make what is being removed the current version.
                 newest = manifest.newest(self._store, index, current)
@@ -92,9 +95,10 @@ class Retention:
                     return False
                 current = newest
                 until = time.monotonic() + TURN_SECONDS
-                while plan and lease.held:
+                while plan and lease.held and removal.held:
                     self._delete(plan.pop(), counts)
                     lease.renew()
+                    removal.renew()
                     if time.monotonic() >= until:
                         break
         return True

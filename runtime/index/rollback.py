@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 import redis
@@ -13,13 +13,14 @@ import redis
 from runtime.context import Store
 from runtime.errors import BadInput, CorruptSegment, ObjectMissing, PreconditionFailed
 from runtime.index import layout, manifest
-from runtime.index.lease import BuildLease
+from runtime.index.lease import BuildLease, RemovalLease
 from runtime.index.manifest import Manifest
 from runtime.index.remote import Remote
 
 ATTEMPTS = 5
 PATIENCE_SECONDS = 10.0
-"""For a build or cleanup that is under way. Without the lease cleanup might remove what becomes the current version."""
+"""For a cleanup that is under way: it might remove what becomes the current version. A build is waited for only where
+it writes to another engine's collection: else it finds at its end what is current now, and publishes nothing."""
 
 Tell = Callable[[Manifest], object]
 
@@ -28,7 +29,8 @@ def rollback(store: Store, client: redis.Redis, index: str, generation: int, tel
     """Publish the segments of `generation` again, held: builds publish nothing on it until `release`.
 
     Batches that were committed since stay; a build after the release brings them back. Raises BadInput where there is
-    no such generation, or it is the current one, and PreconditionFailed where a build or cleanup is under way.
+    no such generation, or it is the current one, and PreconditionFailed where a cleanup
+    is under way (or, with another engine, a build).
     """
 
     def back(current: Manifest | None) -> Manifest:
@@ -70,16 +72,21 @@ def _publish(
     store: Store, client: redis.Redis, index: str, change: Callable[[Manifest | None], Manifest], tell: Tell
 ) -> tuple[Manifest, bool]:
     """The current manifest afterwards, and whether `change` made a new one."""
-    with BuildLease(client, index, PATIENCE_SECONDS) as lease:
+    with ExitStack() as stack:
+        current = manifest.newest(store, index)
+        kinds = (BuildLease, RemovalLease) if current and current.remote else (RemovalLease,)
+        leases = [stack.enter_context(kind(client, index, PATIENCE_SECONDS)) for kind in kinds]
         for _ in range(ATTEMPTS):
-            current = manifest.newest(store, index)
+            current = manifest.newest(store, index, current)
             wanted = change(current)
             if current and wanted == current:
                 return current, False
-            if lease.held:
-                lease.renew()
-            if not lease.held:
-                raise PreconditionFailed(f"A build or cleanup of index {index!r} is under way. Try again.")
+            for lease in leases:
+                if lease.held:
+                    lease.renew()
+            if not all(lease.held for lease in leases):
+                busy = "build or cleanup" if len(leases) > 1 else "cleanup"
+                raise PreconditionFailed(f"A {busy} of index {index!r} is under way. Try again.")
             made = replace(wanted, created=time.time(), builder=uuid.uuid4().hex, digest="", etag="")
             try:
                 made = manifest.commit(store, manifest.successor(current, made))
