@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import redis
 from starlette.testclient import TestClient
 
-from gateway import tasks_submit
+from gateway import accepting, tasks_submit
 from runtime import keys
 from runtime.config import Settings
+from runtime.errors import BrokerDown
 from runtime.invocations import Invocation, read
-from runtime.submit_many import TOGETHER
+from runtime.submit import Call
+from runtime.submit_many import TOGETHER, accept_many_async
 from tests.gatewaying import Hand, add, problem
 
 SUBMIT, BATCH = "/api/v1/tasks/submit", "/api/v1/tasks/batch"
@@ -136,6 +139,27 @@ def test_a_batch_keeps_its_order_over_all_its_steps(web: TestClient, redis_clien
     lists = [redis_client.lrange(name, 0, -1) for name in redis_client.keys("*") if redis_client.type(name) == b"list"]
     (messages,) = [found for found in lists if len(found) == count]
     assert [json.loads(raw)["headers"]["id"] for raw in reversed(messages)] == ids
+
+
+def test_a_batch_whose_answer_is_lost_is_accepted_once(
+    web: TestClient, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker has its first calls when the connection breaks: they are asked for once more, one by one."""
+    whole, lost = accept_many_async, list[int]()
+
+    async def cut(client: Any, deployment: Any, calls: Sequence[Call], wire: Any = None) -> Any:
+        if lost:
+            return await whole(client, deployment, calls, wire)
+        taken, _ = await whole(client, deployment, calls[:5], wire)
+        lost.append(len(taken))
+        raise BrokerDown("The connection was lost.")
+
+    monkeypatch.setattr(accepting, "accept_many_async", cut)
+    count = TOGETHER + 3
+    told = web.post(BATCH, json={"tasks": [{"task_type": "add", "task_data": {"a": n}} for n in range(count)]}).json()
+    ids = [task["task_id"] for task in told["tasks"]]
+    assert (lost, redis_client.zcard(keys.ALL)) == ([5], count)
+    assert [record(redis_client, task_id).arguments["a"] for task_id in ids] == list(range(count))
 
 
 def test_nothing_of_a_batch_is_accepted_behind_what_is_refused(web: TestClient, redis_client: redis.Redis) -> None:
