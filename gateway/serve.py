@@ -18,7 +18,7 @@ import uvicorn
 from gateway import connection, starting
 from gateway.app import create_app
 from gateway.state import Gateway
-from runtime import access, admin_key, grace, leash, logs
+from runtime import access, admin_key, grace, leash, logs, start_gate
 from runtime.broker import connect
 from runtime.config import Settings
 from runtime.config_load import load_settings
@@ -88,9 +88,10 @@ def main(environ: Mapping[str, str]) -> int:
             raise TundishError("No broker is configured. Set CELERY_BROKER_URL, or start everything with `tundish up`.")
         if access.required(settings):
             admin_key.provide(settings)
-        listener = listen(settings)
         threading.Thread(target=starting.import_ahead, name="imports", daemon=True).start()
         deployment = load_deployment(settings, environ)
+        start_gate.wait(os.environ)
+        listener = listen(settings)
     except TundishError as error:
         sys.stderr.write(f"gateway: {error}\n")
         return 2

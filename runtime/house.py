@@ -203,7 +203,8 @@ class House:
         """Start what answers calls. It waits at the gate until broker and store work."""
         queues = [name for name in self.settings.project.queues if name not in self._heavy()]
         specs = {"gateway": self.parts.gateway(), **{name: self._worker_spec(name) for name in queues}}
-        made = {name: self.supervisor.start(self._held(spec)) for name, spec in specs.items()}
+        held = {name: replace(spec, environ={**spec.environ, **self._gate.environ}) for name, spec in specs.items()}
+        made = {name: self.supervisor.start(spec) for name, spec in held.items()}
         self.front["gateway"] = made.pop("gateway")
         self.workers |= made
         return [self.front["gateway"], *made.values()]
@@ -227,9 +228,6 @@ class House:
         """The queues whose workers hold models or libraries."""
         queues = self.settings.project.queues.items()
         return [name for name, queue in queues if queue.preload_model or queue.preload]
-
-    def _held(self, spec: Spec) -> Spec:
-        return replace(spec, environ={**spec.environ, **self._gate.environ})
 
     def _worker_spec(self, queue: str) -> Spec:
         return self.parts.worker(queue, self._generation)

@@ -17,12 +17,12 @@ from runtime import store_client
 from runtime.config import StoreSettings
 from runtime.context import ObjectInfo, StoredObject
 from runtime.errors import BadInput, ObjectMissing, PreconditionFailed
-from runtime.store_errors import translated
+from runtime.store_errors import missing, translated
 from runtime.store_library import load
 from runtime.store_listing import PAGE, Pages
 from runtime.store_many import completed
 from runtime.store_names import check_key, check_metadata, check_new_key
-from runtime.store_quick import Answer, QuickReads
+from runtime.store_quick import MISSING, Answer, QuickReads
 from runtime.store_unfinished import unfinished
 from runtime.store_upload import Uploader
 
@@ -41,14 +41,15 @@ class MinioStore:
 
     def get(self, bucket: str, key: str, *, limit: int | None = None) -> StoredObject:
         """Read an object whole; with `limit` (bytes), a larger one raises BadInput and is not read."""
+        check_key(key)
+        if (quick := self._quick.get(bucket, key, limit)) is MISSING:
+            raise missing(self._settings.endpoint, bucket, key)
+        if quick is not None:
+            return _object(bucket, key, *quick)
         load()
         from urllib3.exceptions import HTTPError
 
-        check_key(key)
         with translated(self._settings.endpoint, bucket, key):
-            quick = self._quick.get(bucket, key, limit)
-            if quick is not None:
-                return _object(bucket, key, *quick)
             try:
                 return self._read(bucket, key, limit)
             except HTTPError:  # the connection broke in the middle of the body: once more from the start
@@ -61,7 +62,7 @@ class MinioStore:
             for key in keys:
                 check_key(key)
             quick = self._quick.get_many(bucket, keys, limit)
-        found = [one and _object(bucket, key, *one) for key, one in zip(keys, quick, strict=True)]
+        found = [_found(bucket, key, one) for key, one in zip(keys, quick, strict=True)]
         return completed(lambda key: self.get(bucket, key, limit=limit), keys, found)
 
     def head(self, bucket: str, key: str) -> ObjectInfo:
@@ -249,6 +250,10 @@ class MinioStore:
         if self._made is None or self._made[0] != pid:
             self._made = (pid, store_client.client(self._settings))
         return self._made[1]
+
+
+def _found(bucket: str, key: str, answer: Answer | None) -> StoredObject | None:
+    return None if answer is None or answer is MISSING else _object(bucket, key, *answer)
 
 
 def _headers(metadata: Mapping[str, str] | None) -> dict[str, str]:

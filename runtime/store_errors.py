@@ -24,26 +24,44 @@ _DENIED = {
 @contextmanager
 def translated(endpoint: str, bucket: str = "", key: str = "") -> Iterator[None]:
     """Turn errors of minio and urllib3 into ours, naming the endpoint, the bucket and the key."""
+    try:
+        yield
+    except TundishError:
+        raise
+    except Exception as error:
+        told = _translation(error, endpoint, bucket, key)
+        if told is None:
+            raise
+        raise told from error
+
+
+def _translation(error: Exception, endpoint: str, bucket: str, key: str) -> TundishError | None:
+    """What to raise instead; None for an error of somebody else. The libraries are imported only here: the first call
+    of a process that needs neither of them answers 0.1 s sooner so."""
     load()
     import urllib3.exceptions
     from minio.error import MinioException, S3Error
 
-    try:
-        yield
-    except S3Error as error:
-        raise _from_code(endpoint, bucket, key, str(error.code), str(error.message), error.response.status) from error
-    except MinioException as error:  # an answer that is not S3: a proxy, another kind of server
-        raise StoreDown(
+    if isinstance(error, S3Error):
+        return _from_code(endpoint, bucket, key, str(error.code), str(error.message), error.response.status)
+    if isinstance(error, MinioException):  # an answer that is not S3: a proxy, another kind of server
+        return StoreDown(
             f"The store at {endpoint} gave an answer that S3 does not give: {error}. "
             "Check that MINIO_ENDPOINT names an S3 server, and MINIO_SECURE."
-        ) from error
-    except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise StoreDown(
+        )
+    if isinstance(error, (urllib3.exceptions.HTTPError, OSError)):
+        return StoreDown(
             f"The store at {endpoint} did not answer ({_reason(error)}). "
             "Check MINIO_ENDPOINT and that the S3 server is running."
-        ) from error
-    except ValueError as error:  # minio's own check of bucket names and endpoints
-        raise BadInput(f"The store cannot be asked for {_place(bucket, key)}: {error}.") from error
+        )
+    if isinstance(error, ValueError):  # minio's own check of bucket names and endpoints
+        return BadInput(f"The store cannot be asked for {_place(bucket, key)}: {error}.")
+    return None
+
+
+def missing(endpoint: str, bucket: str, key: str) -> ObjectMissing:
+    """The error of a key that no object has."""
+    return ObjectMissing(f"There is no {_place(bucket, key)} in the store at {endpoint}.")
 
 
 def _from_code(endpoint: str, bucket: str, key: str, code: str, message: str, status: int) -> TundishError:
@@ -51,7 +69,7 @@ def _from_code(endpoint: str, bucket: str, key: str, code: str, message: str, st
     if code == "NoSuchBucket":
         return ObjectMissing(f"There is no bucket {bucket!r} in the store at {endpoint}.")
     if code in _MISSING or (status == 404 and code != "MethodNotAllowed"):
-        return ObjectMissing(f"There is no {place} in the store at {endpoint}.")
+        return missing(endpoint, bucket, key)
     if code in _CONDITION or status == 412:
         return PreconditionFailed(f"Another writer was first: {place} exists already, or is not the one that was read.")
     if code in _DENIED or status in (401, 403):

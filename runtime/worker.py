@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runtime import logs, snapshot
+from runtime import logs, snapshot, start_gate
 from runtime.child import STATUS_VARIABLE
 from runtime.config_load import load_settings
 from runtime.deployment import load_deployment
@@ -70,6 +70,7 @@ class _Worker:
 
             self._models = warm(self._queue, queue, settings)
             self._tally = Tally(self._queue)  # one for all shifts: what an older one still ends is not lost
+        start_gate.wait(os.environ)
         say = self._logs(settings).info  # a library may have had its own mind
         grace = of_queue(settings.project, self._queue)
         return Shifts(self._work, self._environ, say=say, tell=_teller(self._environ), grace=grace).run()

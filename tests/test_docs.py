@@ -30,7 +30,7 @@ PAGES = sorted([*DOCS.glob("*.md"), ROOT / "README.md"])
 
 _METHODS = ("GET", "POST", "PUT", "DELETE")
 
-INTERNAL = {"TUNDISH_LEASH_FD", "TUNDISH_STATUS_FD", "TUNDISH_DESCRIPTION"}
+INTERNAL = {"TUNDISH_LEASH_FD", "TUNDISH_STATUS_FD", "TUNDISH_GATE_FD", "TUNDISH_DESCRIPTION"}
 """Variables that one process of ours sets for another."""
 OF_OTHERS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3"}
 """Variables that we print for other programs."""

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from runtime.config import StoreSettings
 from runtime.errors import BadInput, ObjectMissing
 from runtime.store import MinioStore
-from runtime.store_quick import QuickReads
+from runtime.store_quick import MISSING, QuickReads
 from tests.indexing import fresh_store
 
 SETTINGS = StoreSettings(endpoint="store.test:9000", access_key="me", secret_key="secret")
@@ -188,6 +188,32 @@ def test_what_is_not_ordinary_is_left_to_the_client(answer: bytes) -> None:
     with answering(answer) as (quick, asked):
         assert quick.get("docs", "k") is None
         assert len(asked) == 1 and not quick._idle
+
+
+MISSED = b"HTTP/1.1 404 Not Found\r\nContent-Length: 37\r\n\r\n<Error><Code>NoSuchKey</Code></Error>"
+
+
+def test_a_key_that_is_not_there_is_asked_for_once() -> None:
+    with answering(MISSED) as (quick, asked):
+        assert quick.get("docs", "k") is MISSING
+        assert len(asked) == 1 and len(quick._idle) == 1, "the connection can be asked again"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [MISSED.replace(b"NoSuchKey", b"NoSuchBkt"), MISSED[:-1], MISSED.replace(b"Length: 37", b"Length: 999999")],
+    ids=["another code", "cut", "too long"],
+)
+def test_what_else_is_not_found_is_left_to_the_client(answer: bytes) -> None:
+    with answering(answer) as (quick, _):
+        assert quick.get("docs", "k") is None
+        assert not quick._idle
+
+
+def test_what_follows_a_key_that_is_not_there_is_read() -> None:
+    with answering(GOOD, MISSED, GOOD) as (quick, _):
+        first, second, third = quick.get_many("docs", ["a", "b", "c"])
+        assert first and third and second is MISSING
 
 
 @pytest.mark.parametrize(("answers", "told"), [(3, 3), (2, 2), (1, 1), (0, 0)])

@@ -1,4 +1,5 @@
-"""The one port to the vector indexes: `context.Index` over FAISS, the store and Redis."""
+"""The one port to the vector indexes: `context.Index` over FAISS, the store and Redis. FAISS and NumPy are imported by
+what needs them: who only asks which version is current answers sooner so."""
 
 from __future__ import annotations
 
@@ -29,19 +30,18 @@ from runtime.context import (
     Store,
 )
 from runtime.errors import BadInput, ObjectMissing
-from runtime.index import batches, layout, lease, manifest, texts
+from runtime.index import layout, lease, manifest, names, texts
 from runtime.index.announcement import encode
-from runtime.index.cache import SegmentCache
-from runtime.index.docs import Vectors
-from runtime.index.kept import Offers
 from runtime.index.manifest import Manifest
 from runtime.index.rollback import release, rollback
 from runtime.index.sequence import Sequence as Numbers
-from runtime.index.spaces import waiting
 from runtime.interfaces_index import Progress
 
 if TYPE_CHECKING:
+    from runtime.index.cache import SegmentCache
     from runtime.index.compact import Compactor
+    from runtime.index.docs import Vectors
+    from runtime.index.kept import Offers
     from runtime.index.writer import Builder
 
 MODEL_SECONDS = 2.0
@@ -93,6 +93,8 @@ class FaissIndex:
 
     def read_batch(self, index: str, batch_id: str, model: str = "") -> tuple[list[Row], Vectors] | None:
         """A committed batch in the vectors of a model (empty: the index's), or None. Raises CorruptBatch."""
+        from runtime.index import batches
+
         try:
             batch = batches.read(self._store, self._space(index, model), batch_id)
         except ObjectMissing:
@@ -110,6 +112,8 @@ class FaissIndex:
         backends: Sequence[str] = (),
     ) -> str:
         """Commit a batch once and return its path in the store."""
+        from runtime.index import batches
+
         space = self._space(index, model)
         path = batches.write(self._store, space, batch_id, list(rows), vectors, model, made, backends)
         measures.count(self._client, measures.BATCHES, {index: 1})
@@ -159,6 +163,8 @@ class FaissIndex:
         Who knows which `batches` are new names them: these are published without looking through all.
         """
         report, current = self._builder.build(layout.check_name(index), batches)
+        if current:
+            self._known[index] = current  # need not be read again
         if current and report.published:
             self._numbers.raise_to(index, current.max_seq)
         late = self._late(index, current, batches) if current and current.native else 0
@@ -206,7 +212,7 @@ class FaissIndex:
 
     def names(self) -> list[str]:
         """The indexes that have at least one batch or version."""
-        return sorted({name for prefix in (layout.EMBEDDINGS, layout.INDEXES) for name in self._names(prefix)})
+        return names.stored(self._store)
 
     def cleanup(self, index: str, older_than: float) -> dict[str, int]:
         """Remove what no kept version needs and is older than `older_than` seconds; counts by kind."""
@@ -236,10 +242,14 @@ class FaissIndex:
 
     @cached_property
     def _offers(self) -> Offers:
+        from runtime.index.kept import Offers
+
         return Offers(self._store, self._cache)
 
     @cached_property
     def _cache(self) -> SegmentCache:
+        from runtime.index.cache import SegmentCache
+
         folder = self._cache_dir or Path(self._temporary.name)
         return SegmentCache(folder, self._store)
 
@@ -263,6 +273,8 @@ class FaissIndex:
 
     def _late(self, index: str, current: Manifest, named: Sequence[str]) -> int:
         """How many batches came in another model's vectors; all are looked for only from time to time."""
+        from runtime.index.spaces import waiting
+
         path = layout.batches(current.space)
         strange = any(not self._stored(f"{path}{name}/{layout.ROWS}") for name in named)
         if not strange and time.monotonic() < self._next_look.get((current.space, current.restores), 0.0):
@@ -286,15 +298,3 @@ class FaissIndex:
             return 0  # nobody answers from it yet
         with translated():
             return int(self._client.publish(keys.SWAP_CHANNEL, encode(current, before, log_fields.traceparent())))
-
-    def _names(self, prefix: str) -> list[str]:
-        """One page per name: the listing goes on after everything that belongs to it ('~' sorts after our names)."""
-        names: list[str] = []
-        start = ""
-        while item := next(iter(self._store.list(self._store.bucket, prefix, start_after=start)), None):
-            name = item.key[len(prefix) :].partition("/")[0]
-            if name in names:
-                break
-            names.append(name)
-            start = f"{prefix}{name}/~"
-        return names
