@@ -17,7 +17,7 @@ from bench.common import ROOT
 from bench.index_house import House
 from functions.embed_batch import embed_batch
 from runtime.config_load import load_settings
-from runtime.context import ObjectEvent
+from runtime.context import Context, ObjectEvent
 from runtime.embedding.library import Library, library
 from runtime.testing import fake_context
 
@@ -55,27 +55,39 @@ def pipeline(house: dict[str, Any], index: str, prefix: str, texts: str, batch: 
     `texts`: a file with the content of the objects. The first batch warms up and is not told.
     """
     found = json.loads(Path(texts).read_text())
-    keys = [key(prefix, number) for number in range(len(found))]
     groups = -(-len(found) // batch)
     place, models = House(**house), models_here()
     context = fake_context("embed_batch", store=place.objects(), index=place.index(), models=models)
+    events = told_by_a_trigger(context, index, prefix)
+    if len(events) != len(found):
+        raise SystemExit(f"{len(events)} objects of {len(found)} are in the bucket")
     told: dict[str, Any] = {"ours": [], "bare": [], "counts": []}
-    for names in cut(keys, groups):
+    for group in cut(events, groups):
         with Timed(told["ours"]):
-            result = embed_batch(None, [ObjectEvent(BUCKET, name) for name in names], index=index, context=context)
-        if result.documents != len(names) or result.failed or result.embedded_chunks != result.count:
-            raise SystemExit(f"{len(names)} new objects gave {result}")
+            result = embed_batch(None, list(group), index=index, context=context)
+        if result.documents != len(group) or result.failed or result.embedded_chunks != result.count:
+            raise SystemExit(f"{len(group)} new objects gave {result}")
         written = context.index.read_batch(index, result.batch_id, models.name)
         chunks = [row.text for row in written[0]] if written else []
         with Timed(told["bare"]):
             models.embed(chunks)
-        told["counts"].append(len(names))
+        told["counts"].append(len(group))
     told = {name: values[1:] for name, values in told.items()}
     return told | {
         "backend": backend(models),
         "peak_bytes": memory.status("VmHWM"),
         "own_bytes": memory.status("RssAnon"),
     }
+
+
+def told_by_a_trigger(context: Context, index: str, prefix: str) -> list[ObjectEvent]:
+    """The objects as a bucket trigger hands them out: with their etags and sizes, in the order of their numbers."""
+    found = sorted(context.store.list(BUCKET, f"{prefix}/"), key=lambda item: item.key)
+    first = context.index.next_seq(index, len(found))
+    return [
+        ObjectEvent(BUCKET, item.key, "created", item.etag, item.size, first + number)
+        for number, item in enumerate(found)
+    ]
 
 
 def key(prefix: str, number: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from runtime.context import ObjectEvent
@@ -16,6 +16,9 @@ OBJECTS = 64
 BYTES = 64 * 2**20
 """Of all of them together, as the events tell their sizes."""
 
+TOGETHER, SMALL = 16, 64 * 2**10
+"""So many objects of at most so many bytes are read in one trip, which halves the processor time of each."""
+
 
 def ahead(members: Sequence[Member]) -> Generator[Member, None, None]:
     """The members in order, each of them read. Raises StoreDown and StoreDenied."""
@@ -24,20 +27,42 @@ def ahead(members: Sequence[Member]) -> Generator[Member, None, None]:
         return
     pool = ThreadPoolExecutor(READERS, thread_name_prefix="objects")
     try:
-        reading: deque[tuple[Future[Member], int]] = deque()
-        held = 0
-        for member in members:
-            size = _size(member)
-            while reading and (len(reading) >= OBJECTS or held + size > BYTES):
-                future, freed = reading.popleft()
-                held -= freed
-                yield future.result()
-            reading.append((pool.submit(member.read), size))
-            held += size
+        reading: deque[tuple[Future[list[Member]], int, int]] = deque()
+        held = count = 0
+        for group in _groups(members):
+            size = sum(map(_size, group))
+            while reading and (count + len(group) > OBJECTS or held + size > BYTES):
+                future, done, freed = reading.popleft()
+                count, held = count - done, held - freed
+                yield from future.result()
+            reading.append((pool.submit(_read, group), len(group), size))
+            count, held = count + len(group), held + size
         while reading:
-            yield reading.popleft()[0].result()
+            yield from reading.popleft()[0].result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _groups(members: Sequence[Member]) -> Iterator[list[Member]]:
+    """The members in order: small objects of a bucket together, each other one alone."""
+    most, group = min(TOGETHER, max(1, OBJECTS // READERS)), list[Member]()
+    for member in members:
+        if group and (len(group) == most or not _small(member) or member.bucket != group[0].bucket):
+            yield group
+            group = []
+        group.append(member)
+        if not _small(member):
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _read(group: list[Member]) -> list[Member]:
+    if len(group) > 1 and (store := group[0].unread) is not None:
+        found = store.get_many(group[0].bucket, [member.key for member in group], limit=SMALL)
+        return [member.read(one) for member, one in zip(group, found, strict=True)]
+    return [member.read() for member in group]
 
 
 def all_read(members: Sequence[Member]) -> bool:
@@ -55,3 +80,7 @@ def _size(member: Member) -> int:
         return 0
     told = member.source.size if isinstance(member.source, ObjectEvent) else None
     return BYTES // READERS if told is None else min(told, OBJECT_LIMIT)
+
+
+def _small(member: Member) -> bool:
+    return member.unread is not None and _size(member) <= SMALL

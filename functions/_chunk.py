@@ -26,6 +26,7 @@ SECTION = 200_000
 
 # A token longer than this stands for something unreadable (a base64 line); several of them must not make a huge chunk.
 _LONGEST_TOKEN = 256
+_OWN = 8
 _SENTENCE_ENDS = frozenset(".!?…。！？")
 _CLOSERS = "\"')]}»”’"
 _HEADING, _PARAGRAPH, _SENTENCE, _WORD = 4, 3, 2, 1
@@ -50,6 +51,8 @@ def chunk(
     """
     if not 0 <= overlap * 2 < limit:
         raise ValueError(f"overlap {overlap} must be less than half of limit {limit}")
+    if len(offsets) + len(text) // _LONGEST_TOKEN <= limit:  # most texts: one chunk, if they have any token
+        return [_stripped(text, 0, len(text))] if offsets else []
     tokens = list(_short(offsets))
     chunks: list[Range] = []
     first = 0
@@ -64,6 +67,12 @@ def chunk(
             break
         first = _resume(text, tokens, cut, overlap, layout)
     return chunks
+
+
+def is_one(text: str, limit: int = LIMIT) -> bool:
+    """Whether a text is one chunk whatever the tokenizer: of ASCII none makes more tokens than there are characters,
+    but for some of its own."""
+    return len(text) + _OWN <= limit and text.isascii() and any(map(str.isalnum, text))
 
 
 def sections(text: str, size: int = SECTION, layout: Layout = _NONE) -> Iterator[Range]:

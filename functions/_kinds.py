@@ -48,10 +48,18 @@ _OFFICE_97 = bytes.fromhex("d0cf11e0a1b11ae1")
 _HEADER = re.compile(rb"\A(?:\xef\xbb\xbf)?(?:From [^\n]{1,500}\n)?[!-9;-~]{1,80}:[ \t\r\n]")
 
 
+def suffix_of(key: str) -> str:
+    """The suffix of a key, in small letters, as `PurePosixPath` finds it, which takes ten times as long."""
+    name = key.rpartition("/")[2]
+    if name in ("", "."):  # not the end of a path
+        return PurePosixPath(key).suffix.lower()
+    dot = name.rfind(".")
+    return name[dot:].lower() if 0 < dot < len(name) - 1 else ""
+
+
 def kind_of(name: str, data: bytes) -> str:
     """The `kind` of a `Text`. Raises BadInput for a file that cannot be read, or is another than its name says."""
-    path = PurePosixPath(name)
-    suffix = path.suffix.lower()
+    suffix = suffix_of(name)
     if data.startswith(b"%PDF-") or (suffix == ".pdf" and b"%PDF-" in data[:1024]):
         return "pdf"
     if data.startswith(b"PK\x03\x04") and (packed := _packed(data)):
@@ -68,16 +76,16 @@ def kind_of(name: str, data: bytes) -> str:
             f"{name} is not {_called(suffix[1:])}, although its name says so: it may be damaged or cut short. "
             "Export it again, or give it its right suffix."
         )
-    return _by_name(name, path, suffix)
+    return _by_name(name, suffix)
 
 
-def _by_name(name: str, path: PurePosixPath, suffix: str) -> str:
+def _by_name(name: str, suffix: str) -> str:
     for kind, suffixes in (("html", HTML_SUFFIXES), ("markdown", MARKDOWN_SUFFIXES), ("code", CODE_SUFFIXES)):
         if suffix in suffixes:
             return kind
     if suffix == ".eml":
         return "email"
-    if path.name.lower() in CODE_NAMES:
+    if PurePosixPath(name).name.lower() in CODE_NAMES:
         return "code"
     if suffix in TEXT_SUFFIXES:
         return "text"

@@ -83,11 +83,11 @@ class Member:
         self.newest = newest
         self.overtaken = self.op == "put" and newest is not None and newest[1] >= self.seq and newest[0] != self.etag
 
-    def read(self) -> Member:
-        """Itself, read by now. Raises StoreDown and StoreDenied."""
+    def read(self, found: StoredObject | None = None) -> Member:
+        """Itself, read by now: `found`, or what the store says. Raises StoreDown and StoreDenied."""
         store, self.unread = self.unread, None
         if store is not None and isinstance(self.source, ObjectEvent):
-            _fill(self, self.source, store)
+            _fill(self, self.source, store, found)
             self.compare(self.newest)
         return self
 
@@ -193,14 +193,14 @@ def _of_object(event: ObjectEvent, fresh: int, store: Store) -> Member:
     return member
 
 
-def _fill(member: Member, event: ObjectEvent, store: Store) -> None:
+def _fill(member: Member, event: ObjectEvent, store: Store, found: StoredObject | None = None) -> None:
     member.etag = ""
     # A text that came in `documents` has no object that could be asked.
     if event.event == "removed" and (event.seq is not None or not event.bucket):
         member.op = "delete"
         return
     try:
-        found = store.get(event.bucket, event.key, limit=OBJECT_LIMIT)
+        found = found or store.get(event.bucket, event.key, limit=OBJECT_LIMIT)
         member.data, member.etag = found.data, found.etag
         member.meta.update(_told(found))
     except ObjectMissing:

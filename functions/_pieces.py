@@ -8,7 +8,7 @@ from typing import Any
 
 from runtime.context import Chunking, Models
 
-from ._chunk import Range, chunk, sections
+from ._chunk import Range, chunk, is_one, sections
 from ._layout import CODE, Layout, headings, layout, page, paths
 from ._tables import headers, tables
 from ._text import Text
@@ -42,6 +42,9 @@ def _ranges(text: str, models: Models, chunking: Chunking, whole: Layout, check:
     for first, last in sections(text, layout=whole):
         check()
         part = text[first:last]
+        if is_one(part, chunking.tokens):
+            yield first + len(part) - len(part.lstrip()), first + len(part.rstrip())
+            continue
         cut = chunk(part, models.tokenize(part), chunking.tokens, chunking.overlap, whole.part(first, last))
         yield from ((first + start, first + end) for start, end in cut if start < end)
 

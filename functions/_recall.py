@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from runtime.context import Kept, Row
 
+from ._kinds import suffix_of
 from ._members import Member
 
 if TYPE_CHECKING:
@@ -136,8 +137,7 @@ def _kind(bucket: str, key: str) -> str:
     """What of a name decides how its content is read: the suffix; all of it where there is none."""
     if not bucket:
         return "/"
-    name = PurePosixPath(key)
-    return name.suffix.lower() or name.name
+    return suffix_of(key) or PurePosixPath(key).name
 
 
 class Passes(Protocol):

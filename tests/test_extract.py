@@ -10,11 +10,15 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from functions import _extractor
 from functions._extractor import Extractor, Unreadable
+from functions._kinds import suffix_of
 from functions._text import read_text
 from runtime.errors import BadInput
 from tests import documents
@@ -108,6 +112,11 @@ def test_bad_files_get_one_sentence(extractor: Extractor, name: str) -> None:
     assert str(caught.value).startswith(f"folder/{name}")
     assert "\n" not in str(caught.value)
     assert read_text("good.pdf", documents.pdf("Still here."), extractor).text.strip() == "Still here."
+
+
+@given(st.text(alphabet="aB./ \n", max_size=9))
+def test_the_suffix_is_that_of_the_path(key: str) -> None:
+    assert suffix_of(key) == PurePosixPath(key).suffix.lower()
 
 
 def test_one_child_reads_many_documents(extractor: Extractor) -> None:

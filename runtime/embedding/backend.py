@@ -16,8 +16,9 @@ from runtime.embedding import engine as engines
 from runtime.embedding.choice import Choice
 from runtime.embedding.folder import BUILT_IN, Prompts
 from runtime.embedding.given import Given
+from runtime.embedding.heap import Heap
 from runtime.embedding.source import Source
-from runtime.embedding.tokens import passes
+from runtime.embedding.tokens import GPU_TOKENS, PASS_TOKENS, passes
 from runtime.errors import BadInput, ServiceFailed, TundishError
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class SentenceTransformerModels:
         self._threads, self._using, self._pinned, self._queries = threads, using, backend, queries
         self._choice: Choice | None = None
         self._look_at = 0.0
+        self._heap = Heap()
         self._forget()
         me = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _forget(me))
@@ -189,11 +191,14 @@ class SentenceTransformerModels:
         self._using(self)
         model = self._loaded()
         self._used = True
+        most = GPU_TOKENS if self.backend == "cuda" else PASS_TOKENS
         with self._lock:
             for first in range(0, len(given), SORTED):
                 ids = model.ids(given[first : first + SORTED])
-                for places in passes([len(one) for one in ids]):
-                    vectors[[first + place for place in places]] = model.vectors([ids[place] for place in places])
+                for places in passes([len(one) for one in ids], most):
+                    with self._heap:
+                        found = model.vectors([ids[place] for place in places])
+                    vectors[[first + place for place in places]] = found
         return vectors
 
     def _loaded(self) -> Engine:
