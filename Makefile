@@ -4,8 +4,8 @@
 #             (J=4 side by side, each with a broker and a store of its own; most of their time they wait)
 # make bench  what docs/performance.md reports (B=NAME picks one of bench/; B=dispatch installs the other queues first)
 # make bench-quick  a little of it, in about a minute
-# make chaos  10,000 calls, then 10,000 changes of objects, while every process is killed in turn (N=1000 for fewer);
-#             fails when a promise is broken
+# make chaos  10,000 calls, then 10,000 changes of objects, while every process is killed in turn (N=1000 for fewer),
+#             then moves of an index killed before every step; fails when a promise is broken
 # make audit  published vulnerabilities of the pinned packages (asks PyPI; fails where that cannot be asked)
 # make docs   the documentation as a site, in build/site
 #
@@ -52,7 +52,7 @@ fmt: install
 	$(BIN)/python -P -m runtime.schema > runtime/functions.schema.json.new
 	mv runtime/functions.schema.json.new runtime/functions.schema.json
 
-bench: install $(if $(filter dispatch start engines,$(B)),bench-peers)
+bench: install $(if $(filter dispatch start,$(B)),bench-peers)
 	$(BIN)/python -m bench.$(B)
 
 bench-quick: install bench-peers
@@ -65,6 +65,7 @@ bench-peers: $(patsubst bench/peers/%.txt,$(VENV)/peers/%/.installed,$(wildcard 
 chaos: install
 	$(BIN)/python -m tests.chaos -n $(N)
 	$(BIN)/python -m tests.chaos.buckets -n $(N)
+	TUNDISH_TEST_EVERY=1 $(BIN)/python -m pytest tests/test_qdrant_killed.py
 
 audit: install
 	@$(PIP) -c constraints.txt -e '.[audit]'

@@ -4,7 +4,7 @@ Without a server it is qdrant-client's own local mode in a process of its own, b
 measure of the server**: it is Python, scans every vector, keeps all in memory and has one lock. What its lines show is
 that the way there works, what it costs on our side, and that what is found is right. `TUNDISH_TEST_QDRANT=URL` (and
 `TUNDISH_TEST_QDRANT_KEY`) measures a real one; `what` in each line says which it was. Beside them is Qdrant's own
-engine as a library, where it is installed (bench/engines_edge.py).
+engine as a library (bench/engines_edge.py).
 
     python -m bench.engines --count 10k                            quick
     TUNDISH_TEST_QDRANT=http://127.0.0.1:6333 make bench B=engines
@@ -97,11 +97,10 @@ def main() -> None:
             told = measured(places, corpus, count, engine, queries)
             for line in lines(told, engine.what):
                 print(json.dumps(line), flush=True)
-            if engines_edge.PYTHON.exists():
-                with tempfile.TemporaryDirectory(prefix="tundish-bench-") as folder:
-                    found = engines_edge.measured(Path(folder), corpus, count, QUERIES, engines_edge.SETTINGS)
-                for line in engines_edge.lines(found, count, flat(told)):
-                    print(json.dumps(line), flush=True)
+            with tempfile.TemporaryDirectory(prefix="tundish-bench-") as folder:
+                found = engines_edge.measured(Path(folder), corpus, count, QUERIES, engines_edge.SETTINGS)
+            for line in engines_edge.lines(found, count, flat(told)):
+                print(json.dumps(line), flush=True)
 
 
 def measured(places: list[House], corpus: Corpus, count: int, engine: Qdrant, queries: int) -> dict[str, Any]:

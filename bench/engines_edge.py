@@ -1,7 +1,7 @@
 """The same rows and queries in Qdrant's own engine, one shard as a library: graph, quantization and memory for real.
 
-It is what a server has for each shard, without the server: no network, no copies, no consensus. `make bench-peers`
-installs it (bench/peers/qdrant-edge.txt); where it is not there, these lines are left out.
+It is what a server has for each shard, without the server: no network, no copies, no consensus. Tests use it, too
+(tests/qdrant_edge.py).
 """
 
 from __future__ import annotations
@@ -21,9 +21,6 @@ from bench.engines_found import Found
 from bench.index_data import Corpus
 from bench.index_search import p99
 from runtime.index.qdrant import points
-
-PYTHON = Path(sys.prefix, "peers", "qdrant-edge", "bin", "python")
-"""Where `make bench-peers` puts it."""
 
 SCRIPT = Path(__file__).parent / "peers" / "with_qdrant_edge.py"
 WHAT = "Qdrant Edge, one shard as a library"
@@ -100,7 +97,7 @@ def lines(told: Mapping[str, Any], count: int, faiss: Mapping[str, float]) -> It
 
 
 def _run(step: str, order: Path) -> dict[str, Any]:
-    done = subprocess.run([str(PYTHON), str(SCRIPT), step, str(order)], check=False, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, str(SCRIPT), step, str(order)], check=False, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{SCRIPT.name} {step} ended with {done.returncode}:\n{done.stderr}")
     told: dict[str, Any] = json.loads(done.stdout)

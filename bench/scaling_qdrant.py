@@ -53,11 +53,6 @@ LAYOUTS: Sequence[Layout] = (
     ),
     Layout(
         "`quantization: int8`, `on_disk: true`",
-        lambda: _compressed() + value("own_memory"),
-        lambda: value("disk_int8"),
-    ),
-    Layout(
-        "the same, payload indexes on disk",
         lambda: _compressed() + value("own_memory_disk"),
         lambda: value("disk_int8"),
     ),

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from runtime.context import Context
-from runtime.errors import BadInput, CorruptSegment, EngineDown, ObjectMissing, StoreDenied
+from runtime.errors import BadInput, CorruptSegment, IndexUnavailable, ObjectMissing, StoreDenied
 
 DAY_SECONDS = 86_400
 SAFE_DAYS = 7
@@ -55,7 +55,7 @@ def cleanup(
     for name in [index] if index is not None else context.index.names():
         try:
             counts = context.index.cleanup(name, retention_days * DAY_SECONDS)
-        except (CorruptSegment, EngineDown) as error:
+        except (CorruptSegment, IndexUnavailable, ObjectMissing) as error:
             context.log.error("index %s is not cleaned up: %s", name, error)
             continue
         result.indexes[name] = counts

@@ -12,7 +12,7 @@ from gateway import state, tenancy
 from gateway.fields import Given, parse
 from gateway.keypath import bucket_and_key
 from runtime import documents
-from runtime.errors import BadInput, EngineDown, ObjectMissing
+from runtime.errors import BadInput, IndexUnavailable, ObjectMissing
 from runtime.store_names import check_new_key
 
 if TYPE_CHECKING:
@@ -86,13 +86,13 @@ def _check_name(key: str) -> None:
 async def _held(gateway: state.Gateway, bucket: str, key: str, trigger: dict[str, Any]) -> Held | None:
     """The document in the version that answers now, if that has it as the trigger has processed it.
 
-    Nobody can find it while the engine of its index is away, and there is a status all the same.
+    Nobody can find it while the engine of its index does not answer, and there is a status all the same.
     """
     if trigger["status"] != "completed":
         return None
     try:
         held = await gateway.indexes.document(trigger["index"], bucket, key)
-    except EngineDown:
+    except (IndexUnavailable, ObjectMissing):  # away, refused, or its collection is gone
         return None
     current = held is not None and (held.seq >= trigger["seq"] or held.etag == trigger["etag"])
     return held if current else None

@@ -95,6 +95,9 @@ def _wanted(gateway: state.Gateway, given: Wanted) -> str:
         if given.engine == QDRANT and not gateway.project.engine_of(given.index).url:
             hint = f"functions.yaml does not say where Qdrant is: indexes: {{{given.index}: {{url: http://HOST:6333}}}}"
             raise InvalidArguments([FieldError("engine", hint)])
+        if given.engine == QDRANT and gateway.project.is_hybrid(given.index):
+            hint = f"index {given.index} has words to search by, and Qdrant has none: remove `hybrid: true` first"
+            raise InvalidArguments([FieldError("engine", hint)])
         return given.engine
     known = _models(gateway)
     if given.model is None or given.model not in known:

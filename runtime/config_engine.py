@@ -36,6 +36,16 @@ def _address(value: str) -> str:
     return value.rstrip("/")
 
 
+def _key(value: str) -> str:
+    """It goes into a header. A file's last line break comes along easily; Qdrant would look as if it were away."""
+    if not (value.isascii() and value.isprintable()) or value != value.strip():
+        raise ValueError("must be of plain letters, digits and signs, without a line break or a space at its ends")
+    return value
+
+
+_OF_QDRANT = {"api_key", "shards", "replicas", "on_disk", "quantization", "timeout"}
+
+
 class EngineSpec(Model):
     """`engine` is for an index that has no version yet: another one needs `tundish index migrate --engine`.
 
@@ -44,11 +54,11 @@ class EngineSpec(Model):
 
     engine: Engine = FAISS
     url: Annotated[str, AfterValidator(_address)] = ""
-    api_key: Annotated[str, Field(repr=False)] = ""
+    api_key: Annotated[str, AfterValidator(_key), Field(repr=False)] = ""
     shards: Annotated[int, Field(ge=1, le=1000)] = 1
     replicas: Annotated[int, Field(ge=1, le=100)] = 1
     on_disk: bool = False
-    """Whether vectors and their graph are read from disk instead of being held in memory."""
+    """Whether vectors, their graph and the indexes of payloads are read from disk instead of being held in memory."""
     quantization: Literal["none", "int8"] = "none"
     """`int8`: searched in a form of a byte a dimension, and the best are scored again with the exact vectors."""
     timeout: Annotated[Duration, Field(ge=0.1, le=600)] = 10.0
@@ -69,5 +79,5 @@ def check_engines(content: FunctionsFile, report: Callable[[Path_, str], None]) 
                 "needs the library qdrant-client, which is not installed here: pip install 'tundish[qdrant]'",
             )
         if not spec.url and spec.engine == FAISS:
-            for name in sorted({"api_key", "shards", "replicas", "on_disk", "quantization"} & spec.model_fields_set):
+            for name in sorted(_OF_QDRANT & spec.model_fields_set):
                 report((*place, name), "is Qdrant's: it needs url, and has no meaning without it")

@@ -16,6 +16,7 @@ from runtime.config_environ import Environment
 from runtime.config_resolve import Resolver
 from runtime.errors import Problem
 from runtime.nearest import nearest
+from runtime.redact import is_secret
 from runtime.schema import FunctionsFile, keys_at
 from runtime.yaml_lines import Path_, Yaml, read, show
 
@@ -142,4 +143,5 @@ def _message(detail: Any, path: Path_, data: Any) -> str:
     if kind == "string_pattern_mismatch":
         return f"{found!r:.120} is not allowed here; {shapes.told(detail['ctx']['pattern'])}"
     text = detail["msg"].removeprefix("Input should be ")
-    return f"must be {text}, found {found!r:.60}" if text != detail["msg"] else f"{detail['msg']}, found {found!r:.60}"
+    told = f"must be {text}" if text != detail["msg"] else text
+    return told if path and is_secret(str(path[-1])) else f"{told}, found {found!r:.60}"

@@ -24,15 +24,21 @@ from runtime.index.qdrant.searching import Searcher
 from runtime.index.reader import IndexReader
 from runtime.index.search import MAX_K, Search, SearchResult
 from tests.indexing import vector
+from tests.qdrant_edge import edge_client
 from tests.qdrant_server import Served, serve
 
-ENGINES = ("faiss", "qdrant")
+EDGE = "qdrant-edge"
+ENGINES = ("faiss", "qdrant", EDGE)
+"""`qdrant`: a real server where the environment names one, else local mode. The last is Qdrant's own engine, always."""
 
 
 @contextmanager
-def a_qdrant() -> Iterator[Served | str]:
-    """The URL of a real server where the environment names one; else a small one over local mode."""
-    if url := os.environ.get("TUNDISH_TEST_QDRANT"):
+def a_qdrant(engine: str = "qdrant") -> Iterator[Served | str]:
+    """The URL of a real server where the environment names one; else a small one over local mode, or the engine."""
+    if engine == EDGE:
+        with edge_client() as client, serve(client=client) as served:
+            yield served
+    elif url := os.environ.get("TUNDISH_TEST_QDRANT"):
         yield url
     else:
         with serve() as served:

@@ -1,7 +1,8 @@
-"""The REST interface of Qdrant, as far as Tundish uses it, over qdrant-client's own local mode.
+"""The REST interface of Qdrant, as far as Tundish uses it, over qdrant-client's own local mode, or another client.
 
 Local mode is one process's, and this lets a worker and a gateway share it. It is no server: it scans every vector,
 keeps all in memory and has one lock. What it answers is local mode's, which those who made it check against the server.
+tests/qdrant_edge.py is a client over Qdrant's own engine.
 `python -m tests.qdrant_server PORT [KEY]` serves until it is stopped.
 """
 
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
@@ -26,9 +27,13 @@ from qdrant_client import QdrantClient, models
 
 class Trouble:
     """What goes wrong on purpose. `hook` sees every request (method, path) before it is done, and may raise Cut or
-    Status; `after` likewise, when it is done and not answered."""
+    Status; `after` likewise, when it is done and not answered; `reading` (method, path, bytes of its body) when half of
+    its body has come. `part` says how many of the points of an upsert are written before the connection is cut; None is
+    all of them, and no cut."""
 
     def __init__(self) -> None:
+        self.reading: Callable[[str, str, int], None] = lambda method, path, length: None
+        self.part: Callable[[Sequence[Any]], int | None] = lambda points: None
         self.hook: Callable[[str, str], None] = lambda method, path: None
         self.after: Callable[[str, str], None] = lambda method, path: None
 
@@ -46,13 +51,15 @@ class Status(Exception):
 
 
 class Served:
-    """A running one. `seen` are the requests, `asked` their bodies; `client` looks at the same points."""
+    """A running one. `seen` are the requests; `made` the bodies of those that make a collection or an index of it;
+    `client` looks at the same points."""
 
-    def __init__(self, port: int = 0, key: str = "") -> None:
+    def __init__(self, port: int = 0, key: str = "", client: Any = None) -> None:
         self.key, self.trouble = key, Trouble()
-        self.client = QdrantClient(":memory:")
+        self.client: Any = client or QdrantClient(":memory:")
         self.version = version("qdrant-client")
         self.seen: list[str] = []
+        self.made: list[dict[str, Any]] = []
         self.stuck = threading.Event()
         """For a hook that lets a request wait."""
         self._lock = threading.Lock()
@@ -75,9 +82,12 @@ class Served:
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         path = urlsplit(request.path).path
-        raw = request.rfile.read(int(request.headers.get("Content-Length") or 0))
+        length = int(request.headers.get("Content-Length") or 0)
         self.seen.append(f"{request.command} {path}")
         try:
+            raw = request.rfile.read(length // 2)
+            self.trouble.reading(request.command, path, length)
+            raw += request.rfile.read(length - len(raw))
             if self.key and request.headers.get("api-key") != self.key:
                 raise Status(403)
             self.trouble.hook(request.command, path)
@@ -138,16 +148,29 @@ class Served:
                 return _information(client.get_collection(name))
             case ("PUT",):
                 made = _of(models.CreateCollection, body)
-                return client.create_collection(name, vectors_config=made.vectors)
+                self.made.append(body)
+                return client.create_collection(
+                    name,
+                    vectors_config=made.vectors,
+                    hnsw_config=made.hnsw_config,
+                    quantization_config=made.quantization_config,
+                    payload=made.payload,
+                )
             case ("DELETE",):
                 return client.delete_collection(name)
             case ("PUT", "index"):
-                client.get_collection(name)
-                _of(models.CreateFieldIndex, body)
+                index = _of(models.CreateFieldIndex, body)
+                self.made.append(body)
+                client.create_payload_index(name, index.field_name, index.field_schema)
                 return _DONE
             case ("PUT", "points"):
                 put = _of(models.PointsList, body)
-                return client.upsert(name, points=put.points, update_filter=put.update_filter)
+                some = self.trouble.part(put.points)
+                if some != 0:
+                    client.upsert(name, points=put.points[:some], update_filter=put.update_filter)
+                if some is not None:
+                    raise Cut
+                return _DONE
             case ("POST", "points"):
                 wanted = _of(models.PointRequest, body)
                 return client.retrieve(
@@ -157,7 +180,8 @@ class Served:
                 client.batch_update_points(name, _of(models.UpdateOperations, body).operations)
                 return [_DONE]
             case ("POST", "points", "delete"):
-                return client.delete(name, points_selector=_of(models.FilterSelector, body))
+                client.delete(name, points_selector=_of(models.FilterSelector, body))
+                return _DONE
             case ("POST", "points", "count"):
                 return client.count(name, _of(models.CountRequest, body).filter)
             case ("POST", "points", "scroll"):
@@ -187,6 +211,7 @@ class Served:
                     query_filter=asked.filter,
                     score_threshold=asked.score_threshold,
                     with_payload=asked.with_payload or False,
+                    search_params=asked.params,
                 )
         raise Status(404)
 
@@ -200,6 +225,7 @@ class Served:
             score_threshold=asked.score_threshold,
             with_payload=asked.with_payload or False,
             with_vectors=asked.with_vector or False,
+            search_params=asked.params,
         )
 
 
@@ -222,9 +248,9 @@ def _information(found: models.CollectionInfo) -> Any:
 
 
 @contextmanager
-def serve(port: int = 0, key: str = "") -> Iterator[Served]:
+def serve(port: int = 0, key: str = "", client: Any = None) -> Iterator[Served]:
     """A server in a thread of this process."""
-    served = Served(port, key)
+    served = Served(port, key, client)
     thread = threading.Thread(target=served.server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:

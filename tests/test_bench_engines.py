@@ -97,7 +97,6 @@ def test_what_the_engine_itself_is_given(corpus: Corpus, folder: Path) -> None:
     assert np.load(given["vectors"]).shape == (SIZE, 32) and np.load(given["queries"]).shape == (QUERIES, 32)
 
 
-@pytest.mark.skipif(not engines_edge.PYTHON.exists(), reason="make bench-peers has not installed Qdrant Edge")
 def test_the_engine_itself_finds_the_same(corpus: Corpus, folder: Path) -> None:
     settings = engines_edge.SETTINGS[:1]
     told = engines_edge.measured(folder, corpus, SIZE, QUERIES, settings)

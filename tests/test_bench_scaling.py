@@ -52,7 +52,7 @@ def test_the_sums_hang_together() -> None:
         assert sums.documents * sums.case.chunks == CHUNKS
         assert sums.seconds * sums.chunks_per_second == pytest.approx(CHUNKS)
         assert sums.in_batch * sums.case.chunks * sums.case.tokens * INPUTS["token_letters"].value <= 4 * 2**20
-    assert LAYOUTS[0].memory > LAYOUTS[1].memory > LAYOUTS[2].memory
+    assert LAYOUTS[0].memory > 3 * LAYOUTS[1].memory
     found = walls([Sums(case) for case in CASES])
     assert [wall.share for wall in found] == sorted(wall.share for wall in found)
     assert found[0].share < 0.01

@@ -1,4 +1,8 @@
-"""What every engine of an index does alike: put, overwrite, delete, filters, grouping, snippets, versions, rollback."""
+"""What every engine of an index does alike: put, overwrite, delete, filters, grouping, snippets, versions, rollback.
+
+Local mode, or the server that the environment names, and Qdrant's own engine. `verify` asks for a bucket as well:
+tests/test_index_verify.py, for FAISS and Qdrant.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +26,9 @@ from tests.indexing import Doc, fresh_store, gone, put, vector, write
 def place(
     request: pytest.FixtureRequest, store_settings: StoreSettings, redis_client: redis.Redis, tmp_path: Path
 ) -> Iterator[Place]:
-    with a_qdrant() as served:
-        made = Place(request.param, fresh_store(store_settings), redis_client, tmp_path, served)
+    with a_qdrant(request.param) as served:
+        engine = "faiss" if request.param == "faiss" else "qdrant"
+        made = Place(engine, fresh_store(store_settings), redis_client, tmp_path, served)
         yield made
         made.drop()
 

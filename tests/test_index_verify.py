@@ -20,13 +20,25 @@ from runtime.entry import Entry, read
 from runtime.index import settling
 from runtime.index.report import Finding, Report
 from runtime.store import MinioStore
+from tests.engines import a_qdrant
 from tests.indexing import vector
 from tests.verifying import World
 
 
-@pytest.fixture
-def world(store_settings: StoreSettings, broker_url: str, redis_client: redis.Redis, tmp_path: Path) -> World:
-    return World(store_settings, broker_url, redis_client, tmp_path)
+@pytest.fixture(params=["faiss", "qdrant"])
+def world(
+    request: pytest.FixtureRequest,
+    store_settings: StoreSettings,
+    broker_url: str,
+    redis_client: redis.Redis,
+    tmp_path: Path,
+) -> Iterator[World]:
+    """Every engine of an index agrees, or differs, in the same words."""
+    made = World(store_settings, broker_url, redis_client, tmp_path)
+    with a_qdrant(request.param) as served:
+        if request.param != "faiss":
+            made.take_engine(served if isinstance(served, str) else served.url)
+        yield made
 
 
 def test_what_agrees_is_well(world: World) -> None:
@@ -312,6 +324,7 @@ def test_without_a_state_folder_it_works_elsewhere(world: World, tmp_path: Path)
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.parametrize("world", ["faiss"], indirect=True)  # of Qdrant all is looked at again
 def test_what_arrives_while_it_is_looked_at_is_no_difference(world: World, tmp_path: Path) -> None:
     """A file that is put during a comparison is on its way for it, and searchable a moment later."""
     world.settled("a")

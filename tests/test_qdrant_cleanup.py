@@ -10,6 +10,8 @@ import redis
 from qdrant_client import models
 
 from runtime.index import manifest
+from runtime.index.qdrant import ledger
+from runtime.index.qdrant.collection import Collection, switch
 from runtime.testing_store import MemoryStore
 from tests.engines import Place
 from tests.indexing import gone, put, write
@@ -53,6 +55,48 @@ def test_collections_that_nothing_needs(place: Place, served: Served) -> None:
     assert old not in collections(served) and len(collections(served)) == 2
     assert place.contents() == {"a": ["first"]}
     assert place.index().cleanup("default", 7 * DAY)["collections"] == 0
+
+
+def test_a_build_that_was_killed_leaves_nothing(place: Place, served: Served) -> None:
+    index = place.index()
+    write(index, "one", put("a", 1, "first"))
+    index.build("default")
+    kept = collections(served)
+    ledger.begin(place.store, "default", 7, "build")
+    made = ledger.begin(place.store, "default", 8, "build")
+    Collection(index.remote.connect("default"), made.collection).create(16)
+    assert place.index().cleanup("default", 7 * DAY)["collections"] == 0, "somebody may be filling it"
+    later(place, 1)
+    assert place.index().cleanup("default", 7 * DAY)["collections"] == 1
+    assert collections(served) == kept == {one.collection for one in ledger.listed(place.store, "default")}
+
+
+def test_the_alias_is_that_of_the_newest_version(place: Place, served: Served) -> None:
+    """Whoever published it may have died before he could say so."""
+    index = place.index()
+    write(index, "one", put("a", 1, "first"))
+    index.build("default")
+    (old,) = collections(served)
+    index.rebuild("default", "for a test")
+    (new,) = collections(served) - {old}
+    for mend in (lambda: place.index().build("default"), lambda: place.index().cleanup("default", 7 * DAY)):
+        switch(index.remote.connect("default"), "tundish_default", old)
+        mend()
+        (alias,) = served.client.get_aliases().aliases
+        assert alias.collection_name == new
+
+
+def test_after_a_move_to_files_nothing_stays(place: Place, served: Served) -> None:
+    index = place.index()
+    write(index, "one", put("a", 1, "first"))
+    index.build("default")
+    index.move("default", "faiss", recall=0.99, run="r", task="r", stop=lambda: False, report=lambda *_: None)
+    assert place.index().cleanup("default", 7 * DAY)["collections"] == 0, "somebody may go back to it"
+    later(place, 8)
+    assert place.index().cleanup("default", 7 * DAY)["collections"] == 1
+    assert collections(served) == set() and not served.client.get_aliases().aliases
+    assert not list(ledger.listed(place.store, "default"))
+    assert place.contents() == {"a": ["first"]}
 
 
 def test_what_a_rollback_holds_is_kept(place: Place, served: Served) -> None:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import redis
+from qdrant_client import models
 
 from runtime.errors import EngineDown, IndexUnavailable, Retry
 from runtime.index import manifest
 from runtime.index.qdrant import collection, connection
+from runtime.index.qdrant.conditions import seen
 from runtime.index.search import Search
 from runtime.testing_store import MemoryStore
-from tests.engines import Place
+from tests.engines import EDGE, Place
 from tests.indexing import gone, put, vector, write
-from tests.qdrant_server import Cut, Served, Status, serve
+from tests.qdrant_edge import edge_client
+from tests.qdrant_server import Cut, Served, Status, Trouble, serve
 
 KEY = "a key that nobody sees"
 
@@ -33,9 +37,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def served() -> Iterator[Served]:
-    with serve(key=KEY) as running:
-        yield running
+def served(request: pytest.FixtureRequest) -> Iterator[Served]:
+    """Over local mode; over Qdrant's own engine where a test says so."""
+    with ExitStack() as stack:
+        engine = getattr(request, "param", "qdrant")
+        client = stack.enter_context(edge_client()) if engine == EDGE else None
+        yield stack.enter_context(serve(key=KEY, client=client))
 
 
 @pytest.fixture
@@ -69,6 +76,64 @@ def test_requests_that_break_off_are_made_again(place: Place, served: Served, tr
     served.trouble.hook = served.trouble.after = lambda method, path: None
     assert place.contents() == {"a": ["third"], "c": ["c"]}
     assert place.contents(1) == {"a": ["first", "second"], "b": ["b"]}
+
+
+@pytest.mark.parametrize("served", ["qdrant", EDGE], indirect=True)
+def test_cut_in_the_middle_of_an_upsert(place: Place, served: Served) -> None:
+    """Half of a request has come, then half of its points are written: it is sent again, and nothing is there twice."""
+    read, written = set[int](), set[str]()
+
+    def reading(method: str, path: str, length: int) -> None:
+        if method == "PUT" and path.endswith("/points") and length not in read:
+            read.add(length)  # of those of the same length the first is cut
+            raise Cut
+
+    def part(points: Sequence[models.PointStruct]) -> int | None:
+        again = str(points[0].id) in written
+        written.add(str(points[0].id))
+        return None if again else len(points) // 2
+
+    served.trouble.reading, served.trouble.part = reading, part
+    index = place.index()
+    write(index, "one", *(put(f"{number:03}", number + 1, f"first {number}", "more") for number in range(300)))
+    assert index.build("default").vectors == 600
+    write(index, "two", put("000", 301, "changed"), gone("001", 302), put("300", 303))
+    index.build("default")
+    served.trouble.reading, served.trouble.part = Trouble().reading, Trouble().part
+    assert len(read) > 5 and len(written) > 5
+    expected = {f"{number:03}": [f"first {number}", "more"] for number in range(300)}
+    assert every_chunk(place, served, 1) == expected
+    del expected["001"]
+    assert every_chunk(place, served, 2) == {**expected, "000": ["changed"], "300": ["300 at 303"]}
+    current = manifest.newest(place.store, "default")
+    assert current and (current.vectors, current.documents) == (598, 300)
+
+
+def every_chunk(place: Place, served: Served, generation: int) -> dict[str, list[str]]:
+    """What a version holds, not by a search: a graph finds nearly all of so many."""
+    remote = manifest.read(place.store, "default", generation).remote
+    assert remote
+    records, _ = served.client.scroll(remote.collection, scroll_filter=seen(remote), limit=10_000)
+    found: dict[str, list[str]] = {}
+    for payload in sorted((one.payload or {} for one in records), key=lambda one: (one["key"], one["chunk"])):
+        found.setdefault(payload["key"], []).append(payload["text"])
+    return found
+
+
+def test_cut_for_good_in_the_middle_of_an_upsert(place: Place, served: Served) -> None:
+    """The build gives up; what is half there is seen by nobody, and the next build completes it."""
+    index = place.index()
+    write(index, "one", put("a", 1, "a", "a too"))
+    index.build("default")
+    write(index, "two", put("a", 2, "a2", "a2 too"), put("b", 3, "b", "b too"))
+    served.trouble.part = lambda points: len(points) // 2
+    with pytest.raises(EngineDown):
+        index.build("default")
+    assert place.contents() == {"a": ["a", "a too"]}
+    served.trouble.part = Trouble().part
+    assert place.index().build("default").vectors == 4
+    assert place.contents() == {"a": ["a2", "a2 too"], "b": ["b", "b too"]}
+    assert place.contents(1) == {"a": ["a", "a too"]}
 
 
 def test_qdrant_is_away(place: Place, served: Served) -> None:
@@ -175,6 +240,7 @@ def whole(place: Place, served: Served) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("served", ["qdrant", EDGE], indirect=True)
 def test_duplicate_and_reordered_batches(place: Place, seed: int) -> None:
     """Whatever order batches come in, and how often, and however they are cut into builds: the newest are there."""
     random_ = random.Random(seed)
@@ -193,6 +259,7 @@ def test_duplicate_and_reordered_batches(place: Place, seed: int) -> None:
     assert current and (current.vectors, current.documents) == (2, 2)
 
 
+@pytest.mark.parametrize("served", ["qdrant", EDGE], indirect=True)
 def test_who_lost_its_lease_is_never_seen(place: Place, served: Served) -> None:
     """A builder that sleeps while another one publishes, and then goes on writing, changes nothing of what is seen."""
     prepare(place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -199,6 +200,34 @@ def test_qdrant_goes_away_while_it_moves(place: Place, served: Served) -> None:
     served.trouble.hook = lambda method, path: None
     assert move(place, "qdrant").state == "done"
     assert place.contents() == EXPECTED
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_duplicate_and_reordered_batches_move(
+    served: Served, redis_client: redis.Redis, tmp_path: Path, seed: int
+) -> None:
+    """However often and in whatever order they were written, each engine has the newest versions, there and back."""
+    random_ = random.Random(seed)
+    docs = [put(key, seq, f"{key} at {seq}") for seq, key in enumerate("abcabcab", 1)] + [gone("b", 9), gone("d", 10)]
+    names = [(f"{way}{doc.seq}", doc) for doc in docs for way in ("b", "again")]
+    random_.shuffle(names)
+    place = Place("faiss", MemoryStore(), redis_client, tmp_path, served)
+    half = len(names) // 2
+    for name, doc in names[:half]:
+        write(place.index(), name, doc)
+        if random_.random() < 0.3:
+            place.index().build("default")
+    place.index().build("default")
+    assert move(place, "qdrant").state == "done"
+    for name, doc in names[half:]:
+        write(place.index(), name, doc)
+        if random_.random() < 0.3:
+            place.index().build("default", [name])
+    place.index().build("default")
+    expected = {"a": ["a at 7"], "c": ["c at 6"]}
+    assert engine_of(place) == "qdrant" and place.contents() == expected
+    assert move(place, "faiss", run="r2").state == "done"
+    assert engine_of(place) == "faiss" and place.contents() == expected
 
 
 def test_what_cannot_move(place: Place) -> None:

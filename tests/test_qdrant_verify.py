@@ -10,10 +10,8 @@ import redis
 from qdrant_client import models
 
 from runtime.config import StoreSettings
-from runtime.config_load import load_settings
 from runtime.doctor.engines import there
 from runtime.doctor.patient import Patient
-from runtime.index.engines import open_index
 from tests.qdrant_server import Served, serve
 from tests.verifying import World
 
@@ -31,11 +29,7 @@ def world(
     served: Served, store_settings: StoreSettings, broker_url: str, redis_client: redis.Redis, tmp_path: Path
 ) -> World:
     made = World(store_settings, broker_url, redis_client, tmp_path)
-    with (tmp_path / "functions.yaml").open("a") as file:
-        file.write(f"indexes: {{default: {{engine: qdrant, url: '{served.url}', api_key: '${{QDRANT_KEY}}'}}}}\n")
-    made.environ["QDRANT_KEY"] = KEY
-    made.project = load_settings(made.environ).project
-    made.index = open_index(lambda: made.project, made.store, redis_client, tmp_path / "cache")
+    made.take_engine(served.url, KEY)
     made.settled("a", "b")
     return made
 

@@ -19,6 +19,7 @@ from runtime.config_load import load_settings
 from runtime.context import Row
 from runtime.entry import Entry
 from runtime.index import manifest
+from runtime.index.engines import open_index
 from runtime.index.manifest import Manifest
 from runtime.index.port import FaissIndex
 from runtime.watch import watches
@@ -42,7 +43,7 @@ class World:
     def __init__(self, settings: StoreSettings, broker_url: str, client: redis.Redis, folder: Path) -> None:
         self.store, self.client, self.bucket = fresh_store(settings), client, f"docs-{uuid.uuid4().hex[:12]}"
         self.store.ensure_bucket(self.bucket)
-        self.index = FaissIndex(self.store, client, folder / "cache")
+        self.index: FaissIndex = FaissIndex(self.store, client, folder / "cache")
         shutil.copytree(SAMPLES / "buckets" / "functions", folder / "functions")
         (folder / "functions.yaml").write_text(YAML.format(bucket=self.bucket))
         self.environ = {
@@ -56,6 +57,15 @@ class World:
         }
         self.project = load_settings(self.environ).project
         (self.watch,) = watches(self.project)
+
+    def take_engine(self, url: str, key: str = "") -> None:
+        """From now on the index is Qdrant's, at `url`."""
+        with Path(self.environ["TUNDISH_FILE"]).open("a") as file:
+            file.write(f"indexes: {{default: {{engine: qdrant, url: '{url}', api_key: '${{QDRANT_KEY:-}}'}}}}\n")
+        self.environ["QDRANT_KEY"] = key
+        self.project = load_settings(self.environ).project
+        folder = Path(self.environ["TUNDISH_HOME"])
+        self.index = open_index(lambda: self.project, self.store, self.client, folder / "cache")
 
     def put(self, key: str, text: str = "") -> str:
         """An object; returns its etag."""

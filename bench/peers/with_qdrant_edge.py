@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import qdrant_edge as qdrant  # type: ignore[import-not-found]
+import qdrant_edge as qdrant
 
 VECTOR = "chunk"
 ALIVE = 2**53 - 1
@@ -73,7 +73,7 @@ def search(order: dict[str, Any]) -> dict[str, Any]:
         began = time.perf_counter()
         hits = shard.query(asked)
         times.append(time.perf_counter() - began)
-        found.append([hit.payload["key"] for hit in hits])
+        found.append([(hit.payload or {})["key"] for hit in hits])
     memory = _memory("RssAnon") - before[0], _memory("RssFile") - before[1]
     return {"times": times, "keys": found, "anonymous": memory[0], "mapped": memory[1]}
 

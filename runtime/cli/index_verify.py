@@ -78,6 +78,7 @@ def _verified(settings: Settings, name: str | None, sample: int, repair: bool) -
 
     from runtime import broker
     from runtime.cli.display import Display
+    from runtime.errors import IndexUnavailable
     from runtime.index.engines import open_index
     from runtime.index.repair import repaired
     from runtime.index.verify import verify
@@ -99,7 +100,12 @@ def _verified(settings: Settings, name: str | None, sample: int, repair: bool) -
         reports = []
         for one in [name] if name else names:
             if _is_elsewhere(store, one):
-                reports.append(_elsewhere(settings, index, one, sample, repair, tell))
+                try:
+                    reports.append(_elsewhere(settings, index, one, sample, repair, tell))
+                except IndexUnavailable as error:
+                    if name or len(names) == 1:
+                        raise
+                    reports.append(_untold(one, error))  # the others are compared all the same
                 continue
             report = verify(store, client, settings.project, one, folder, tell)
             if repair and not report.ok:
@@ -120,6 +126,15 @@ def _is_elsewhere(store: Store, name: str) -> bool:
     except (CorruptSegment, ObjectMissing):
         return False
     return current is not None and current.remote is not None
+
+
+def _untold(name: str, error: Exception) -> Report:
+    """Of an index whose engine does not answer."""
+    from runtime.index.report import Finding, Report
+
+    report = Report(name)
+    report.add(Finding("damaged", "", "", str(error)))
+    return report
 
 
 def _elsewhere(settings: Settings, index: Indexes, name: str, sample: int, repair: bool, tell: Tell) -> Report:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from runtime.config_engine import EngineSpec
 from runtime.doctor.finding import Verdicts, fail, ok, warn
 from runtime.doctor.patient import Patient
+from runtime.errors import CorruptSegment, ObjectMissing
 from runtime.index import manifest
 from runtime.store import MinioStore
 from runtime.store_library import load
@@ -17,6 +18,7 @@ OLDEST = (1, 19)
 """Beginnings of texts are a filter since then; changes under a condition since 1.16."""
 
 _SECONDS = 5.0
+DEFAULT = "default"
 
 
 def there(patient: Patient) -> Verdicts:
@@ -25,7 +27,9 @@ def there(patient: Patient) -> Verdicts:
     for name, spec in named.items():
         yield from _answers(name, spec)
         yield from _moved(patient, name, spec)
-    if not named:
+    lost = list(_without_address(patient))
+    yield from lost
+    if not named and not lost:
         yield ok("every index is held in files")
 
 
@@ -65,6 +69,27 @@ def _moved(patient: Patient, name: str, spec: EngineSpec) -> Verdicts:
             f"Index {name} is held by {current.engine}; functions.yaml says {spec.engine}.",
             f"Move it: tundish index migrate --engine {spec.engine} --index {name}",
         )
+
+
+def _without_address(patient: Patient) -> Verdicts:
+    """Indexes that Qdrant holds, and functions.yaml does not say where."""
+    if patient.store_trouble:
+        return
+    project, store = patient.settings.project, MinioStore(patient.store)
+    triggers = [trigger.index for _, trigger in project.bucket_triggers() if trigger.index]
+    for name in dict.fromkeys([DEFAULT, *project.indexes, *triggers]):
+        if project.engine_of(name).url:
+            continue
+        try:
+            current = manifest.newest(store, name)
+        except (CorruptSegment, ObjectMissing):
+            continue  # `tundish index verify` says what is wrong with it
+        if current and current.remote:
+            yield fail(
+                f"Index {name} is held by {current.engine}; functions.yaml does not say where that is.",
+                f"Write it there again: indexes: {{{name}: {{url: http://HOST:6333, api_key: …}}}}. Until then that "
+                "index is not searched, and builds wait.",
+            )
 
 
 def _version(data: bytes) -> tuple[int, int] | None:

@@ -6,6 +6,7 @@ Batches, numbers and models are the same for all: they are what every version is
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -18,7 +19,7 @@ import redis
 from runtime.config import Project
 from runtime.config_engine import FAISS, QDRANT, EngineSpec
 from runtime.context import BuildReport, CompactReport, IndexVersion, Kept, Migration, Models, Store
-from runtime.errors import BadInput, ObjectMissing
+from runtime.errors import BadInput, EngineDown, ObjectMissing
 from runtime.index import layout, manifest
 from runtime.index.manifest import Manifest
 from runtime.index.port import FaissIndex
@@ -26,6 +27,8 @@ from runtime.interfaces_index import Progress
 
 if TYPE_CHECKING:
     from runtime.index.qdrant.engine import QdrantEngine
+
+log = logging.getLogger("tundish.index")
 
 
 def open_index(
@@ -74,8 +77,8 @@ class Indexes(FaissIndex):
     def announce(self, index: str, generation: int | None = None) -> tuple[IndexVersion | None, int]:
         """As FaissIndex.announce; the alias in Qdrant names the newest version's collection afterwards."""
         told = super().announce(index, generation)
-        current = self._newest(index)
-        if current and current.remote:
+        known = self._known.get(index)  # as of a moment ago
+        if known and known.remote and (current := self._newest(index)) and current.remote:
             self.remote.point(current)
         return told
 
@@ -96,13 +99,24 @@ class Indexes(FaissIndex):
         retention = Retention(self._store, self._client, self._cache, clock=self._clock, used=self.remote.used)
         counts = retention.cleanup(layout.check_name(index), older_than)
         if self.remote.has_any(index):
-            counts |= self.remote.cleanup(index, self._clock)
+            counts |= self._cleaned(index)
         return counts
+
+    def _cleaned(self, index: str) -> dict[str, int]:
+        """What was removed from Qdrant. Raises EngineDown where the index is there; what it left there may wait."""
+        try:
+            return self.remote.cleanup(index, self._clock)
+        except EngineDown as error:
+            current = self._newest(index)
+            if current and current.remote:
+                raise
+            log.warning("index %s: what it left behind in Qdrant stays there for now: %s", index, error)
+            return {}
 
     def kept(self, index: str, documents: Sequence[tuple[str, str, str]], model: str) -> Iterator[Kept]:
         current = self._newest(layout.check_name(index))
         if current is None or current.remote is None:
-            return super().kept(index, documents, model)
+            return self._offers.of(current, documents, model) if current else iter(())
         from runtime.index.qdrant.keeping import kept
 
         return kept(self._store, self.remote.connect(index), current, documents, model)

@@ -106,7 +106,7 @@ def gather(
             intake.warnings.append(f"Batch {path} is incomplete: {outcome} It is left out until it is there.")
         elif isinstance(outcome, CorruptBatch):
             _skip(intake, Skipped(batch_id, _etags(listed[batch_id]), str(outcome)))
-        elif reason := _foreign(path, index, outcome, spool):
+        elif reason := foreign(path, index, outcome, spool):
             _skip(intake, Skipped(batch_id, _etags(listed[batch_id]), reason))
         else:
             spool.add(outcome)
@@ -130,7 +130,7 @@ def take(
     if not {skip.batch for skip in skipped}.isdisjoint(fresh):
         return None
     for batch_id, outcome in _read(store, index, fresh, renew):
-        if not isinstance(outcome, Batch) or _foreign(layout.batch(index, batch_id), index, outcome, spool):
+        if not isinstance(outcome, Batch) or foreign(layout.batch(index, batch_id), index, outcome, spool):
             return None
         spool.add(outcome)
     return Intake(skipped=list(skipped))
@@ -141,7 +141,7 @@ def _skip(intake: Intake, skip: Skipped) -> None:
     intake.warnings.append(f"{skip.reason} The batch is skipped until it changes.")
 
 
-def _foreign(path: str, index: str, batch: Batch, spool: Sink) -> str:
+def foreign(path: str, index: str, batch: Batch, spool: Sink) -> str:
     """Why a batch cannot be in one index with the others, or nothing."""
     if not batch.dimensions or not spool.dimensions:
         return ""

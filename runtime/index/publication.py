@@ -53,13 +53,15 @@ class Publication:
     def attempt(self, current: Manifest | None, known: dict[str, Included]) -> tuple[BuildReport, Manifest | None]:
         """Publish on `current`; the report and the version that is current then. `known`: see base.load.
 
-        Raises PreconditionFailed where another one was published meanwhile, and CorruptSegment where `current` cannot
-        be built upon.
+        Raises PreconditionFailed where another one was published meanwhile, CorruptSegment where `current` cannot be
+        built upon, and Retry where another engine holds it.
         """
         if current and current.held:
             at = current.restores or current.generation
             warning = f"Index {self._index!r} is held at generation {at} by a rollback; release it to build."
             return report(self._index, current, (warning,)), current
+        if current and current.remote:  # it has no segments: what is built upon it would be all that there is
+            raise Retry(f"Index {self._index!r} got another engine while it was built. Build it again.", after=1.0)
         below = base.load(self._cache, None if self._anew else current, known)
         intake = self._taken(below, current)
         warnings = (*([self._anew] if self._anew else []), *intake.warnings)

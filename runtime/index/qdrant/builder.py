@@ -85,9 +85,11 @@ class Builder:
 
     def _told(self, result: Result) -> Result:
         report, current = result
-        if report.published and current and current.remote:
-            self._tell(current)
-            manifest.write_hint(self._store, current)
+        if current and current.remote:
+            if report.published:
+                self._tell(current)
+                manifest.write_hint(self._store, current)
+            # Where nothing was new, too: whoever published this version may have died before.
             switch(self._connect(current.index), ledger.alias(current.index), current.remote.collection)
         return result
 
@@ -117,14 +119,19 @@ class Attempt:
         self._index, self._current, self._lease, self._anew = index, current, lease, anew
         self._base = None if anew or current is None else (current.ahead or current.remote)
         self._collection = Collection(connection, self._base.collection if self._base else "")
+        self._made: ledger.Made | None = None
+        self._noted = 0.0
 
     def run(self, wanted: Wanted) -> Result:
-        """Raises PreconditionFailed where another version was published meanwhile."""
+        """Raises PreconditionFailed where another version was published meanwhile, and Retry where another engine
+        holds it, or another build has begun."""
         current = self._current
         if current and current.held:
             at = current.restores or current.generation
             warning = f"Index {self._index!r} is held at generation {at} by a rollback; release it to build."
             return report(self._index, current, (warning,)), current
+        if current and current.remote is None:  # nothing of it is in Qdrant: what is built would be all that there is
+            raise Retry(f"Index {self._index!r} got another engine while it was built. Build it again.", after=1.0)
         filling = Filling(self._index, self._collection, self._base, self._begin, self._alive)
         if current and not self._anew:
             filling.dimensions, filling.model = current.dimensions, current.model
@@ -153,8 +160,9 @@ class Attempt:
         above = max((one.epoch for one in self._remotes()), default=0)
         epoch = epochs.take(self._client, self._index, above)
         if self._base is None:
-            made = ledger.begin(self._store, self._index, epoch, "build")
-            self._collection.name = made.collection
+            self._made = ledger.begin(self._store, self._index, epoch, "build")
+            self._noted = time.monotonic()
+            self._collection.name = self._made.collection
             self._collection.create(filling.dimensions)
         return epoch
 
@@ -174,13 +182,23 @@ class Attempt:
             self._lease.renew()
         if not self._lease.held:
             raise Retry(f"Another build of index {self._index!r} has taken over. Build it again.", after=1.0)
+        if self._made and time.monotonic() >= self._noted + ledger.NOTE_SECONDS:
+            ledger.note(self._store, self._index, self._made)
+            self._noted = time.monotonic()
+
+    def _alone(self, epoch: int) -> None:
+        """Raises Retry where another attempt has begun since this one. It may have ended what this one should have
+        ended; in an epoch that comes later, that would be seen again."""
+        self._alive()
+        if epoch and not epochs.is_last(self._client, self._index, epoch):
+            raise Retry(f"Another build of index {self._index!r} has begun since. Build it again.", after=1.0)
 
     def _version(self, filling: Filling, intake: Intake) -> Manifest:
         current = self._current
         view = self._checked(filling) if self._base is None else filling.view()
         if self._strange and current and (view.rows, view.documents) != (current.vectors, current.documents):
             raise _Fewer
-        self._alive()
+        self._alone(filling.epoch)
         keeps = current.backends if current and not self._anew else ()
         made = Manifest(
             index=self._index,

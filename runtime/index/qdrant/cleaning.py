@@ -17,23 +17,28 @@ from runtime.index import manifest
 from runtime.index.included import Batch as Named
 from runtime.index.manifest import Manifest
 from runtime.index.qdrant import ledger, moving
-from runtime.index.qdrant.collection import Collection, alias_of
+from runtime.index.qdrant.collection import Collection, alias_of, forget, switch
 from runtime.index.qdrant.conditions import equal, within
 from runtime.index.qdrant.connection import Connection
 from runtime.index.remote import Remote, Span
 
 GRACE_SECONDS = 3600.0
+ABANDONED_SECONDS = 7 * 86_400.0
+"""A migration that nobody has gone on with for so long begins anew."""
 
 
 def clean(store: Store, connection: Connection, index: str, now: float) -> dict[str, int]:
     """Remove what no kept version needs; counts by kind. Raises EngineDown, and CorruptSegment where a kept version
     cannot be read: then nobody knows what it needs."""
-    kept = list(_kept(store, index))
-    needed = {one.collection for one in kept} | moving.collections(store, index)
-    if named := alias_of(connection, ledger.alias(index)):
+    # In this order: what arrives meanwhile is a version's.
+    needed = moving.collections(store, index, now - ABANDONED_SECONDS)
+    kept = list(kept_views(store, index))
+    needed |= {one.collection for one in kept}
+    listed = list(ledger.listed(store, index))
+    if named := _named(store, connection, index, {made.collection for made in listed} - needed):
         needed.add(named)
     counts = {"collections": 0, "points": 0}
-    for made in ledger.listed(store, index):
+    for made in listed:
         if made.collection in needed or made.modified > now - GRACE_SECONDS:
             continue
         counts["collections"] += Collection(connection, made.collection).drop()
@@ -43,7 +48,23 @@ def clean(store: Store, connection: Connection, index: str, now: float) -> dict[
     return counts
 
 
-def _kept(store: Store, index: str) -> Iterator[Remote]:
+def _named(store: Store, connection: Connection, index: str, unneeded: set[str]) -> str | None:
+    """The collection that the alias names. It is that of the newest version, even if who published it died before he
+    could say so; after a move to FAISS it is none of ours, once no kept version is in one."""
+    alias, current = ledger.alias(index), manifest.newest(store, index)
+    if current and current.remote:
+        with suppress(ObjectMissing):  # somebody removed it in Qdrant; `verify` says so
+            switch(connection, alias, current.remote.collection)
+            return current.remote.collection
+    named = alias_of(connection, alias)
+    if current and not current.remote and named in unneeded:
+        forget(connection, alias)
+        return None
+    return named
+
+
+def kept_views(store: Store, index: str) -> Iterator[Remote]:
+    """What the stored versions of an index see in Qdrant, and what builds go on from."""
     for generation, _ in list(manifest.listed(store, index)):
         with suppress(ObjectMissing):  # another cleanup was faster
             version = manifest.read(store, index, generation)

@@ -37,7 +37,8 @@ _INDEXED: dict[str, Any] = {
     "born": _EPOCH,
     "died": _EPOCH,
 }
-"""What filters ask for. Tenants share a collection; Qdrant keeps the points of each together (`is_tenant`)."""
+"""What filters ask for, as it is held in memory. Tenants share a collection; Qdrant keeps the points of each together
+(`is_tenant`)."""
 
 
 class Collection:
@@ -51,15 +52,18 @@ class Collection:
         return self._connection.client
 
     def create(self, dimensions: int) -> None:
-        """Make it as functions.yaml says; nothing where it is there. Every copy of a shard takes part in a write."""
+        """Make it as functions.yaml says; nothing where it is there. Every copy of a shard takes part in a write.
+
+        With `on_disk` what is large is read from disk when it is asked for: vectors, their graph, payload indexes. What
+        is searched first, vectors in int8, stays in memory. Payloads are on disk always.
+        """
         spec = self._connection.spec
+        cold, pinned = (models.Memory.COLD, models.Memory.PINNED) if spec.on_disk else (None, None)
         quantization = None
         if spec.quantization == "int8":
-            scalar = models.ScalarQuantizationConfig(
-                type=models.ScalarType.INT8, quantile=0.99, always_ram=True if spec.on_disk else None
-            )
+            scalar = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, memory=pinned)
             quantization = models.ScalarQuantization(scalar=scalar)
-        vectors = models.VectorParams(size=dimensions, distance=models.Distance.DOT, on_disk=spec.on_disk or None)
+        vectors = models.VectorParams(size=dimensions, distance=models.Distance.DOT, memory=cold)
 
         def make() -> None:
             if not self._client.collection_exists(self.name):
@@ -69,15 +73,16 @@ class Collection:
                     shard_number=spec.shards,
                     replication_factor=spec.replicas,
                     write_consistency_factor=spec.replicas,
-                    on_disk_payload=True,
-                    hnsw_config=models.HnswConfigDiff(on_disk=True) if spec.on_disk else None,
+                    payload=models.PayloadStorageParams(memory=models.Memory.COLD),
+                    hnsw_config=models.HnswConfigDiff(memory=cold) if cold else None,
                     quantization_config=quantization,
                 )
 
         self._connection.ask(make)
         for field, schema in _INDEXED.items():
+            kept = schema.model_copy(update={"memory": cold})
             self._connection.ask(
-                partial(self._client.create_payload_index, self.name, field, field_schema=schema, wait=True)
+                partial(self._client.create_payload_index, self.name, field, field_schema=kept, wait=True)
             )
 
     def exists(self) -> bool:
@@ -156,11 +161,15 @@ class Collection:
     def wait_ready(self, stop: Callable[[], bool] = lambda: False, seconds: float = READY_SECONDS) -> bool:
         """Until what was written is in the graph, or `stop` or the time says no. Raises IndexUnavailable where
         Qdrant's own optimizer failed."""
-        end = time.monotonic() + seconds
+        end, asked = time.monotonic() + seconds, False
         while True:
             status = self._connection.ask(lambda: self._client.get_collection(self.name)).status
             if status == models.CollectionStatus.GREEN:
                 return True
+            if status == models.CollectionStatus.GREY and not asked:
+                # After a restart it waits for a change before it goes on; one that changes nothing is enough.
+                nothing, asked = models.OptimizersConfigDiff(), True
+                self._connection.ask(partial(self._client.update_collection, self.name, optimizers_config=nothing))
             if status == models.CollectionStatus.RED:
                 raise IndexUnavailable(
                     f"Qdrant at {self._connection.place} says that collection {self.name} is broken (status red); "
@@ -175,6 +184,12 @@ def alias_of(connection: Connection, alias: str) -> str | None:
     """The collection that an alias names."""
     found = connection.ask(connection.client.get_aliases).aliases
     return next((str(one.collection_name) for one in found if one.alias_name == alias), None)
+
+
+def forget(connection: Connection, alias: str) -> None:
+    """Let an alias name nothing."""
+    gone = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias))
+    connection.ask(lambda: connection.client.update_collection_aliases(change_aliases_operations=[gone]))
 
 
 def switch(connection: Connection, alias: str, collection: str) -> None:

@@ -1,6 +1,6 @@
 """Connections to Qdrant: made at the first use, asked with patience, and what goes wrong said in our own words.
 
-Nothing of what a server answers, and nothing of the key, gets into an error: only which index, where, and the status.
+Nothing of the key gets into an error: only which index, where, the status, and why a request was refused, bounded.
 """
 
 from __future__ import annotations

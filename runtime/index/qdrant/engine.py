@@ -72,10 +72,10 @@ class QdrantEngine:
         if engine == QDRANT:
             from runtime.index.qdrant.move_in import MoveIn
 
-            return MoveIn(self._store, self._client, cache, self.connect, files.build, self._tell)
+            return MoveIn(self._store, self._client, cache, files.build, self._tell, self.connect)
         from runtime.index.qdrant.move_out import MoveOut
 
-        return MoveOut(self._store, self._client, cache, self.builder.build, files.take, self._tell)
+        return MoveOut(self._store, self._client, cache, self.builder.build, self._tell, files.take)
 
     def point(self, current: Manifest) -> None:
         """Let the alias of an index name the collection of this version."""

@@ -19,6 +19,16 @@ return redis.call('INCR', KEYS[1])
 """
 
 
+_LAST = "return tonumber(redis.call('GET', KEYS[1]) or -1)"
+
+
+def is_last(client: redis.Redis, index: str, epoch: int) -> bool:
+    """Whether no other attempt has begun since this one; true where the broker has lost what it knew, and nobody has
+    begun since. Raises BrokerDown."""
+    with translated():
+        return int(client.eval(_LAST, 1, keys.index_epoch(index))) in (-1, epoch)
+
+
 def take(client: redis.Redis, index: str, above: int) -> int:
     """The next epoch of an index, above that of its newest version. Raises BrokerDown."""
     with translated():

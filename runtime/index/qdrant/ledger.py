@@ -16,6 +16,9 @@ from runtime.context import Store
 from runtime.errors import ObjectMissing
 from runtime.index import layout
 
+NOTE_SECONDS = 600.0
+"""So often it is said that a collection is still being filled: cleanup takes one for left behind after an hour."""
+
 
 @dataclass(frozen=True, slots=True)
 class Made:
@@ -36,8 +39,13 @@ def alias(index: str) -> str:
 def begin(store: Store, index: str, epoch: int, purpose: str) -> Made:
     """Write down a collection that is about to be made. Its name is one that nobody else has."""
     made = Made(f"{alias(index)}_{epoch}_{uuid.uuid4().hex[:8]}", epoch, purpose)
-    store.put(store.bucket, _key(index, made.collection), json.dumps(asdict(made)).encode())
+    note(store, index, made)
     return made
+
+
+def note(store: Store, index: str, made: Made) -> None:
+    """Write it down; once more, that it is still being filled."""
+    store.put(store.bucket, _key(index, made.collection), json.dumps(asdict(made)).encode())
 
 
 def listed(store: Store, index: str) -> Iterator[Made]:

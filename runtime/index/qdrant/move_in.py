@@ -8,58 +8,49 @@ point there. So after whatever happened the same call goes on where it was.
 from __future__ import annotations
 
 import logging
-import time
-import uuid
 from collections.abc import Callable
 from collections.abc import Collection as Several
 from dataclasses import replace
 
 import redis
 
-from runtime.context import BuildReport, Store
-from runtime.errors import CorruptBatch, ObjectMissing, PreconditionFailed, Retry
-from runtime.index import batches, manifest
+from runtime.context import Store
+from runtime.errors import CorruptBatch, IndexUnavailable, ObjectMissing
+from runtime.index import batches, layout, manifest
 from runtime.index.cache import SegmentCache
+from runtime.index.intake import foreign
 from runtime.index.lease import BuildLease
 from runtime.index.manifest import Manifest
 from runtime.index.migrate import Progress
 from runtime.index.qdrant import comparing, epochs, ledger, moving
+from runtime.index.qdrant.cleaning import kept_views
 from runtime.index.qdrant.collection import Collection, switch
 from runtime.index.qdrant.conditions import both, first, seen
 from runtime.index.qdrant.engine import Connections
 from runtime.index.qdrant.filling import Filling, Known
+from runtime.index.qdrant.mover import ROUNDS, Build, Mover, Tell
 from runtime.index.qdrant.moving import Move
 from runtime.index.qdrant.target import Target, compare_counts, compare_recall, movable
 from runtime.index.recall import opened
 from runtime.index.remote import Remote
 
-ROUNDS = 10
-"""Looks at what came meanwhile, before the rest is left to the next call."""
-
-Build = Callable[[str], tuple[BuildReport, Manifest | None]]
-Tell = Callable[[Manifest], object]
 log = logging.getLogger("tundish.index")
 
 
-class MoveIn:
-    """Moves the indexes of one store to Qdrant. `build` publishes what FAISS lacks, `tell` announces a version."""
+class MoveIn(Mover):
+    """Moves indexes to Qdrant."""
 
     def __init__(
         self,
         store: Store,
         client: redis.Redis,
         cache: SegmentCache,
-        connections: Connections,
         build: Build,
         tell: Tell,
+        connections: Connections,
     ) -> None:
-        self._store, self._client, self._cache = store, client, cache
-        self._connections, self._build, self._tell = connections, build, tell
-
-    def has(self, index: str, target: Target) -> bool:
-        """Whether it is there already."""
-        current = manifest.newest(self._store, index)
-        return current is not None and current.engine == target.name
+        super().__init__(store, client, cache, build, tell)
+        self._connections = connections
 
     def migrate(
         self, index: str, target: Target, stop: Callable[[], bool], report: Callable[[int, int], object]
@@ -68,9 +59,14 @@ class MoveIn:
 
         Raises BadInput, EngineDown, and IndexUnavailable where Qdrant does not hold, or find, what FAISS does.
         """
-        move = self._begun(index, movable(index, manifest.newest(self._store, index)))
         damaged: dict[str, str] = {}
+        total = 0
         for _ in range(ROUNDS):
+            current = movable(index, manifest.newest(self._store, index))
+            if current.engine == target.name:
+                moving.forget(self._store, index)
+                return Progress(total, total, generation=current.generation, damaged=tuple(damaged.values()))
+            move = self._begun(index, current)
             left, total = self._fill(index, move, stop, report, damaged)
             if left:
                 return Progress(total - left, total, left=True)
@@ -81,14 +77,21 @@ class MoveIn:
         return Progress(total, total, left=True)
 
     def _begun(self, index: str, current: Manifest) -> Move:
-        """The collection that is being filled, or a new one."""
+        """The collection that is being filled, or a new one: not where that is for another model, or has become a
+        version's."""
         move = moving.read(self._store, index)
-        if move and Collection(self._connections(index), move.collection).exists():
+        if (
+            move
+            and move.model == current.model
+            and Collection(self._connections(index), move.collection).exists()
+            and move.collection not in {one.collection for one in kept_views(self._store, index)}
+        ):
+            moving.write(self._store, index, move)  # cleanup leaves it alone
             return move
         epoch = epochs.take(self._client, index, 0)
         made = ledger.begin(self._store, index, epoch, "migration")
         Collection(self._connections(index), made.collection).create(current.dimensions)
-        move = Move(made.collection, epoch)
+        move = Move(made.collection, epoch, current.model)
         moving.write(self._store, index, move)
         return move
 
@@ -103,14 +106,17 @@ class MoveIn:
         """Send what the collection lacks; how many batches are left, and how many there are in all."""
         missing, total = self._missing(index, move)
         missing = [name for name in missing if name not in damaged]
-        filling = self._filling(index, move)
+        filling, space = self._filling(index, move), self._space(index)
         done = total - len(missing)
         report(done, total)
         for number, name in enumerate(missing):
             if stop():
                 return len(missing) - number, total
             try:
-                filling.add(batches.read(self._store, self._space(index), name))
+                batch = batches.read(self._store, space, name)
+                if reason := foreign(layout.batch(space, name), index, batch, filling):
+                    raise CorruptBatch(reason)
+                filling.add(batch)
             except ObjectMissing:  # cleanup removed it: a newer version of all its documents is there
                 log.info("index %s: batch %s is gone; it is not needed", index, name)
             except CorruptBatch as error:
@@ -121,7 +127,10 @@ class MoveIn:
 
     def _missing(self, index: str, move: Move) -> tuple[list[str], int]:
         """The newest first: what is older than something that is there is not even sent."""
-        listed = {name: one for name, one in batches.listing(self._store, self._space(index)).items() if one.rows}
+        current = manifest.newest(self._store, index)
+        skipped = {skip.batch for skip in current.skipped} if current else set()
+        found = batches.listing(self._store, self._space(index))
+        listed = {name: one for name, one in found.items() if one.rows and name not in skipped}
         committed = sorted(((name, one.rows) for name, one in listed.items()), key=lambda one: -listed[one[0]].modified)
         known = Known(index, Collection(self._connections(index), move.collection), _view(move))
         read = known.holds(committed).tolist()
@@ -157,26 +166,14 @@ class MoveIn:
             missing, _ = self._missing(index, move)
             if current.generation != before.generation or set(missing) - set(damaged):
                 return None
-            compare_counts(index, target, current, view.rows, view.documents)
-            compare_recall(index, target, found)
-            made = replace(
-                current,
-                created=time.time(),
-                builder=uuid.uuid4().hex,
-                segments=(),
-                kind="qdrant",
-                faiss="",
-                remote=view,
-                restores=None,
-                digest="",
-                etag="",
-            )
             try:
-                made = manifest.commit(self._store, manifest.successor(current, made))
-            except PreconditionFailed as error:
-                raise Retry(f"Index {index} was published while it was moved.", after=1.0) from error
-            self._tell(made)
-            manifest.write_hint(self._store, made)
+                compare_counts(index, target, current, view.rows, view.documents)
+            except IndexUnavailable:  # the next try fills another collection: nothing takes away what is too much here
+                moving.forget(self._store, index)
+                raise
+            compare_recall(index, target, found)
+            there = replace(current, segments=(), kind="qdrant", faiss="", remote=view, restores=None)
+            made = self._publish(current, there)
         moving.forget(self._store, index)
         switch(self._connections(index), ledger.alias(index), move.collection)
         return made

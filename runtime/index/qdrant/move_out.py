@@ -21,7 +21,7 @@ from runtime.index.cache import SegmentCache
 from runtime.index.lease import BuildLease
 from runtime.index.manifest import Manifest
 from runtime.index.migrate import Progress, discard
-from runtime.index.qdrant.move_in import ROUNDS, Build, Tell
+from runtime.index.qdrant.mover import ROUNDS, Build, Mover, Tell
 from runtime.index.qdrant.target import Target, compare_counts, compare_recall, movable
 from runtime.index.recall import measure, opened
 
@@ -31,20 +31,14 @@ STEP = 256
 Take = Callable[[str, Sequence[str]], tuple[BuildReport, Manifest | None]]
 
 
-class MoveOut:
-    """Moves the indexes of one store to FAISS. `build` publishes what Qdrant lacks, `take` builds named batches in
-    files, `tell` announces a version."""
+class MoveOut(Mover):
+    """Moves indexes to FAISS. `take` builds named batches in files."""
 
     def __init__(
-        self, store: Store, client: redis.Redis, cache: SegmentCache, build: Build, take: Take, tell: Tell
+        self, store: Store, client: redis.Redis, cache: SegmentCache, build: Build, tell: Tell, take: Take
     ) -> None:
-        self._store, self._client, self._cache = store, client, cache
-        self._build, self._take, self._tell = build, take, tell
-
-    def has(self, index: str, target: Target) -> bool:
-        """Whether it is there already."""
-        current = manifest.newest(self._store, index)
-        return current is not None and current.engine == target.name
+        super().__init__(store, client, cache, build, tell)
+        self._take = take
 
     def migrate(
         self, index: str, target: Target, stop: Callable[[], bool], report: Callable[[int, int], object]
@@ -54,10 +48,13 @@ class MoveOut:
         Raises BadInput, and IndexUnavailable where the new version does not hold, or find, what it should.
         """
         shadow = layout.shadow(index, target.name)
-        current = movable(index, manifest.newest(self._store, index))
-        self._prepare(shadow, current)
         total = 0
         for _ in range(ROUNDS):
+            current = movable(index, manifest.newest(self._store, index))
+            if current.engine == target.name:
+                discard(self._store, shadow)
+                return Progress(total, total, generation=current.generation)
+            self._prepare(shadow, current)
             missing, total = self._missing(index, shadow)
             report(total - len(missing), total)
             for first in range(0, len(missing), STEP):
@@ -68,7 +65,8 @@ class MoveOut:
             self._build(index)
             made = self._switch(index, shadow, target)
             if made:
-                return Progress(total, total, generation=made.generation)
+                damaged = tuple(skip.reason for skip in made.skipped if skip not in current.skipped)
+                return Progress(total, total, generation=made.generation, damaged=damaged)
         return Progress(total, total, left=True)
 
     def _prepare(self, shadow: str, current: Manifest) -> None:
@@ -86,7 +84,8 @@ class MoveOut:
         new = manifest.newest(self._store, shadow)
         current = manifest.newest(self._store, index)
         listed = batches.listing(self._store, current.space if current else index)
-        skipped = {skip.batch for skip in current.skipped} if current else set()
+        # What cannot be read is left out: where something of it is needed, fewer are counted at the end.
+        skipped = {skip.batch for version in (current, new) if version for skip in version.skipped}
         committed = [(name, one.rows) for name, one in listed.items() if one.rows and name not in skipped]
         read = base.load(self._cache, new, {}).holds(committed).tolist()
         return [name for (name, _), old in zip(committed, read, strict=True) if not old], len(committed)
@@ -103,23 +102,14 @@ class MoveOut:
                 return None
             compare_counts(index, target, current, new.vectors, new.documents)
             compare_recall(index, target, measured.recall if measured else 1.0)
-            made = replace(
+            there = replace(
                 new,
                 index=index,
-                created=time.time(),
-                builder=uuid.uuid4().hex,
                 max_seq=max(current.max_seq, new.max_seq),
                 native=current.native,
-                skipped=current.skipped,
-                digest="",
-                etag="",
+                skipped=tuple({skip.batch: skip for skip in (*current.skipped, *new.skipped)}.values()),
             )
-            try:
-                made = manifest.commit(self._store, manifest.successor(current, made))
-            except PreconditionFailed as error:
-                raise Retry(f"Index {index} was published while it was moved.", after=1.0) from error
-            self._tell(made)
-            manifest.write_hint(self._store, made)
+            made = self._publish(current, there)
         discard(self._store, shadow)
         return made
 

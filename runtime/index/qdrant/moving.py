@@ -13,16 +13,17 @@ from runtime.index import layout
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """The collection and the epoch in which it is filled."""
+    """The collection, the epoch in which it is filled, and the model of the vectors."""
 
     collection: str
     epoch: int
+    model: str
 
 
 def read(store: Store, index: str) -> Move | None:
     with suppress(ObjectMissing, ValueError, KeyError, TypeError):
         told = json.loads(store.get(store.bucket, _key(index)).data)
-        return Move(str(told["collection"]), int(told["epoch"]))
+        return Move(str(told["collection"]), int(told["epoch"]), str(told["model"]))
     return None
 
 
@@ -34,10 +35,13 @@ def forget(store: Store, index: str) -> None:
     store.delete(store.bucket, _key(index))
 
 
-def collections(store: Store, index: str) -> set[str]:
-    """What is being filled."""
+def collections(store: Store, index: str, since: float) -> set[str]:
+    """What is being filled: every call of a migration writes it down anew, so what was not since then is given up."""
     move = read(store, index)
-    return {move.collection} if move else set()
+    with suppress(ObjectMissing):
+        if move and store.head(store.bucket, _key(index)).modified >= since:
+            return {move.collection}
+    return set()
 
 
 def _key(index: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from types import TracebackType
 
+from pydantic_core import to_json
 from qdrant_client import models
 
 from runtime.index.qdrant.collection import Collection
@@ -15,7 +16,7 @@ MOST_POINTS, MOST_BYTES = 256, 4 * 2**20
 
 AT_ONCE = 4
 _AROUND = 600
-"""Bytes of a point's JSON beside its vector and its text, about."""
+"""Bytes of a point's JSON beside its vector, its text and its meta, about."""
 
 _NUMBER = 12
 """Bytes of one number of a vector as JSON."""
@@ -76,4 +77,5 @@ def _size(point: models.PointStruct) -> int:
     payload = point.payload or {}
     vectors = point.vector if isinstance(point.vector, dict) else {}
     numbers = sum(len(one) for one in vectors.values() if isinstance(one, list))
-    return _AROUND + _NUMBER * numbers + 2 * len(payload.get("text", "")) + 40 * len(payload.get("terms", ()))
+    words = 2 * len(payload.get("text", "")) + 40 * len(payload.get("terms", ()))
+    return _AROUND + _NUMBER * numbers + words + len(to_json(payload.get("meta") or {}))

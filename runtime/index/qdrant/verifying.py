@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import count, islice
 
 import redis
 from qdrant_client import models
@@ -30,6 +30,7 @@ from runtime.index.spaces import waiting
 from runtime.watch import Watch, watches
 
 PATIENCE_SECONDS, PAUSE_SECONDS = 2.0, 0.2
+PASSES = 3
 _PAGE = 10_000
 TWICE = "two versions of it are found"
 Tell = Callable[[str, int, int | None], None]
@@ -38,16 +39,23 @@ Tell = Callable[[str, int, int | None], None]
 def verify(
     store: Store, client: redis.Redis, project: Project, connection: Connection, tell: Tell = lambda *_: None
 ) -> Report:
-    """Compare one index with its buckets; what is only on its way is waited for a moment.
+    """Compare one index with its buckets; what is only on its way is waited for a moment, and a difference is looked at
+    again when a version was published meanwhile.
 
     Raises EngineDown, StoreDown, StoreDenied and BrokerDown.
     """
     end = time.monotonic() + PATIENCE_SECONDS
-    while True:
+    for number in count(1):
+        generation = manifest.newest_generation(store, connection.index)
         report = _Pass(store, client, project, connection, tell).run()
+        if report.ok:
+            break
+        if number < PASSES and manifest.newest_generation(store, connection.index) != generation:
+            continue
         if not report.counts["pending"] or time.monotonic() >= end:
-            return report
+            break
         time.sleep(PAUSE_SECONDS)
+    return report
 
 
 class _Pass:
@@ -130,9 +138,9 @@ class _Pass:
                 found[name] += 1
                 if "chunks" in payload or name not in expected:
                     expected[name] = payload["bucket"], payload["key"], payload.get("chunks", 0)
-        for name, (bucket, key, count) in expected.items():
-            if found[name] != count:
-                self._report.add(Finding("chunks", bucket, key, f"{found[name]} are searchable, it has {count}"))
+        for name, (bucket, key, chunks) in expected.items():
+            if found[name] != chunks:
+                self._report.add(Finding("chunks", bucket, key, f"{found[name]} are searchable, it has {chunks}"))
 
     def _unpublished(self, collection: Collection, current: Manifest) -> list[tuple[str, str]]:
         """The committed batches, (space, id), that the version is not made of."""
