@@ -75,6 +75,20 @@ def until(condition: Callable[[], Any], what: str, within: float = 60.0) -> Any:
     return found
 
 
+def group_is_gone(group: int) -> bool:
+    """Whether nobody lives in this group: a dead process that init has not collected yet (Linux tells) is dead."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    states = set()
+    for place in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, its_group = place.read_text().rpartition(")")[2].split()[:3]
+            states |= {state} if int(its_group) == group else set()
+    return bool(states) and states <= {"Z", "X"}
+
+
 @contextlib.contextmanager
 def running_system(folder: Path, *flags: str, sample: Path = SAMPLE, **environ: str) -> Iterator[System]:
     """Copy the sample project to `folder` and run it until the block ends; the log is shown when it fails to start."""

@@ -156,8 +156,9 @@ def test_several_processes_unpack_at_once(tmp_path: Path, texts: list[str]) -> N
     shutil.rmtree(folder / UNPACKED)
     (folder / f"{UNPACKED}.part").mkdir()
     (folder / f"{UNPACKED}.part" / "left behind").touch()
-    spawn = multiprocessing.get_context("fork")
-    processes = [spawn.Process(target=opened, args=(folder, digest(folder), ROWS)) for _ in range(4)]
+    # Not forked from here: what other tests have left in this process, threads above all, would come along.
+    clean = multiprocessing.get_context("forkserver")
+    processes = [clean.Process(target=opened, args=(folder, digest(folder), ROWS)) for _ in range(4)]
     for process in processes:
         process.start()
     for process in processes:

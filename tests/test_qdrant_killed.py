@@ -1,7 +1,7 @@
 """Killed before every one of its steps, between the store, the broker and Qdrant: searches have a whole version, the
 alias names a filled collection, the next one loses nothing, and no collection is left behind.
 
-That takes minutes: every fourth step is tried here, and all of them by `make chaos`.
+That takes minutes: every twelfth step is tried here, and all of them by `make chaos`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.qdrant_killing import Action, Scene, few_indexes, scene_of
 from tests.qdrant_server import Served, serve
 
 Scenes = Callable[[str, int], Scene]
-EVERY = int(os.environ.get("TUNDISH_TEST_EVERY", "4"))
+EVERY = int(os.environ.get("TUNDISH_TEST_EVERY", "12"))
 """One step of so many is tried."""
 FIRST = {"a": ["a1", "a1 too"], "b": ["b"]}
 LAST = {"a": ["a3"], "c": ["c"]}

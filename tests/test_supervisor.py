@@ -27,6 +27,7 @@ from runtime.console import Console
 from runtime.errors import TundishError
 from runtime.free_ports import Ports, listening
 from runtime.supervisor import Supervisor
+from tests.system import group_is_gone
 
 PATIENT = "import runtime.leash, os, time; runtime.leash.hold(os.environ); print('up', flush=True); time.sleep(600)"
 
@@ -230,6 +231,7 @@ from types import SimpleNamespace
 from runtime.child import Spec
 from runtime.console import Console
 from runtime.supervisor import Supervisor
+from tests.system import group_is_gone
 
 folder = Path(sys.argv[1])
 ours = (sys.executable, "-c", sys.argv[2])
@@ -256,20 +258,6 @@ def supervised(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], list[int
     finally:
         process.kill()
         process.wait()
-
-
-def group_is_gone(group: int) -> bool:
-    """Whether nobody lives in this group: a dead process that init has not collected yet (Linux tells) is dead."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return True
-    states = set()
-    for place in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, _, its_group = place.read_text().rpartition(")")[2].split()[:3]
-            states |= {state} if int(its_group) == group else set()
-    return bool(states) and states <= {"Z", "X"}
 
 
 def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 from runtime import services
 from runtime.free_ports import Ports
 from tests.conftest import running
-from tests.system import System, clean_environ, running_system, until
+from tests.system import System, clean_environ, group_is_gone, running_system, until
 
 YAML = """
 version: 1
@@ -182,7 +182,7 @@ def test_a_new_function_on_a_new_queue_is_served(living: System) -> None:
     until(lambda: living.pid("worker third"), "its worker")
     file.write_text(file.read_text().replace(", third: {}", "").replace("queue: third", "queue: left"))
     pid = living.pid("worker third")
-    until(lambda: not alive({pid}), "the end of its worker")
+    until(lambda: group_is_gone(pid), "the end of its worker")
 
 
 def test_a_second_start_on_the_same_state_folder_names_the_first(living: System) -> None:
@@ -208,17 +208,6 @@ def groups_of(pid: int) -> set[int]:
     return {int(group) for parent, group in map(str.split, lines) if int(parent) == pid} - {pid}
 
 
-def alive(groups: set[int]) -> list[int]:
-    found = []
-    for group in groups:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            continue
-        found.append(group)
-    return found
-
-
 def test_an_end_by_signal_leaves_nothing_and_the_data_is_there_again(tmp_path: Path, sample: Path) -> None:
     with running_system(tmp_path, "--no-reload", sample=sample) as first:
         task = first.tundish("invoke", "one", "--async").stdout.strip()
@@ -227,14 +216,14 @@ def test_an_end_by_signal_leaves_nothing_and_the_data_is_there_again(tmp_path: P
         assert len(groups) >= 8
         first.process.send_signal(signal.SIGINT)
         assert first.process.wait(40) == 0
-        assert not alive(groups)
+        assert all(map(group_is_gone, groups))
         assert not (first.home / "run.json").exists()
     with running_system(tmp_path, "--no-reload", sample=sample) as second:
         assert second.request("GET", f"/api/v1/tasks/task/{task}").status == 200
         groups = groups_of(second.process.pid)
         second.process.kill()
         second.process.wait()
-        until(lambda: not alive(groups), "the end of everything", 30)
+        until(lambda: all(map(group_is_gone, groups)), "the end of everything", 30)
         assert second.tundish("invoke", "one").returncode == 3
 
 
