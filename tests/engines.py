@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ import redis
 
 from runtime.config import Project
 from runtime.config_limits import IndexSpec
-from runtime.context import Store
+from runtime.context import Migration, Store
 from runtime.index import manifest
 from runtime.index.engines import Indexes, open_index
 from runtime.index.qdrant import ledger
@@ -109,3 +109,18 @@ class Place:
         for hit in sorted(hits, key=lambda hit: (hit.key, hit.chunk)):
             found.setdefault(hit.key, []).append(hit.text)
         return found
+
+
+def move(
+    place: Place, engine: str, run: str = "r1", *, recall: float = 0.99, stop: Callable[[], bool] = lambda: False
+) -> Migration:
+    """Move an index to another engine, or go on with it: `run` names who does."""
+    return place.index().move(
+        place.name, engine, recall=recall, run=run, task=run, stop=stop, report=lambda done, total, message: None
+    )
+
+
+def engine_of(place: Place) -> str:
+    """The engine of the current version; '' where there is none."""
+    current = manifest.newest(place.store, place.name)
+    return current.engine if current else ""

@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 import redis
 
-from runtime.context import Migration
 from runtime.errors import Retry
 from runtime.index import manifest
 from runtime.index.lease import BuildLease
 from runtime.index.qdrant import connection
 from runtime.testing_store import MemoryStore
-from tests.engines import Place
+from tests.engines import Place, engine_of, move
 from tests.indexing import put, write
 from tests.qdrant_server import Served, serve
 
@@ -38,17 +37,6 @@ def place(served: Served, redis_client: redis.Redis, tmp_path: Path, monkeypatch
     write(index, "two", put("b", 2, "b"))
     index.build("default")
     return made
-
-
-def move(place: Place, engine: str, run: str = "r1") -> Migration:
-    return place.index().move(
-        "default", engine, recall=0.99, run=run, task=run, stop=lambda: False, report=lambda *_: None
-    )
-
-
-def engine_of(place: Place) -> str:
-    current = manifest.newest(place.store, "default")
-    return current.engine if current else ""
 
 
 @pytest.mark.parametrize("engine", ["qdrant", "faiss"])

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import redis
 
-from runtime.context import Migration, Store
+from runtime.context import Store
 from runtime.errors import BadInput, EngineDown, IndexUnavailable
 from runtime.index import batches, manifest
 from runtime.index.migration_state import MigrationState
 from runtime.index.qdrant import comparing, connection, ledger
 from runtime.index.search import Search
 from runtime.testing_store import MemoryStore
-from tests.engines import Place
+from tests.engines import Place, engine_of, move
 from tests.indexing import gone, put, vector, write
 from tests.qdrant_server import Cut, Served, serve
 
@@ -43,19 +43,6 @@ def place(served: Served, redis_client: redis.Redis, tmp_path: Path, monkeypatch
     write(index, "three", gone("d", 4), put("c", 5, "c"))
     index.build("default")
     return made
-
-
-def move(
-    place: Place, engine: str, *, run: str = "r1", recall: float = 0.99, stop: Callable[[], bool] = lambda: False
-) -> Migration:
-    return place.index().move(
-        "default", engine, recall=recall, run=run, task=run, stop=stop, report=lambda done, total, message: None
-    )
-
-
-def engine_of(place: Place) -> str:
-    current = manifest.newest(place.store, "default")
-    return current.engine if current else ""
 
 
 def test_there_and_back(place: Place, served: Served) -> None:

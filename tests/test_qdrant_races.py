@@ -16,13 +16,12 @@ from functions.cleanup import cleanup
 from runtime import testing_store
 from runtime.errors import Retry
 from runtime.index import manifest
-from runtime.index.engines import Indexes
 from runtime.index.lease import BuildLease
 from runtime.index.qdrant import connection, ledger, moving
 from runtime.index.qdrant.collection import Collection
 from runtime.testing import fake_context
 from runtime.testing_store import MemoryStore
-from tests.engines import Place
+from tests.engines import Place, engine_of, move
 from tests.indexing import put, write
 from tests.qdrant_server import Cut, Served, Status, serve
 
@@ -39,11 +38,6 @@ def served() -> Iterator[Served]:
 def place(served: Served, redis_client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setattr(connection, "FIRST_PAUSE", 0.001)
     return Place("qdrant", MemoryStore(), redis_client, tmp_path, served)
-
-
-def engine_of(place: Place) -> str:
-    current = manifest.newest(place.store, "default")
-    return current.engine if current else ""
 
 
 def test_what_another_attempt_has_ended_does_not_come_back(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +112,7 @@ def test_a_migration_arrives_while_cleanup_looks(place: Place, monkeypatch: pyte
     with monkeypatch.context() as patch:
         patch.setattr(manifest, "commit", _die)
         with pytest.raises(KeyboardInterrupt):
-            move(place)
+            move(place, "qdrant")
     cleaner = place.index()
     cleaner._clock = lambda: time.time() + 2 * HOUR
     looks = itertools.count()
@@ -129,7 +123,7 @@ def test_a_migration_arrives_while_cleanup_looks(place: Place, monkeypatch: pyte
             monkeypatch.setattr(manifest, "listed", listed)
             with monkeypatch.context() as patch:
                 patch.setattr("runtime.index.qdrant.move_in.switch", lambda *_: None)  # not yet
-                move(place, "r2")
+                move(place, "qdrant", "r2")
         return iter(found)
 
     monkeypatch.setattr(manifest, "listed", looked)
@@ -159,17 +153,12 @@ def test_back_in_files_and_qdrant_is_away(place: Place, served: Served) -> None:
     index = place.index()
     write(index, "one", put("a", 1, "first"))
     index.build("default")
-    move(place)
-    move(place, "r2", "faiss")
+    move(place, "qdrant")
+    move(place, "faiss", "r2")
     served.trouble.hook = _raise(Cut())
     assert "manifests" in place.index().cleanup("default", 0)
     place.url = ""
     assert "manifests" in place.index().cleanup("default", 0)
-
-
-def move(place: Place, run: str = "r1", engine: str = "qdrant") -> None:
-    index: Indexes = place.index()
-    index.move("default", engine, recall=0.99, run=run, task=run, stop=lambda: False, report=lambda *_: None)
 
 
 def _die(*_: object) -> None:
