@@ -75,7 +75,7 @@ ROWS: Sequence[tuple[str, Sequence[str], Callable[..., str]]] = (
     ("32 clients over HTTP", ("http_per_second", "search_peer_together_per_second"), _beside(_rate)),
     ("announced → answered from, over HTTP", ("visible_ms",), lambda value: in_seconds(value / 1000)),
     ("gateway's start → first answer", ("first_answer_seconds",), in_seconds),
-    ("the index on disk", ("stored_bytes",), in_bytes),
+    ("the index in the store, beside its batches", ("stored_bytes",), in_bytes),
     ("memory of a reader that it does not share", ("search_anonymous_memory",), in_bytes),
 )
 

@@ -19,9 +19,12 @@ import redis
 
 from runtime import broker, keys
 from runtime.config import StoreSettings
-from runtime.index import layout, manifest
+from runtime.index import layout, manifest, pieces
+from runtime.index.integrity import damaged_batches
+from runtime.index.pieces import PIECES
 from runtime.index.port import FaissIndex
 from runtime.index.reader import IndexReader
+from runtime.index.segment import Meta
 from runtime.store import MinioStore
 from tests.indexing import Doc, House, put, rows_of, vector, write
 
@@ -149,20 +152,26 @@ class Scene:
         """What lies in the store and belongs to no version and no batch; what a version names and is not there."""
         store, name = self.home.store, self.name
         there = {item.key for item in store.list(store.bucket, layout.root(name))}
-        named = {layout.latest(name)} & there
+        named, halves = {layout.latest(name)} & there, dict[str, int]()
         for generation, _ in manifest.listed(store, name):
             version = manifest.read(store, name, generation)
             named.add(layout.manifest(name, generation))
             for ref in version.segments:
                 folder, meta = layout.segment(name, ref.segment), self.home.index._cache.meta(name, ref.segment)
-                files = () if layout.is_packed(ref.segment) else meta.files
+                files = () if layout.is_packed(ref.segment) else meta.stored
                 named |= {layout.beginning(name, ref.segment), *(folder + file for file in files)}
                 named |= {layout.tombstones(name) + ref.tombstones} if ref.tombstones else set()
-        halves: dict[str, int] = {}
+                halves |= self._lacking(folder, meta) if meta.refers else {}
         for item in store.list(store.bucket, f"{layout.EMBEDDINGS}{name}/"):
             folder = item.key.rpartition("/")[0]
             halves[folder] = halves.get(folder, 0) + 1
         return (there ^ named) | {folder for folder, files in halves.items() if files != 2}
+
+    def _lacking(self, folder: str, meta: Meta) -> dict[str, int]:
+        """The batches whose vectors a segment needs and that are not what they were."""
+        store = self.home.store
+        _, listed = pieces.decode(PIECES, store.get(store.bucket, folder + PIECES).data)
+        return {key: 0 for key, *_ in damaged_batches(store, meta.refers, listed)}
 
 
 def _context() -> Any:

@@ -17,6 +17,7 @@ from runtime.config import StoreSettings
 from runtime.deployment import Deployment
 from runtime.documents import document_status
 from runtime.free_ports import Ports
+from runtime.index import layout
 from runtime.store import MinioStore
 from runtime.submit import Call, Idempotency, accept, submit
 from tests.brokers import Broker, own_broker
@@ -48,10 +49,10 @@ def copy_broker(client: redis.Redis, source: Path, target: Path) -> None:
 
 
 def copy_store(source: MinioStore, target: MinioStore, *buckets: str) -> None:
-    """As `mc mirror` does it."""
-    for bucket in buckets:
+    """As `mc mirror` does it. Batches once more in the end: segments that were copied after them may refer to them."""
+    for bucket, prefix in [*((bucket, "") for bucket in buckets), (source.bucket, layout.EMBEDDINGS)]:
         target.ensure_bucket(bucket)
-        for info in source.list(bucket):
+        for info in source.list(bucket, prefix):
             with contextlib.suppress(Exception):  # removed since the listing
                 found = source.get(bucket, info.key)
                 target.put(bucket, info.key, found.data)

@@ -18,12 +18,13 @@ from runtime.context import Row
 from runtime.errors import BadInput, CorruptBatch, CorruptSegment
 from runtime.index import batches, included, layout, manifest, npy, segment_write
 from runtime.index.batches import Batch
-from runtime.index.body import HEADER_BYTES, Body
+from runtime.index.body import Body
 from runtime.index.docs import DOCS, Docs, find, identity, table, winners
 from runtime.index.manifest import Manifest, SegmentRef, Skipped
 from runtime.index.segment import META, Segment, decode_meta, encode_meta
 from runtime.index.segment_write import Part
 from runtime.index.spool import Spool
+from runtime.index.vector_file import HEADER_BYTES
 from runtime.testing import MemoryStore
 from tests.indexing import DIMENSIONS, gone, put, rows_of, vector
 

@@ -20,7 +20,9 @@ from runtime.index import layout, npy
 from runtime.index.batch_commit import Commit, decode, encode
 from runtime.index.docs import Vectors
 from runtime.index.packed import FIELDS, Packed, flaw_of, pack
+from runtime.index.vector_file import npy_header
 
+_ROUNDING = 1e-2  # of a number of a unit vector, between machines
 _LENGTH_TOLERANCE = 1e-2  # of a unit vector; float32 and bf16 models stay well inside
 
 
@@ -37,6 +39,8 @@ class Batch:
     """By what its rows were cut from their documents."""
     backends: tuple[str, ...] = ()
     """Which back ends of the model have made its vectors, where that is known."""
+    digest: str = ""
+    """The sha256 of the object of its vectors, where these are stored as they are here; else nothing."""
 
     @property
     def rows(self) -> list[Row]:
@@ -98,7 +102,9 @@ def read(store: Store, index: str, batch_id: str) -> Batch:
     flaw = _flaw(vectors)
     if flaw:
         raise CorruptBatch(f"{path}{layout.VECTORS} {flaw}.")
-    return Batch(batch_id, stored.etag, commit.model, *commit.packed(vectors), commit.made, commit.backends)
+    packed, ordered = commit.packed(vectors)
+    digest = commit.vectors if ordered is vectors and raw.startswith(_usual_header(vectors)) else ""
+    return Batch(batch_id, stored.etag, commit.model, packed, ordered, commit.made, commit.backends, digest)
 
 
 def read_rows(store: Store, index: str, batch_id: str) -> list[Row]:
@@ -151,8 +157,7 @@ def _taken(store: Store, index: str, name: str, packed: Packed, vectors: Vectors
     try:
         return read(store, index, name).rows
     except CorruptBatch:
-        store.put(store.bucket, path + layout.VECTORS, raw := _raw(vectors))
-        _commit(store, path, packed, vectors, raw, origin, create_only=False)
+        _commit(store, path, packed, vectors, _replaced(store, path, vectors), origin, create_only=False)
     except ObjectMissing:
         try:
             _commit(store, path, packed, vectors, _adopted(store, path, vectors), origin, create_only=True)
@@ -198,6 +203,20 @@ def _commit(
     store.put(store.bucket, path + layout.ROWS, data, content_type="application/msgpack", create_only=create_only)
 
 
+def _replaced(store: Store, path: str, vectors: Vectors) -> bytes:
+    """The stored vectors where they are ours but for rounding: segments may refer to them (pieces.py). Else ours, put
+    in their place."""
+    try:
+        raw = store.get(store.bucket, path + layout.VECTORS).data
+        stored = _vectors(path, raw)
+        if stored.shape == vectors.shape and np.allclose(stored, vectors, rtol=0.0, atol=_ROUNDING):
+            return raw
+    except (CorruptBatch, ObjectMissing):
+        pass
+    store.put(store.bucket, path + layout.VECTORS, raw := _raw(vectors))
+    return raw
+
+
 def _adopted(store: Store, path: str, vectors: Vectors) -> bytes:
     """The stored vectors where they fit our rows; else ours, put in their place.
 
@@ -222,6 +241,10 @@ def _vectors(path: str, raw: bytes) -> Vectors:
     if vectors.ndim != 2:
         raise CorruptBatch(f"{path}{layout.VECTORS} is not an array of two dimensions.")
     return vectors
+
+
+def _usual_header(vectors: Vectors) -> bytes:
+    return npy_header(int(vectors.shape[1]), len(vectors))
 
 
 def _flaw(vectors: Vectors) -> str:

@@ -6,26 +6,24 @@ and no index of them is ever in memory.
 
 from __future__ import annotations
 
-import struct
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import CorruptSegment
-from runtime.index import npy
+from runtime.index import npy, pieces
 from runtime.index.attribute_terms import Collector
 from runtime.index.docs import Positions, Vectors
-from runtime.index.segment import INDEX, OFFSETS, ROWS
+from runtime.index.pieces import Piece
+from runtime.index.segment import OFFSETS, ROWS
+from runtime.index.vector_file import HEADER_BYTES, INDEX, header
 
-HEADER_BYTES = 45
 BLOCK = 4096  # rows that are copied at once
 
 
@@ -33,7 +31,7 @@ BLOCK = 4096  # rows that are copied at once
 class Stored:
     """Where finished files lie. `files`: name → (sha256, bytes) where these are known; what is copied is checked.
 
-    `attributes`: what filters ask of the rows, where it is known.
+    `attributes`: what filters ask of the rows, where it is known. `pieces`: where else the vectors are; none: nowhere.
     """
 
     folder: Path
@@ -41,6 +39,7 @@ class Stored:
     dimensions: int
     files: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     attributes: Collector | None = None
+    pieces: Sequence[Piece] = ()
 
 
 class Body:
@@ -107,12 +106,6 @@ class Body:
         return Stored(self._folder, len(self), dimensions)
 
 
-def header(dimensions: int, rows: int) -> bytes:
-    """What `faiss.write_index` puts before the vectors of an IndexFlatIP."""
-    empty = faiss.serialize_index(faiss.IndexFlatIP(dimensions)).tobytes()
-    return empty[:8] + struct.pack("<q", rows) + empty[16:-8] + struct.pack("<Q", rows * dimensions)
-
-
 def _offsets(source: Stored) -> NDArray[np.uint64]:
     with _Reading(source, OFFSETS) as file:
         file.read(file.size)
@@ -130,7 +123,7 @@ class _Reading:
     def __init__(self, source: Stored, name: str) -> None:
         self._path = source.folder / name
         self._known = source.files.get(name)
-        self._hash: Any = sha256() if self._known else None
+        self._hash: Any = pieces.hashing(self._path) if self._known else None
         self.size = self._path.stat().st_size
 
     def __enter__(self) -> _Reading:

@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 from runtime.context import Store, StoredObject
 from runtime.errors import CorruptSegment, ObjectMissing
 from runtime.index import layout, trust
+from runtime.index.assemble import assemble
 from runtime.index.fetch import Fetch, alone, fetch, replacing
 from runtime.index.lexical_file import LEXICAL, UNPACKED
 from runtime.index.pack import LARGEST
+from runtime.index.pieces import OWN, PIECES
 from runtime.index.segment import INDEX, META, OFFSETS, SCAN, TABLE, Meta, Segment, decode_meta, digests
 from runtime.index.unpack import unpack
 
@@ -123,18 +125,18 @@ class SegmentCache:
         if trust.lost(folder):
             self.check(index, sha)
             trust.renew(folder)
-        wanted, here = names or tuple(meta.files), str(folder)
-        if any(_size(f"{here}/{name}") != meta.files[name][1] for name in wanted):
+        wanted, path = names or tuple(meta.files), str(folder)
+        if any(_size(f"{path}/{name}") != meta.files[name][1] for name in wanted):
             if layout.is_packed(sha):
                 self._fetched(index, sha)
             else:
                 place = layout.segment(index, sha)
+                together = meta.refers and INDEX in wanted
+                here = [name for name in meta.stored if name in wanted or (together and name in (PIECES, OWN))]
                 with _named(sha):
-                    fetch(
-                        self._store,
-                        folder,
-                        [Fetch(place + name, folder / name, *meta.files[name]) for name in wanted],
-                    )
+                    fetch(self._store, folder, [Fetch(place + name, folder / name, *meta.files[name]) for name in here])
+                    if together:
+                        assemble(self._store, meta.refers, folder, meta.files[INDEX][1])
         os.utime(folder)  # "used just now", for trim
         return folder
 

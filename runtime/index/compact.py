@@ -22,7 +22,7 @@ import redis
 
 from runtime.context import CompactReport, Store
 from runtime.errors import PreconditionFailed, Retry
-from runtime.index import base, batches, included, layout, manifest, plan, segment_write
+from runtime.index import base, batches, included, layout, manifest, pieces, plan, segment_write
 from runtime.index.base import Base
 from runtime.index.body import Stored
 from runtime.index.cache import SegmentCache
@@ -109,7 +109,8 @@ class Compactor:
         parts = []
         for ref, docs in zip(itertools.compress(below.refs, chosen), tables, strict=True):
             meta, source = self._cache.meta(index, ref.segment), self._cache.folder(index, ref.segment)
-            parts.append(Part(Stored(source, meta.vectors, meta.dimensions, meta.files), docs))
+            listed = pieces.load(source)[1] if meta.refers else ()
+            parts.append(Part(Stored(source, meta.vectors, meta.dimensions, meta.files, pieces=listed), docs))
         target = folder / "segment"
         target.mkdir()
         sha, meta = segment_write.write(
@@ -120,6 +121,7 @@ class Compactor:
             builder=uuid.uuid4().hex,
             batches=names,
             words=self._hybrid(layout.own(index)),
+            space=current.space,
         )
         segment_write.verify(target, sha, meta, parts)
         name = segment_write.upload(self._store, index, target, (sha, meta), {})

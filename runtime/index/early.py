@@ -17,8 +17,7 @@ from threading import Condition
 from runtime.context import Store
 from runtime.errors import TundishError
 from runtime.index import layout
-from runtime.index.body import HEADER_BYTES, header
-from runtime.index.segment import INDEX
+from runtime.index.vector_file import HEADER_BYTES, INDEX, header
 
 LEAST_BYTES = 64 * 2**20
 """Of vectors: for fewer, the store's answers are waited for longer than the bytes take."""
@@ -32,6 +31,8 @@ class _GivenUp(Exception):
 
 class Early:
     """Sends a file that is still written to; memory: two parts of an upload."""
+
+    names = frozenset({INDEX})
 
     def __init__(self, store: Store, index: str, path: Path, dimensions: int, rows: int) -> None:
         self.folder = uuid.uuid4().hex

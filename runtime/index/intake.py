@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from runtime.context import Store
 from runtime.errors import CorruptBatch, ObjectMissing
-from runtime.index import batches, layout, npy
+from runtime.index import batches, layout
 from runtime.index.batches import Batch, Listed
 from runtime.index.included import Batch as Named
 from runtime.index.manifest import Skipped
+from runtime.index.vector_file import NPY_BYTES
 
 THREADS, AHEAD = 8, 16
 """Batches that are read at once, and held at once."""
@@ -54,8 +55,8 @@ class Sink(Protocol):
         """Those that were taken."""
         ...
 
-    def expect(self, size: int) -> Any:
-        """So many bytes of vectors are to come."""
+    def expect(self, sizes: Sequence[int]) -> Any:
+        """Batches with so many bytes of vectors are to come."""
         ...
 
     def add(self, batch: Batch) -> Any: ...
@@ -98,7 +99,7 @@ def gather(
             _skip(intake, old)
         else:
             fresh.append(batch[0])
-    spool.expect(sum(max(0, listed[batch_id].size - npy.USUAL_HEADER) for batch_id in fresh))
+    spool.expect([max(0, listed[batch_id].size - NPY_BYTES) for batch_id in fresh])
     fresh.sort(key=lambda batch_id: (-listed[batch_id].modified, batch_id))
     for batch_id, outcome in _read(store, index, fresh, renew):
         path = layout.batch(index, batch_id)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal
 
 from runtime.context import Store
 from runtime.errors import BadInput, CorruptSegment, ObjectMissing
-from runtime.index import layout, manifest, pack, spaces
+from runtime.index import layout, manifest, pack, pieces, spaces
 from runtime.index.manifest import Manifest, SegmentRef
+from runtime.index.pieces import PIECES, Piece
 from runtime.index.segment import decode_meta
 
 Tell = Callable[[int, int], None]
@@ -86,10 +87,29 @@ def _segment(store: Store, index: str, sha: str) -> str:
         meta = decode_meta(sha, data)
     except (CorruptSegment, ObjectMissing) as error:
         return str(error)
-    for name, wanted in meta.files.items():
-        if (found := stored_as(store, folder + name)) != tuple(wanted):
+    for name in meta.stored:
+        if (found := stored_as(store, folder + name)) != tuple(meta.files[name]):
             return _wrong(folder + name, found)
-    return ""
+    if not meta.refers:
+        return ""
+    try:
+        _, listed = pieces.decode(folder + PIECES, store.get(store.bucket, folder + PIECES).data)
+    except (CorruptSegment, ObjectMissing) as error:
+        return str(error)
+    bad = (_wrong(key, found) for key, _, _, found in damaged_batches(store, meta.refers, listed))
+    return next(bad, "")
+
+
+def damaged_batches(
+    store: Store, space: str, listed: Iterable[Piece]
+) -> Iterator[tuple[str, str, str, tuple[str, int] | None]]:
+    """The batches of pieces whose vectors are not what they were: key, id, the sha256 that it should have, and what is
+    there instead (stored_as)."""
+    for batch, digest in pieces.objects(listed):
+        key = layout.batch(space, batch) + layout.VECTORS
+        found = stored_as(store, key)
+        if not found or found[0] != digest:
+            yield key, batch, digest, found
 
 
 def _tombstones(store: Store, index: str, ref: SegmentRef, sha: str) -> str:

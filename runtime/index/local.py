@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from hashlib import file_digest
 from pathlib import Path
 
 from runtime.errors import CorruptSegment
 from runtime.index.cache import SEGMENTS, TOMBSTONES
+from runtime.index.pieces import hashing
 from runtime.index.segment import META, decode_meta
 
 
@@ -33,10 +35,10 @@ def damaged(cache: Path, index: str) -> Iterator[Path]:
 
 
 def digest(path: Path) -> str | None:
-    """The sha256 of a file; None where there is none."""
+    """The hash of a file of a segment; None where there is none."""
     try:
         with path.open("rb") as file:
-            return file_digest(file, "sha256").hexdigest()
+            return file_digest(file, partial(hashing, path)).hexdigest()
     except FileNotFoundError:
         return None
 

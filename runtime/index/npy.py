@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 
 _HEADER = re.compile(r"\{'descr': (.+), 'fortran_order': False, 'shape': \(([0-9, ]*)\), \} *\n")
 _LONGEST = 4096
-USUAL_HEADER = 128
-"""Bytes before the data of nearly every file."""
 
 
 def read(data: bytes, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -22,7 +22,7 @@ _LENGTH = 8
 
 
 def fits(meta: Meta) -> bool:
-    return meta.bytes <= LARGEST
+    return not meta.refers and meta.bytes <= LARGEST
 
 
 def join(folder: Path, meta: Meta) -> bytes:

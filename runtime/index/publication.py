@@ -23,6 +23,7 @@ from runtime.index.lease import BuildLease
 from runtime.index.manifest import Manifest, SegmentRef
 from runtime.index.segment import INDEX, Meta
 from runtime.index.segment_write import Part
+from runtime.index.sent import Sent
 from runtime.index.spool import Spool
 
 MANY_BEATEN = 64
@@ -48,6 +49,7 @@ class Publication:
         self._store, self._cache, self._index, self._folder = store, cache, index, folder
         self._spool, self._wanted, self._lease, self._anew, self._words = spool, wanted, lease, anew, words
         self._intake: Intake | None = None
+        self._space = index
         self._made: tuple[Docs, SegmentRef, int] | None = None
 
     def attempt(self, current: Manifest | None, known: dict[str, Included]) -> tuple[BuildReport, Manifest | None]:
@@ -87,7 +89,7 @@ class Publication:
             return self._intake
         if current:
             spool.dimensions, spool.model = current.dimensions, current.model
-        space = current.space if current else self._index
+        space = self._space = current.space if current else self._index
         skipped = current.skipped if current else ()
         taken = None
         if self._wanted.named and current and not self._anew:
@@ -123,17 +125,25 @@ class Publication:
         parts = [Part(self._spool.stored(), new)]
         target = self._folder / uuid.uuid4().hex
         target.mkdir()
-        sha, meta = segment_write.write(
-            target,
-            parts,
-            dimensions=self._spool.dimensions,
-            model=self._spool.model,
-            builder=uuid.uuid4().hex,
-            batches=self._spool.batches,
-            words=self._words,
-        )
-        segment_write.verify(target, sha, meta, parts)
-        name = segment_write.upload(self._store, self._index, target, (sha, meta), tombstones, self._ahead(meta))
+        sent = Sent(self._store, self._index, target)
+        try:
+            sha, meta = segment_write.write(
+                target,
+                parts,
+                dimensions=self._spool.dimensions,
+                model=self._spool.model,
+                builder=uuid.uuid4().hex,
+                batches=self._spool.batches,
+                words=self._words,
+                space="" if self._spool.sends else self._space,
+                sent=sent,
+            )
+            segment_write.verify(target, sha, meta, parts)
+        except BaseException:
+            sent.give_up()
+            raise
+        ahead = sent if sent.names else self._ahead(meta)
+        name = segment_write.upload(self._store, self._index, target, (sha, meta), tombstones, ahead)
         self._cache.adopt(self._index, target, name)
         documents = int((new["op"] == PUT).sum())
         return new, SegmentRef(name, None, meta.vectors, meta.vectors, documents, meta.bytes, meta.kind), meta.max_seq

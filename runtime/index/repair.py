@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import faiss
@@ -15,16 +16,16 @@ import redis
 from runtime.config import Project
 from runtime.context import Store
 from runtime.errors import CorruptSegment, ObjectMissing, PreconditionFailed, TriggerNotFound
-from runtime.index import contents, integrity, layout, local, manifest, pack
+from runtime.index import contents, integrity, layout, local, manifest, pack, pieces
 from runtime.index.body import Stored
 from runtime.index.cache import SEGMENTS, TOMBSTONES, SegmentCache
-from runtime.index.integrity import Damage
+from runtime.index.integrity import Damage, damaged_batches
 from runtime.index.lease import BuildLease
 from runtime.index.manifest import Manifest
 from runtime.index.port import FaissIndex
 from runtime.index.report import Outcome, Report
 from runtime.index.scan_write import write_scan
-from runtime.index.segment import META, SCAN, decode_meta
+from runtime.index.segment import META, SCAN, Meta, decode_meta
 from runtime.index.verify import Tell, verify
 from runtime.replays import Wish, start
 
@@ -101,7 +102,24 @@ class _Repair:
             return {}
         if layout.is_packed(sha):
             return {layout.beginning(self._index, sha): pack.join(folder, meta)}
-        return {place + name: folder / name for name in (*meta.files, META)}
+        try:
+            return {place + name: folder / name for name in (*meta.stored, META)} | self._good_batches(folder, meta)
+        except CorruptSegment:
+            return {}
+
+    def _good_batches(self, folder: Path, meta: Meta) -> dict[str, bytes]:
+        """The damaged batches that a segment refers to, from its own vectors. Raises CorruptSegment where these are not
+        all that a batch has."""
+        if not meta.refers:
+            return {}
+        dimensions, listed = pieces.load(folder)
+        found: dict[str, bytes] = {}
+        for key, batch, digest, _ in damaged_batches(self._store, meta.refers, listed):
+            data = pieces.rebuilt(folder, dimensions, listed, batch)
+            if sha256(data).hexdigest() != digest:
+                raise CorruptSegment(f"{key} has more rows than its segment.")
+            found[key] = data
+        return found
 
     def _scan_again(self, sha: str) -> bool:
         """Whether all that was wrong with a segment is its compact form, which its vectors give again."""

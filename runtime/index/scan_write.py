@@ -8,19 +8,21 @@ from hashlib import sha256
 import numpy as np
 
 from runtime.errors import CorruptSegment
-from runtime.index.body import HEADER_BYTES, Stored
+from runtime.index.body import Stored
 from runtime.index.docs import Vectors
 from runtime.index.kinds import SAMPLE, CompactWriter
 from runtime.index.rabitq import BLOCK
-from runtime.index.segment import INDEX, SCAN
+from runtime.index.segment import SCAN
+from runtime.index.vector_file import HEADER_BYTES, INDEX
 
 PLACES = 256  # of the file, from which the sample for the centre is taken
 
 
-def write_scan(body: Stored, *, by_faiss: bool = False) -> str:
+def write_scan(body: Stored, *, by_faiss: bool = False, hashed: bool = True) -> str:
     """Write it; from the same vectors the same file. Returns the sha256 of the file of the exact vectors.
 
-    `by_faiss`: encoded by FAISS, as earlier releases did, which rounds otherwise.
+    `by_faiss`: encoded by FAISS, as earlier releases did, which rounds otherwise. `hashed`: whether that hash is
+    wanted.
     """
     rows = max(1, SAMPLE // PLACES)
     starts = np.linspace(0, body.rows, PLACES, endpoint=False, dtype=np.int64)
@@ -30,11 +32,11 @@ def write_scan(body: Stored, *, by_faiss: bool = False) -> str:
         sample[done : done + len(block)] = block
         done += len(block)
     scan = CompactWriter(sample, by_faiss=by_faiss)
-    hashed = sha256()
-    for block in _blocks(body, range(0, body.rows, BLOCK), BLOCK, hashed.update):
+    digest = sha256()
+    for block in _blocks(body, range(0, body.rows, BLOCK), BLOCK, digest.update if hashed else None):
         scan.add(block)
     scan.write(body.folder / SCAN)
-    return hashed.hexdigest()
+    return digest.hexdigest()
 
 
 def _blocks(

@@ -9,6 +9,7 @@
 | lexical.tar | the words of the chunks' texts (lexical_file.py), where functions.yaml asks for them |
 | docs.npy | the table of documents (docs.py); rows of a document are neighbours |
 | batches.npy | the batches that it was made of (included.py) |
+| pieces.msgpack, own.npy | instead of index.faiss in the store, where its vectors are in batches (pieces.py) |
 | meta.json | counts, hashes of the other files; its own sha256 names the segment |
 """
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass
+from functools import partial
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
@@ -27,13 +29,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import CorruptSegment
-from runtime.index import layout, lexical, npy
+from runtime.index import layout, lexical, npy, pieces, vector_file
 from runtime.index.attributes import ATTRIBUTES, Attributes
 from runtime.index.docs import DELETE, DOCS, Bits, Docs, Positions, Vectors
 from runtime.index.kinds import Compact
 from runtime.index.lexical_file import LEXICAL
 
-META, INDEX, SCAN = layout.META, "index.faiss", "scan.faiss"
+META, INDEX, SCAN = layout.META, vector_file.INDEX, "scan.faiss"
 _FILE = re.compile(r"\w[\w.-]*", re.ASCII)
 ROWS, OFFSETS, TABLE = "rows.bin", "offsets.npy", "docs.npy"
 FEW = 4096
@@ -57,10 +59,17 @@ class Meta:
     batches: list[tuple[str, str]]
     files: dict[str, tuple[str, int]]
     kind: str = "flat"
+    refers: str = ""
+    """Whose batches (layout.space) hold its vectors; empty where it has them itself."""
 
     @property
     def bytes(self) -> int:
         return sum(size for _, size in self.files.values())
+
+    @property
+    def stored(self) -> list[str]:
+        """The files that are in the store under its own name."""
+        return [name for name in self.files if name != INDEX or not self.refers]
 
     @property
     def usable(self) -> bool:
@@ -69,7 +78,12 @@ class Meta:
 
 
 def encode_meta(meta: Meta) -> bytes:
-    return json.dumps({"format": 1, **asdict(meta)}, sort_keys=True, indent=1).encode()
+    """Format 2 where it refers to batches, which earlier releases cannot follow; they refuse it."""
+    told = {"format": 2, **asdict(meta)}
+    if not meta.refers:  # as earlier releases write it
+        told["format"] = 1
+        del told["refers"]
+    return json.dumps(told, sort_keys=True, indent=1).encode()
 
 
 def decode_meta(name: str, data: bytes) -> Meta:
@@ -77,8 +91,8 @@ def decode_meta(name: str, data: bytes) -> Meta:
     if sha256(data).hexdigest() != layout.digest(name):
         raise CorruptSegment(f"Segment {name[:12]}: {META} does not match its hash.")
     fields: dict[str, Any] = json.loads(data)
-    if fields.pop("format") != 1:
-        raise CorruptSegment(f"Segment {name[:12]} has a format that this release cannot read.")
+    if (form := fields.pop("format")) not in (1, 2):
+        raise CorruptSegment(f"Segment {name[:12]} has format {form}; this release reads 1 and 2.")
     fields["batches"] = [(batch_id, etag) for batch_id, etag in fields["batches"]]
     fields["files"] = {name: (digest, size) for name, (digest, size) in fields["files"].items()}
     if strange := [file for file in fields["files"] if file == META or not _FILE.fullmatch(file)]:
@@ -91,7 +105,7 @@ def digests(folder: Path, names: list[str]) -> dict[str, tuple[str, int]]:
     found = {}
     for name in names:
         with (folder / name).open("rb") as file:
-            digest = file_digest(file, "sha256").hexdigest()
+            digest = file_digest(file, partial(pieces.hashing, folder / name)).hexdigest()
             found[name] = (digest, file.tell())
     return found
 

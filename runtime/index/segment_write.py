@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -16,15 +16,17 @@ import numpy as np
 
 from runtime.context import Store
 from runtime.errors import CorruptSegment
-from runtime.index import attributes, included, layout, lexical_file, pack
+from runtime.index import attributes, included, layout, lexical_file, pack, pieces
 from runtime.index.body import Body, Stored
 from runtime.index.docs import DOCS, Docs, rows_of
 from runtime.index.early import Early
 from runtime.index.included import BATCHES, Batch
 from runtime.index.kinds import is_compact
 from runtime.index.lexical_file import LEXICAL
+from runtime.index.pieces import PIECES, Piece
 from runtime.index.scan_write import write_scan
 from runtime.index.segment import INDEX, META, OFFSETS, ROWS, SCAN, TABLE, Meta, Segment, digests, encode_meta
+from runtime.index.sent import Sent
 
 UPLOADS = 8
 SAMPLE = 8
@@ -47,8 +49,13 @@ def write(
     builder: str,
     batches: Sequence[Batch],
     words: bool = False,
+    space: str = "",
+    sent: Sent | None = None,
 ) -> tuple[str, Meta]:
     """Write a segment's files into `folder`; returns its name and what it holds. `words`: to search by, too.
+
+    `space`: whose batches it may refer to for its vectors; empty where it is to have them itself. `sent` gets the
+    files of one that refers, each as soon as it is complete.
 
     Raises CorruptSegment where files of a part are damaged, ServiceFailed where the library for words is missing.
     """
@@ -58,12 +65,26 @@ def write(
     places = included.write(folder, included.packed(batches))
     docs["batch"] = places[docs["batch"]]
     np.save(folder / TABLE, docs, allow_pickle=False)
-    compact = is_compact(body.rows)
-    known = {INDEX: (write_scan(body), (folder / INDEX).stat().st_size)} if compact else {}
-    others = [SCAN, ROWS] if compact else [INDEX, ROWS]
-    others += [OFFSETS, TABLE, BATCHES, *attributes.write(folder, folder / ROWS, body.rows, body.attributes)]
+    compact, size = is_compact(body.rows), (folder / INDEX).stat().st_size
+    referred = pieces.chosen(body.pieces, dimensions) if space else []
+    names: list[str] = []
+
+    def complete(*made: str) -> None:
+        names.extend(made)
+        if referred and sent:
+            for name in made:
+                sent.send(name)
+
+    complete(ROWS, TABLE, OFFSETS, BATCHES)
+    if referred:
+        complete(*pieces.write(folder, referred, dimensions))
+    digest = write_scan(body, hashed=not referred) if compact else ""
+    complete(*([SCAN] if compact else []), *attributes.write(folder, folder / ROWS, body.rows, body.attributes))
     if words:
-        others += lexical_file.write(folder, folder / ROWS, body.rows)
+        complete(*lexical_file.write(folder, folder / ROWS, body.rows))
+    known = digests(folder, names if referred or compact else [*names, INDEX])
+    if referred or compact:
+        known[INDEX] = (known[PIECES][0] if referred else digest), size
     meta = Meta(
         dimensions=dimensions,
         vectors=body.rows,
@@ -75,7 +96,8 @@ def write(
         max_seq=int(docs["seq"].max()) if len(docs) else 0,
         batches=[],
         kind="compact" if compact else "flat",
-        files={**known, **digests(folder, others)},
+        files=known,
+        refers=space if referred else "",
     )
     data = encode_meta(meta)
     (folder / META).write_bytes(data)
@@ -108,22 +130,22 @@ def upload(
     folder: Path,
     segment: tuple[str, Meta] | None,
     tombstones: Mapping[str, bytes],
-    early: Early | None = None,
+    early: Early | Sent | None = None,
 ) -> str:
     """Everything that a new version names, at once: for a small one it is the store's answers that are waited for.
 
-    Returns the segment's name, which is not its hash alone where it is one object (pack.py), or where its vectors were
+    Returns the segment's name, which is not its hash alone where it is one object (pack.py), or where files were
     sent ahead (`early`).
     """
     sha = segment[0] if segment else ""
     if segment and not early and pack.fits(segment[1]):
         _send(store, index, folder, layout.packed(sha), [], tombstones, pack.join(folder, segment[1]))
         return layout.packed(sha)
-    names = [*segment[1].files, META] if segment else []
+    names = [*segment[1].stored, META] if segment else []
     if segment and early:
         named = layout.early(sha, early.folder)
         try:
-            _send(store, index, folder, named, [name for name in names if name != INDEX], tombstones)
+            _send(store, index, folder, named, [name for name in names if name not in early.names], tombstones)
         except BaseException:
             early.give_up()
             raise
@@ -168,8 +190,9 @@ def _bodies(folder: Path, parts: Sequence[Part], dimensions: int) -> tuple[Store
         only = parts[0].source  # all of it: these are the files
         for name in (INDEX, ROWS, OFFSETS):
             os.link(only.folder / name, folder / name)
-        return Stored(folder, only.rows, dimensions, attributes=only.attributes), [np.array(parts[0].docs)]
-    tables = []
+        found = Stored(folder, only.rows, dimensions, attributes=only.attributes, pieces=only.pieces)
+        return found, [np.array(parts[0].docs)]
+    tables, left = [], list[Piece]()
     with Body(folder) as body:
         for part in parts:
             docs, before = np.array(part.docs), len(body)
@@ -177,6 +200,7 @@ def _bodies(folder: Path, parts: Sequence[Part], dimensions: int) -> tuple[Store
             body.copy(part.source, rows)
             kept = np.zeros(part.source.rows + 1, np.int64)
             kept[rows + 1] = 1
+            left += pieces.kept(part.source.pieces or [pieces.whole("", "", part.source.rows)], kept[1:] > 0)
             docs["first"] = before + np.cumsum(kept)[np.minimum(docs["first"], part.source.rows)]
             tables.append(docs)
-        return body.close(dimensions), tables
+        return replace(body.close(dimensions), pieces=left), tables

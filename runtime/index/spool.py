@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
-from runtime.index import early
+from runtime.index import early, pieces
 from runtime.index.attribute_terms import Collector
 from runtime.index.batches import Batch
 from runtime.index.body import Body, Stored
 from runtime.index.docs import DOCS, Docs
 from runtime.index.early import Early
+from runtime.index.pieces import Piece
 
 Begin = Callable[[Path, int, int], Early]
 
@@ -29,6 +30,7 @@ class Spool:
         self._stored: Stored | None = None
         self._attributes = Collector()
         self._docs = [np.empty(0, DOCS)]
+        self._pieces: list[Piece] = []
         self.batches: list[tuple[str, str]] = []
         self.dimensions = 0
         self.model = ""
@@ -57,13 +59,17 @@ class Spool:
         docs["batch"] = len(self.batches)
         self._docs.append(docs)
         self._body.append(batch.vectors, batch.packed.rows, batch.packed.lengths)
+        if len(batch.vectors):
+            self._pieces.append(pieces.whole(batch.id, batch.digest, len(batch.vectors)))
         self._hand_on()
         self._attributes.merge(batch.packed.attributes)
         self.batches.append((batch.id, batch.etag))
 
-    def expect(self, size: int) -> None:
-        """So many bytes of vectors are to come, if nothing is wrong with them."""
-        self._expected = size + len(self) * self.dimensions * 4
+    def expect(self, sizes: Sequence[int]) -> None:
+        """Batches with so many bytes of vectors are to come, if nothing is wrong with them."""
+        if 2 * sum(size for size in sizes if size >= pieces.LEAST_BYTES) >= sum(sizes):
+            self._begin = None  # most of them will be referred to where they are
+        self._expected = sum(sizes) + len(self) * self.dimensions * 4
 
     def _hand_on(self) -> None:
         if self._begin and self.dimensions and self._expected >= early.LEAST_BYTES:
@@ -71,6 +77,11 @@ class Spool:
             self._early, self._begin = self._begin(self._body.vectors, self.dimensions, rows), None
         if self._early:
             self._early.written(self._body.flushed())
+
+    @property
+    def sends(self) -> bool:
+        """Whether vectors are sent ahead."""
+        return self._early is not None
 
     def taken(self) -> Early | None:
         """What is sent ahead, if anything is; whoever takes it ends it."""
@@ -85,5 +96,6 @@ class Spool:
     def stored(self) -> Stored:
         """What was added, complete; nothing is added any more."""
         if self._stored is None:
-            self._stored = replace(self._body.close(self.dimensions), attributes=self._attributes)
+            self._stored = self._body.close(self.dimensions)
+            self._stored = replace(self._stored, attributes=self._attributes, pieces=self._pieces)
         return self._stored

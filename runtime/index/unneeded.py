@@ -10,12 +10,13 @@ import numpy as np
 
 from runtime.context import ObjectInfo, Store
 from runtime.errors import CorruptSegment, ObjectMissing
-from runtime.index import batches, included, layout, manifest, spaces
+from runtime.index import batches, included, layout, manifest, pieces, spaces
 from runtime.index.batches import Listed
 from runtime.index.cache import SegmentCache
 from runtime.index.docs import winners
 from runtime.index.included import Batch
 from runtime.index.manifest import Manifest
+from runtime.index.pieces import PIECES
 from runtime.index.segment import TABLE, load_docs
 
 Used = Callable[[Manifest], tuple[set[Batch], set[Batch]]]
@@ -66,6 +67,8 @@ class Unneeded:
         # Folders and sets of tombstones, by the versions that are kept: there may be many.
         self._named, self._spaces = set[str](), set[str]()
         self._certain = True
+        self._segments = set[str]()
+        """By name, of all versions that are kept."""
 
     def removals(self) -> Iterator[Removal]:
         """In the order in which they leave a whole index behind, wherever one stops."""
@@ -103,6 +106,7 @@ class Unneeded:
             version = manifest.read(self._store, index, generation)
             self._named |= set(map(layout.folder, version.parts))
             self._spaces.add(version.space)
+            self._segments |= {ref.segment for ref in version.segments}
         except CorruptSegment as error:
             log.warning("Of index %s only old versions are removed, as nobody knows what is needed: %s", index, error)
             self._certain = False
@@ -127,6 +131,11 @@ class Unneeded:
         mine = self._current.space if self._current else self._index
         limit, listed = self._moments.limit, batches.listing(self._store, mine)
         read, needed = self._used()
+        try:
+            self._referred = self._referred_to()
+        except CorruptSegment as error:
+            log.warning("Of index %s no batches are removed, as nobody knows which are needed: %s", self._index, error)
+            return
         here = {name for name, found in listed.items() if (name, found.rows) in read}
         useless = {name for name in here if listed[name].modified < limit and (name, listed[name].rows) not in needed}
         kept = {self._index, self._migrating, *self._spaces}
@@ -145,12 +154,24 @@ class Unneeded:
     def _removed(self, space: str, listed: dict[str, Listed], gone: set[str]) -> Iterator[Removal]:
         half_limit = min(self._moments.limit, self._moments.now - HALF_BATCH_SECONDS)
         for name, found in listed.items():
+            if (space, name) in self._referred:
+                continue
             path = layout.batch(space, name)
             if not found.rows and found.modified < half_limit:
                 yield Removal("half_batches", (path + layout.VECTORS,), half_limit, path + layout.ROWS)
             elif name in gone:
                 # The commit goes first: without it the batch does not exist.
                 yield Removal("batches", (path + layout.ROWS, path + layout.VECTORS), found.modified)
+
+    def _referred_to(self) -> set[tuple[str, str]]:
+        """The batches, (space, id), whose vectors a segment of a kept version has as its own, be they all dead."""
+        found = set[tuple[str, str]]()
+        for name in self._segments:
+            if layout.is_packed(name) or not (space := self._cache.meta(self._index, name).refers):
+                continue
+            _, listed = pieces.load(self._cache.folder(self._index, name, (PIECES,)))
+            found |= {(space, batch) for batch, _ in pieces.objects(listed)}
+        return found
 
     def _used(self) -> tuple[set[Batch], set[Batch]]:
         """The batches that the current version has read, and those that hold the newest version of a document, be it

@@ -115,12 +115,13 @@ class _Pass:
             report.add(Finding("extra", old.bucket, old.key, detail))
 
     def _unpublished(self, current: Manifest | None, held: Contents) -> list[tuple[str, str]]:
-        """The committed batches, (space, id), that the version is not made of."""
+        """The committed batches, (space, id), that the version is not made of; without vectors none ever will be."""
         if held.damage:
             return []  # what the damaged part was made of is unknown
         space = current.space if current else self._index
         skipped = {skip.batch for skip in current.skipped} if current else set()
-        committed = [(name, found.rows) for name, found in batches.listing(self._store, space).items() if found.rows]
+        listed = batches.listing(self._store, space).items()
+        committed = [(name, found.rows) for name, found in listed if found.rows and found.vectors]
         read = held.read(committed).tolist()
         fresh = [
             (space, name) for (name, _), old in zip(committed, read, strict=True) if not old and name not in skipped

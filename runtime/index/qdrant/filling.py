@@ -118,7 +118,7 @@ class Filling:
         self._waiting: list[Batch] = []
         self._unmarked: list[Named] = []
 
-    def expect(self, size: int) -> None:
+    def expect(self, sizes: Sequence[int]) -> None:
         """Nothing is prepared by size."""
 
     def add(self, batch: Batch) -> None:
