@@ -85,7 +85,8 @@ def _by_name(name: str, suffix: str) -> str:
             return kind
     if suffix == ".eml":
         return "email"
-    if PurePosixPath(name).name.lower() in CODE_NAMES:
+    last = name.rpartition("/")[2]
+    if (PurePosixPath(name).name if last in ("", ".") else last).lower() in CODE_NAMES:
         return "code"
     if suffix in TEXT_SUFFIXES:
         return "text"

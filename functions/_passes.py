@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import accumulate
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -22,22 +23,26 @@ SMALL = (512, 2**16)
 AMPLE_SECONDS = 120.0
 
 
+EARLY = 2**15
+"""Characters with which the model begins while a batch is still being read, some 8,000 tokens. It computes a third of
+them, texts of about the same length, while the store is waited for."""
+
+
 class Passes:
     """Vectors come in the order of their texts; `check` may end it between two turns of the model.
 
-    A turn has at most `turn[0]` texts, of whatever documents, and about `turn[1]` characters. One turn is under way at
-    most, and one is being filled, so that memory stays what it is. What fits into a single turn is embedded by the
-    caller's own thread.
+    A turn has at most `turn[0]` texts, of whatever documents, and about `turn[1]` characters; the first one is smaller.
+    One turn is under way at most, and one is being filled, so that memory stays what it is. What is less than a first
+    turn is embedded by the caller's own thread.
     """
 
     def __init__(self, models: Models, check: Callable[[], None], turn: tuple[int, int] = LARGE) -> None:
         self._models, self._check = models, check
         self._most, self._size = turn
-        self._waiting: list[str] = []
-        self._characters = 0
-        self._parts: list[Vectors] = []
-        self._given = 0  # texts of the turn that is under way
-        self._turn: Future[Vectors] | None = None
+        self._waiting: list[tuple[int, str]] = []  # with their places among all texts
+        self._characters = self._count = 0
+        self._parts: list[tuple[list[int], Vectors]] = []
+        self._turn: tuple[list[int], Future[Vectors]] | None = None
         self._thread: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Passes:
@@ -51,29 +56,38 @@ class Passes:
             self._thread.shutdown(wait=error is None, cancel_futures=True)
 
     def __len__(self) -> int:
-        return sum(map(len, self._parts)) + self._given + len(self._waiting)
+        return self._count
 
     def add(self, texts: Sequence[str]) -> None:
         """Raises what `check` raises; what came before these texts is embedded by then, or waits."""
-        self._waiting += texts
+        self._waiting += enumerate(texts, self._count)
+        self._count += len(texts)
         self._characters += sum(map(len, texts))
         while end := self._full():
             if self._turn is not None:
                 self._end()
                 self._check()
-            self._start(end)
+            self._start(self._waiting[:end], self._waiting[end:])
+        if self._thread is None and self._characters >= EARLY:
+            self._start(*alike(self._waiting, len(self._waiting) // 3))
 
     def keep(self, count: int) -> None:
         """Forget all but the first `count` texts."""
         self._end()
-        self._left(self._waiting[: max(0, count - (len(self) - len(self._waiting)))])
-        self._parts = [self._joined()[:count]]
+        self._count = min(count, self._count)
+        self._left([one for one in self._waiting if one[0] < count])
+        for number, (places, vectors) in enumerate(self._parts):
+            kept = [row for row, place in enumerate(places) if place < count]
+            self._parts[number] = [places[row] for row in kept], vectors[kept]
 
     def vectors(self) -> Vectors:
         """Of all texts so far. Raises what the model raises."""
         self._end()
-        if self._waiting:
-            self._parts.append(self._models.embed(self._waiting))
+        if self._waiting and self._thread is not None:  # whose memory the model has used before
+            self._start(self._waiting, [])
+            self._end()
+        elif self._waiting:
+            self._parts.append(([place for place, _ in self._waiting], self._embedded(self._waiting)))
             self._left([])
         return self._joined()
 
@@ -82,27 +96,52 @@ class Passes:
         if len(self._waiting) < self._most and self._characters < self._size:
             return 0
         size = 0
-        for number, text in enumerate(self._waiting, 1):
+        for number, (_, text) in enumerate(self._waiting, 1):
             size += len(text)
             if number == self._most or size >= self._size:
                 return number
         return 0
 
-    def _left(self, waiting: list[str]) -> None:
-        self._waiting, self._characters = waiting, sum(map(len, waiting))
+    def _left(self, waiting: list[tuple[int, str]]) -> None:
+        self._waiting, self._characters = waiting, sum(len(text) for _, text in waiting)
 
-    def _start(self, end: int) -> None:
+    def _start(self, turn: list[tuple[int, str]], left: list[tuple[int, str]]) -> None:
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="embed")
-        self._turn, self._given = self._thread.submit(self._models.embed, self._waiting[:end]), end
-        self._left(self._waiting[end:])
+        self._turn = [place for place, _ in turn], self._thread.submit(self._embedded, turn)
+        self._left(left)
+
+    def _embedded(self, turn: Sequence[tuple[int, str]]) -> Vectors:
+        return self._models.embed([text for _, text in turn])
 
     def _end(self) -> None:
         if self._turn is not None:
-            self._parts.append(self._turn.result())
-            self._turn, self._given = None, 0
+            places, future = self._turn
+            self._parts.append((places, future.result()))
+            self._turn = None
 
     def _joined(self) -> Vectors:
         import numpy as np
 
-        return np.concatenate([np.zeros((0, self._models.dimensions), np.float32), *self._parts])
+        found = np.empty((self._count, self._models.dimensions), np.float32)
+        for places, vectors in self._parts:
+            found[places] = vectors
+        return found
+
+
+def alike(texts: Sequence[tuple[int, str]], count: int) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
+    """`count` of the texts (one at least), whose lengths differ least from each other, and the others, both in order:
+    the model pads what it computes together to the length of the longest."""
+    order = sorted(range(len(texts)), key=lambda number: len(texts[number][1]))
+    lengths = [len(texts[number][1]) for number in order]
+    count = min(max(1, count), len(order))
+    sums = [0, *accumulate(lengths)]
+    first = min(
+        range(len(order) - count + 1),
+        key=lambda at: lengths[at + count - 1] * count - (sums[at + count] - sums[at]),
+    )
+    chosen = set(order[first : first + count])
+    return (
+        [one for number, one in enumerate(texts) if number in chosen],
+        [one for number, one in enumerate(texts) if number not in chosen],
+    )

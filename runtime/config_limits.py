@@ -63,7 +63,7 @@ class ExtractSpec(Model):
         return Extraction(self.ocr, self.pages, self.timeout, self.memory)
 
 
-Backend = Literal["auto", "torch-fp32", "torch-bf16", "openvino", "onnx", "cuda"]
+Backend = Literal["auto", "torch-fp32", "torch-bf16", "openvino", "openvino-int8", "onnx", "cuda"]
 """What runs a model; `auto` is what a measurement finds best on each machine (runtime/embedding/backends.py)."""
 
 

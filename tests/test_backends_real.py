@@ -144,3 +144,5 @@ def test_packed_layers() -> None:
             pytest.skip("this torch has no oneDNN for this CPU")
         assert isinstance(part.dense, PackedLinear) and isinstance(part.out, PackedLinear)
         assert torch.allclose(part(given), before, atol=1e-4)
+        one = given[:1, :1]  # rows are added, and left out again
+        assert part(one).shape == one.shape and torch.allclose(part(one), before[:1, :1], atol=1e-4)

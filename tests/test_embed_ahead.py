@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import combinations
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions import _ahead, _members
+from functions import _ahead, _members, _passes
 from functions._ahead import ahead, all_read
 from functions._members import Member, gather
 from functions._outcome import EmbedResult
-from functions._passes import Passes
+from functions._passes import Passes, alike
 from functions.embed_batch import embed_batch
 from runtime.context import ObjectEvent
 from runtime.errors import BadInput, StoreDown
@@ -188,8 +190,15 @@ def test_what_must_be_held_at_once_has_a_limit(house: House, monkeypatch: pytest
         all_read(house.members(*(house.put(f"{number}.txt", "x" * 30) for number in range(4))))
 
 
-@given(lengths=st.lists(st.lists(st.integers(0, 30), max_size=6), max_size=12), most=st.integers(1, 5), data=st.data())
-def test_vectors_come_in_the_order_of_their_texts(lengths: list[list[int]], most: int, data: st.DataObject) -> None:
+@given(
+    lengths=st.lists(st.lists(st.integers(0, 30), max_size=6), max_size=12),
+    most=st.integers(1, 5),
+    early=st.sampled_from((1, 30, _passes.EARLY)),
+    data=st.data(),
+)
+def test_vectors_come_in_the_order_of_their_texts(
+    lengths: list[list[int]], most: int, early: int, data: st.DataObject
+) -> None:
     models, turns = FakeModels(), list[list[str]]()
     plain = models.embed
 
@@ -198,7 +207,7 @@ def test_vectors_come_in_the_order_of_their_texts(lengths: list[list[int]], most
         return plain(texts)
 
     models.embed = embed  # type: ignore[method-assign]
-    with Passes(models, lambda: None, (most, 40)) as passes:
+    with patch.object(_passes, "EARLY", early), Passes(models, lambda: None, (most, 40)) as passes:
         kept: list[str] = []
         for number, group in enumerate(lengths):
             texts = [f"{number} {place} ".ljust(length, "x") for place, length in enumerate(group)]
@@ -213,6 +222,42 @@ def test_vectors_come_in_the_order_of_their_texts(lengths: list[list[int]], most
     for turn in turns[:-1]:
         assert len(turn) <= most
         assert sum(map(len, turn[:-1])) < 40
+
+
+@given(lengths=st.lists(st.integers(0, 9), min_size=1, max_size=12), count=st.integers(0, 12))
+def test_the_first_texts_of_the_model_are_of_one_length_as_far_as_can_be(lengths: list[int], count: int) -> None:
+    texts = [(place, "x" * length) for place, length in enumerate(lengths, 5)]
+    chosen, left = alike(texts, count)
+    assert sorted(chosen + left) == texts and chosen == sorted(chosen) and left == sorted(left)
+    assert len(chosen) == min(max(1, count), len(texts))
+
+    def padding(some: Iterable[tuple[int, str]]) -> int:
+        sizes = [len(text) for _, text in some]
+        return max(sizes) * len(sizes) - sum(sizes)
+
+    assert padding(chosen) == min(padding(some) for some in combinations(texts, len(chosen)))
+
+
+def test_the_model_begins_while_objects_are_still_read(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last object is handed out only when the model has been asked for texts before."""
+    monkeypatch.setattr(_passes, "EARLY", 60)
+    begun, plain, get_many = threading.Event(), house.models.embed, house.store.get_many
+    turns: list[int] = []
+
+    def embed(texts: Any) -> Any:
+        turns.append(len(texts))
+        begun.set()
+        return plain(texts)
+
+    def read(bucket: str, keys: Any, limit: int = 0) -> Any:
+        if "99.txt" in keys:
+            assert begun.wait(30), "everything was read before the model began"
+        return get_many(bucket, keys, limit=limit)
+
+    monkeypatch.setattr(house.models, "embed", embed)
+    monkeypatch.setattr(house.store, "get_many", read)
+    done = house.embed(*(house.put(f"{number:02}.txt", f"text number {number}") for number in range(100)))
+    assert done.count == 100 and len(turns) == 2 and sum(turns) == 100
 
 
 def test_a_model_that_fails_ends_the_batch(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-NAMES = ("torch-fp32", "torch-bf16", "openvino", "onnx", "cuda")
+NAMES = ("torch-fp32", "torch-bf16", "openvino", "openvino-int8", "onnx", "cuda")
 """What `backend:` of functions.yaml may say. The first is everywhere, and what the others are measured against."""
 
 EXACT = NAMES[0]
@@ -15,6 +15,7 @@ FORKING = frozenset({"torch-fp32", "torch-bf16"})
 """Loaded before a fork they are shared by the children; the others have threads or a device, which a fork breaks."""
 
 _LIBRARIES = ("torch", "sentence-transformers", "transformers", "openvino", "onnxruntime")
+_INT8 = frozenset({"amx_int8", "avx512_vnni", "avx_vnni"})
 _BF16 = frozenset({"amx_bf16", "avx512_bf16", "bf16"})
 
 
@@ -24,9 +25,12 @@ def trouble(backend: str) -> str:
         return f"There is no back end {backend}; there is {', '.join(NAMES)}."
     if backend == "torch-bf16" and not has_bf16():
         return "This CPU has no instructions for bf16 (amx_bf16, avx512_bf16)."
-    for name, library in (("openvino", "openvino"), ("onnx", "onnxruntime")):
-        if backend == name and find_spec(library) is None:
-            return f"The library {library} is not installed here: pip install 'tundish[{name}]'."
+    if backend == "openvino-int8" and not _INT8 & flags():
+        return "This CPU has no instructions for whole numbers of eight bits (amx_int8, avx512_vnni, avx_vnni)."
+    extra = backend.partition("-")[0]
+    library = {"openvino": "openvino", "onnx": "onnxruntime"}.get(extra)
+    if library and find_spec(library) is None:
+        return f"The library {library} is not installed here: pip install 'tundish[{extra}]'."
     if backend == "cuda" and not _has_gpu():
         return "There is no GPU here, or torch is installed without support for one."
     return ""

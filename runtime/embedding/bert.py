@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from runtime.embedding import folder as folders
+from runtime.embedding.shapes import rounded
 from runtime.embedding.source import WEIGHTS_SHA256
 
 if TYPE_CHECKING:
@@ -54,15 +55,17 @@ class Transformer(nn.Module):
 
     def forward(self, features: dict[str, Any]) -> dict[str, Any]:
         mask: Tensor = features["attention_mask"]
+        texts, longest = mask.shape
         seen = None if bool(mask.all()) else mask[:, None, None, :].bool()
         hidden: Tensor = self.embeddings(features["input_ids"])
         for layer in self.encoder["layer"]:  # type: ignore[attr-defined]
-            hidden = layer(hidden, seen)
-        return {**features, "token_embeddings": hidden}
+            hidden = layer(hidden, texts, longest, seen)
+        return {**features, "token_embeddings": hidden[: texts * longest].view(texts, longest, _WIDTH)}
 
 
 class Embeddings(nn.Module):
-    """Numbers of tokens → vectors that know their place."""
+    """Numbers of tokens → vectors that know their place: a row a token, and some behind them that nobody reads, so that
+    there are few different counts of rows (shapes.py)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,8 +75,12 @@ class Embeddings(nn.Module):
         self.LayerNorm = nn.LayerNorm(_WIDTH, _EPSILON)
 
     def forward(self, numbers: Tensor) -> Tensor:
-        words = nn.functional.embedding(numbers, self.word_embeddings.weight) + self.token_type_embeddings.weight[0]
-        found: Tensor = self.LayerNorm(words + self.position_embeddings.weight[: numbers.shape[1]])
+        count = numbers.numel()
+        every = nn.functional.pad(numbers.flatten(), (0, rounded(count) - count))
+        words = nn.functional.embedding(every, self.word_embeddings.weight)
+        places = self.position_embeddings.weight[: numbers.shape[1]] + self.token_type_embeddings.weight[0]
+        words[:count].view(*numbers.shape, _WIDTH).add_(places)
+        found: Tensor = self.LayerNorm(words)
         return found
 
 
@@ -92,8 +99,8 @@ class Layer(nn.Module):
         self.intermediate = Intermediate()
         self.output = Residual(_INNER)
 
-    def forward(self, hidden: Tensor, seen: Tensor | None) -> Tensor:
-        told = self.attention["output"](self.attention["self"](hidden, seen), hidden)
+    def forward(self, hidden: Tensor, texts: int, longest: int, seen: Tensor | None) -> Tensor:
+        told = self.attention["output"](self.attention["self"](hidden, texts, longest, seen), hidden)
         found: Tensor = self.output(self.intermediate(told), told)
         return found
 
@@ -103,11 +110,16 @@ class Attention(nn.Module):
         super().__init__()
         self.query, self.key, self.value = (nn.Linear(_WIDTH, _WIDTH) for _ in range(3))
 
-    def forward(self, hidden: Tensor, seen: Tensor | None) -> Tensor:
-        shape = (*hidden.shape[:2], _HEADS, _WIDTH // _HEADS)
-        query, key, value = (part(hidden).view(shape).transpose(1, 2) for part in (self.query, self.key, self.value))
+    def forward(self, hidden: Tensor, texts: int, longest: int, seen: Tensor | None) -> Tensor:
+        count, shape = texts * longest, (texts, longest, _HEADS, _WIDTH // _HEADS)
+        query, key, value = (
+            part(hidden)[:count].view(shape).transpose(1, 2) for part in (self.query, self.key, self.value)
+        )
         found = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=seen)
-        return found.transpose(1, 2).reshape(hidden.shape)
+        every = torch.empty_like(hidden)
+        every[:count].view(shape).copy_(found.transpose(1, 2))
+        every[count:].zero_()
+        return every
 
 
 class Intermediate(nn.Module):

@@ -10,12 +10,15 @@ import shutil
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.embedding import aside
 from runtime.embedding import folder as folders
+from runtime.embedding.eighths import compress
 from runtime.embedding.given import Given, locked
 from runtime.embedding.silent import openvino
 from runtime.errors import ServiceFailed
@@ -23,8 +26,8 @@ from runtime.errors import ServiceFailed
 if TYPE_CHECKING:
     import torch
 
-_FILES = {"openvino": "model.xml", "onnx": "model.onnx"}
-_LIBRARY = {"openvino": "openvino", "onnx": "onnxruntime"}
+_FILES = {"openvino": "model.xml", "openvino-int8": "model.xml", "onnx": "model.onnx"}
+_LIBRARY = {"openvino": "openvino", "openvino-int8": "openvino", "onnx": "onnxruntime"}
 _THIS = "runtime.embedding.convert"
 _MAKING = "making-"
 _OPSET = 17  # the newest that torch's exporter writes by tracing
@@ -72,12 +75,14 @@ def _sync(path: Path) -> None:
         os.close(number)
 
 
-def _openvino(model: torch.nn.Module, example: tuple[Any, Any], path: Path) -> None:
+def _openvino(model: torch.nn.Module, example: tuple[Any, Any], path: Path, *, eighths: bool = False) -> None:
     import numpy as np
 
     library = openvino()
     shape = [("input_ids", [-1, -1], np.int64), ("attention_mask", [-1, -1], np.int64)]
     found = library.convert_model(model, example_input=example, input=shape)
+    if eighths and not compress(found):
+        raise ServiceFailed("It has no linear layer whose weights can be had in eight bits")
     library.save_model(found, str(path), compress_to_fp16=False)
 
 
@@ -97,7 +102,11 @@ def _onnx(model: torch.nn.Module, example: tuple[Any, Any], path: Path) -> None:
     )
 
 
-_WRITERS = {"openvino": _openvino, "onnx": _onnx}
+_WRITERS: dict[str, Callable[[Any, Any, Path], None]] = {
+    "openvino": _openvino,
+    "openvino-int8": partial(_openvino, eighths=True),
+    "onnx": _onnx,
+}
 
 
 def main(arguments: list[str]) -> None:

@@ -26,10 +26,10 @@ class Engine(Protocol):
 
 def load(backend: str, given: Given, threads: int) -> Engine:
     """The model on a back end of `backends.NAMES`, with so many threads."""
-    if backend == "openvino":
+    if backend.startswith("openvino"):
         from runtime.embedding.engine_openvino import OpenVinoEngine
 
-        return OpenVinoEngine(given, threads)
+        return OpenVinoEngine(given, threads, eighths=backend == "openvino-int8")
     if backend == "onnx":
         from runtime.embedding.engine_onnx import OnnxEngine
 

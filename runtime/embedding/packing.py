@@ -12,6 +12,8 @@ from typing import Any, cast
 
 import torch
 
+from runtime.embedding.shapes import rounded
+
 log = logging.getLogger("tundish.models")
 
 _ROWS = 1024  # of a usual pass: the layout may depend on it
@@ -31,7 +33,12 @@ class PackedLinear(torch.nn.Module):
 
     def forward(self, given: torch.Tensor) -> torch.Tensor:
         name, algorithm = self._after
-        return cast("torch.Tensor", self._call(given, self._packed, self._bias, name, [], algorithm))
+        count = given.numel() // self.in_features
+        if (more := rounded(count) - count) == 0:
+            return cast("torch.Tensor", self._call(given, self._packed, self._bias, name, [], algorithm))
+        rows = torch.nn.functional.pad(given.reshape(count, self.in_features), (0, 0, 0, more))
+        found: torch.Tensor = self._call(rows, self._packed, self._bias, name, [], algorithm)
+        return found[:count].view(*given.shape[:-1], self.out_features)
 
 
 def pack(model: torch.nn.Module, same: Callable[[], bool]) -> bool:
