@@ -130,6 +130,12 @@ def finish(
     return _write(client, "finish", arguments, attempt.id, patient)
 
 
+def packed_end(spec: Function, attempt: Attempt, fields: Mapping[str, str | bytes], retention: Retention) -> bytes:
+    """The command that writes a success, for whoever has a connection to send it. Its answer: see `read_written`."""
+    arguments = _of_end(spec, attempt, "succeeded", fields, retention)
+    return scripts.packed("EVALSHA", scripts.sha(scripts.source("finish")), 0, *arguments)
+
+
 def succeed_all(
     client: redis.Redis,
     spec: Function,
@@ -150,7 +156,7 @@ def succeed_all(
                     pipe.evalsha(scripts.sha(text), 0, *arguments)
                 return pipe.execute()[1:]
 
-        written += map(_written, _through_outage(write, part[0][0].id))
+        written += map(read_written, _through_outage(write, part[0][0].id))
     return written
 
 
@@ -228,10 +234,11 @@ def _write(client: redis.Redis, script: str, arguments: list[scripts.Argument], 
     def write() -> Any:
         return scripts.run(client, script, (), arguments)
 
-    return _written(_through_outage(write, task_id) if patient else write())
+    return read_written(_through_outage(write, task_id) if patient else write())
 
 
-def _written(answer: Any) -> Written:
+def read_written(answer: Any) -> Written:
+    """What the script that writes an end has answered."""
     if not answer[0]:
         return Written()
     state, parent, *gates = (part.decode() for part in answer[1:])

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import time
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,13 @@ from celery.worker.control import control_command, nok, ok
 
 from runtime import leash, presence
 from runtime.app import create_app
+from runtime.attempt import Written
 from runtime.broker import connect
+from runtime.celery_tasks import register_tasks
 from runtime.config import Queue, Settings
 from runtime.deployment import Deployment, Follower
+from runtime.ending import Ending
+from runtime.endings import Endings
 from runtime.errors import TundishError
 from runtime.keeper import Keeper
 from runtime.leaving import Leaving
@@ -29,7 +34,7 @@ from runtime.loader import prepare_path
 from runtime.meters import Meters
 from runtime.quick_client import quick
 from runtime.scaling import COMMAND, Scaling
-from runtime.task import Runner, register_tasks
+from runtime.task import Runner
 
 if TYPE_CHECKING:
     from runtime.embedding.library import Library
@@ -77,17 +82,26 @@ def equip(
     meters = Meters(client, deployment, worker, queue, tally, running=lambda: len(state.active_requests))
     keeper = Keeper(client, deployment, worker, follower, pid, meters)
     app.tundish_guard, app.tundish_meters = keeper, meters
-    if lean:
-        from runtime.channel_step import Receiving
-
-        app.tundish_receiver = keeper.receiver
-        app.steps["consumer"].add(Receiving)
     app.steps["worker"].add(Keeping)
     ports = PortsMaker(client, deployment, models)
     runner = Runner(quick(client), deployment, worker, ports, follower, queue, meters.ended)
     if queue:
         runner.load(queue)
     register_tasks(app, deployment, runner)
+    if lean:
+        from runtime.channel_step import Receiving
+
+        app.tundish_runner, app.tundish_receiver = runner, keeper.receiver
+        app.steps["consumer"].add(Receiving)
+        if settings.project.broker.pool is None:  # else its connections are counted
+
+            def ended(ending: Ending, written: Written) -> None:
+                runner.ended(ending, written)
+                if written.parent or written.gates:
+                    keeper.errands.put(lambda: runner.after(ending, written))
+
+            keeper.receiver.taking.oldest = _oldest
+            app.tundish_endings = keeper.endings = Endings(client, ended)
 
     app.tundish_version = keeper.receiver.taking.version = runner.version
     app.tundish_scaling = Scaling(keeper.presence.resize)
@@ -202,6 +216,12 @@ class _Gone(logging.Filter):
                 None,
             )
         return True
+
+
+def _oldest() -> float:
+    """How long the oldest call has run that runs here, in seconds."""
+    now = time.time()
+    return max((now - (request.time_start or now) for request in list(state.active_requests)), default=0.0)
 
 
 def _joined(**_: Any) -> None:

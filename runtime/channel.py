@@ -20,6 +20,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Sequence
+from itertools import groupby
 from queue import Empty
 from time import monotonic
 from typing import Any
@@ -30,7 +31,7 @@ from kombu.utils.json import dumps
 from redis.exceptions import NoScriptError, OutOfMemoryError
 
 from runtime import keys, scripts
-from runtime.channel_letters import again, opened
+from runtime.channel_letters import is_running, letter_of, opened
 from runtime.channel_qos import MOST, QoS
 from runtime.poller import Poller, Readers
 from runtime.receiver import Letter, Receiver, put_back
@@ -165,10 +166,13 @@ class Channel(stock.Channel):  # type: ignore[misc]
             self._return([letter for letter in letters if letter.queue not in self._active_queues or self._closing])
 
     def _return(self, letters: Sequence[Letter]) -> None:
-        """Put what was received, oldest first, back where it was."""
-        self.put_back([(letter.list, dumps(letter.payload)) for letter in letters if not letter.begun])
-        if self.receiver:
-            self.receiver.unclaim(letters)  # the oldest: last, so that they go before the others
+        """Put what was received, oldest first, back where it was: the newest first, so that the others go before it."""
+        for begun, found in groupby(reversed(letters), key=lambda letter: letter.begun is not None):
+            part = list(found)[::-1]
+            if begun and self.receiver:
+                self.receiver.unclaim(part)
+            else:
+                self.put_back([(letter.list, dumps(letter.payload)) for letter in part])
 
     def _receive_letters(self, source: str, raws: Sequence[bytes]) -> None:
         """Take what there is room for; the rest (the prefetch count fell, the queue was cancelled) goes back."""
@@ -202,18 +206,13 @@ class Channel(stock.Channel):  # type: ignore[misc]
         return delivered
 
     def give_back(self) -> None:
-        """Put everything that was received and is not running back at the head of its list.
-
-        What was begun and delivered is as good as running: a process was free for it.
-        """
+        """Put everything that was received and is not running back at the head of its list."""
         running = self.receiver.running() if self.receiver else frozenset()
-        delivered = self.qos._delivered
-        waiting = [(tag, message) for tag, message in list(delivered.items()) if not message.begun]
-        out = [(tag, message) for tag, message in waiting if message.headers.get("id") not in running]
-        letters = list(self._letters)
+        letters, delivered = list(self._letters), self.qos._delivered
         self._letters.clear()
         self._return(letters)
-        self.put_back([again(message) for tag, message in out if delivered.pop(tag, None) is not None])
+        back = [(tag, one) for tag, one in list(delivered.items()) if not is_running(one, running)]
+        self._return([letter_of(one) for tag, one in back if delivered.pop(tag, None) is not None])
 
     def put_back(self, messages: Sequence[tuple[str, str | bytes]]) -> None:
         """Put messages, oldest first, at the head of their lists."""

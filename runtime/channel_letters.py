@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Container
 from typing import Any
 
 from kombu.utils.json import dumps, loads
@@ -31,3 +32,15 @@ def again(message: Any) -> tuple[str, str]:
     """A delivered message as it goes back into its list."""
     message._raw["headers"]["redelivered"] = True
     return message.list, dumps(message._raw)
+
+
+def letter_of(message: Any) -> Letter:
+    """A delivered message, as it goes back."""
+    message._raw["headers"]["redelivered"] = True
+    return Letter(message.list, message.delivery_info["routing_key"], message._raw, message.begun)
+
+
+def is_running(message: Any, running: Container[str]) -> bool:
+    """Whether the call of a delivered message runs. One that has begun and was handed to a process is as good as
+    running; the others that have begun wait for one."""
+    return bool(message.handed) if message.begun else message.headers.get("id") in running

@@ -47,7 +47,7 @@ class QoS(virtual.QoS):  # type: ignore[misc]
         return max(1, waiting // 2)
 
     def append(self, message: Any, delivery_tag: str) -> None:
-        message.list, message.begun = self.channel.source, self.channel.begun
+        message.list, message.begun, message.handed = self.channel.source, self.channel.begun, False
         if message.begun:
             message._decoded_cache = NOTHING
         self._delivered[delivery_tag] = message

@@ -20,12 +20,17 @@ class Receiving(StartStopStep):  # type: ignore[misc]
         channel.receiver, channel.ahead = receiver, c.prefetch_multiplier
         receiver.open(channel)
         c.call_soon_ack = _at_once
+        endings = getattr(c.app, "tundish_endings", None)
+        if endings is not None and c.hub is not None:
+            endings.open(c.hub)
 
     def stop(self, c: Any) -> None:
         """What runs is finished; what waits behind it is for other workers, at once."""
         if c.blueprint.state == CLOSE and c.task_consumer:
             ignore_errors(c, c.task_consumer.cancel)
             ignore_errors(c, c.task_consumer.channel.give_back)
+            if endings := getattr(c.app, "tundish_endings", None):
+                endings.close()
 
 
 def _at_once(acknowledge: Callable[..., Any], *arguments: Any, **options: Any) -> None:

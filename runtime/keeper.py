@@ -28,6 +28,7 @@ from runtime.stopping import Stopping
 from runtime.tally import nobody
 
 if TYPE_CHECKING:
+    from runtime.endings import Endings
     from runtime.meters import Meters
 
 _TURN_SECONDS = 0.25
@@ -54,23 +55,25 @@ class Keeper:
         self._dice = random.Random()  # noqa: S311 (spreads delays, keeps no secrets)
         self.receiver = Receiver(client, deployment, worker, running=lambda: set(_ids(state.active_requests)))
         self.presence = Presence(client, "worker", worker, extra=self._beat, pid=pid)
+        self.endings: Endings | None = None
+        """Where its event loop writes ends."""
         self.stopping = Stopping()
         self._revocations = Revocations(client, deployment)
-        self._errands = Errands()
-        self._members = MemberEvents(client, self._errands.put)
+        self.errands = Errands()
+        self._members = MemberEvents(client, self.errands.put)
         self._marked = float("-inf")
         self._over = threading.Event()
         self._watch = threading.Thread(target=self._watch_stops, name="stopping", daemon=True)
 
     def start(self) -> None:
         self.presence.start()
-        self._errands.start()
+        self.errands.start()
         self._watch.start()
 
     def stop(self) -> None:
         """Write what is left to write, and take this worker's name off the list."""
         self._over.set()
-        self._errands.stop()
+        self.errands.stop()
         self.presence.stop()
 
     def hand_back(self) -> None:
@@ -81,7 +84,7 @@ class Keeper:
 
     def busy(self) -> bool:
         """Whether anything still runs."""
-        return bool(_ids(state.active_requests))
+        return bool(_ids(state.active_requests) or self._ending())
 
     def told(self, name: str, task_id: str, event: str, send: Callable[..., object]) -> None:
         """Somebody listens, and has heard of this call; those that are gathered into it are told of here."""
@@ -95,7 +98,7 @@ class Keeper:
 
     def timed_out(self, name: str, task_id: str, limit: float) -> None:
         """The hard limit passed and the child is being killed: decide what comes next in its place."""
-        self._errands.put(lambda: self._write_timeout(name, task_id, limit))
+        self.errands.put(lambda: self._write_timeout(name, task_id, limit))
 
     def terminate(self, name: str, task_id: str, *, at_once: bool) -> None:
         """A revoke said terminate."""
@@ -104,7 +107,7 @@ class Keeper:
             cancel(self._client, self._deployment, task_id, REASON)
             self.stopping.ask(task_id, at_once=at_once)
 
-        self._errands.put(errand)
+        self.errands.put(errand)
 
     def revoked(self, name: str, task_id: str) -> None:
         """Celery gives this delivery up: it was revoked, or its child was killed because it had to stop."""
@@ -115,7 +118,7 @@ class Keeper:
             if stopped(self._client, retention, task_id, self._worker):
                 self._tally(Attempt(task_id, 0, 0, {}), name, "cancelled", -1.0, "")
 
-        self._errands.put(errand)
+        self.errands.put(errand)
 
     def _write_timeout(self, name: str, task_id: str, limit: float) -> None:
         record: Any = self._client.hgetall(keys.invocation(task_id))
@@ -151,8 +154,11 @@ class Keeper:
             environments.mark_used()
         received = {*self.receiver.held(), *_ids(state.reserved_requests)}
         scripts.run(self._client, "hold", [keys.held(self._worker)], [TTL_SECONDS, 1, *received])
-        if running := {*_ids(state.active_requests), *self.receiver.begun()}:
+        if running := {*_ids(state.active_requests), *self.receiver.begun(), *self._ending()}:
             self._stop(scripts.run(self._client, "renew", (), [self._worker, LEASE_MS, *running]))
+
+    def _ending(self) -> list[str]:
+        return self.endings.ids() if self.endings else []
 
     def _stop(self, ids: list[bytes]) -> None:
         """Stop calls that were cancelled, or that another worker runs by now."""

@@ -11,6 +11,9 @@ from typing import Any
 from billiard.pool import EX_OK, EX_RECYCLE
 from celery.concurrency import prefork
 from celery.concurrency.asynpool import AsynPool
+from celery.exceptions import TaskRevokedError
+
+from runtime import short_way
 
 _AGAIN_SECONDS = 0.02
 _TRIES = 50
@@ -101,3 +104,20 @@ class TaskPool(prefork.TaskPool):  # type: ignore[misc]
     """What a worker's `pool` option names."""
 
     Pool = WatchfulPool
+
+    def apply_async(self, target: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """A call that has begun goes a shorter way than Celery's."""
+        endings = getattr(self.app, "tundish_endings", None)
+        if endings is None or "callback" not in options:
+            return super().apply_async(target, args, kwargs, **options)
+        done = options["callback"]  # a method of Celery's request
+        if self.app.tundish_guard.stopping.cancelled(done.__self__):  # it had begun, and waited for a process
+            done.__self__._announce_revoked("revoked", False, None, False)
+            raise TaskRevokedError(done.__self__.id)
+        options["callback"] = short_way.passing(done, endings, self.app.tundish_receiver.taking)
+        _, task_id, request, *_ = args
+        if "begun" in request:
+            done.__self__.message.handed = True
+            if short_way.is_open():
+                target, args = short_way.run, (task_id, request)
+        return super().apply_async(target, args, kwargs, **options)

@@ -7,7 +7,7 @@ not ask for it, and with `appendfsync always` the beginning of an attempt is wri
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import redis
@@ -27,6 +27,13 @@ DROPPED = frozenset({"missing", "ended", "held", "waiting"})
 
 FRESH_SECONDS = LEASE_MS / 2000
 """How long a beginning counts that nobody has looked at since: far less than its lease."""
+
+
+QUICK_SECONDS = 0.02
+"""Calls of a function that takes less than this are begun while others run that are as quick: they wait for a moment,
+and the process that comes to them need not ask for them."""
+
+_FORGET = 0.9
 
 
 class Begun(NamedTuple):
@@ -67,7 +74,10 @@ class Taking:
     def __init__(self, deployment: Deployment, worker: str) -> None:
         self._deployment, self._worker = deployment, worker
         self._known: tuple[Mapping[str, Deployed], str] | None = None
-        self._policies: list[scripts.Argument] = []
+        self._policies: list[tuple[str, str]] = []
+        self._paces: dict[str, float] = {}
+        self.oldest: Callable[[], float] | None = None
+        """How long the oldest call has run that runs here, in seconds; None where nothing is to be begun ahead."""
         self.version = ""
         """Of the code that this worker runs."""
 
@@ -77,20 +87,27 @@ class Taking:
         sha = scripts.sha(scripts.source("take"))
         life = limits(self._deployment.settings.project.retention)
         settings: list[scripts.Argument] = [self._worker, LEASE_MS, *life, self.version]
-        return ["EVALSHA", sha, len(names), *names, *settings, most, free, TTL_SECONDS, *self._of(queue)]
+        return ["EVALSHA", sha, len(names), *names, *settings, most, free, TTL_SECONDS, *self._of(queue, most > free)]
+
+    def ran(self, function: str, seconds: float) -> None:
+        """A call of a function has ended here: it is as slow as its slowest one of late."""
+        self._paces[function] = max(seconds, self._paces.get(function, 0.0) * _FORGET)
 
     def read(self, answer: Any, lists: Sequence[str]) -> list[Taken]:
         """What such a command has answered."""
         return [_taken(lists[entry[0]], *entry[1:]) for entry in answer]
 
-    def _of(self, queue: str) -> list[scripts.Argument]:
-        """Functions and policies, one after the other. Gathered calls are begun where they are run."""
+    def _of(self, queue: str, more: bool) -> Iterator[scripts.Argument]:
+        """Functions, their policies, and whether they are begun ahead of a free process. Gathered calls are begun where
+        they are run, and those that take places at gates when they can run."""
         functions = self._deployment.functions
         if self._known is None or self._known[0] is not functions or self._known[1] != queue:
             found = [one.spec for one in functions.values() if one.spec.queue == queue and not one.spec.gather]
-            self._policies = [word for spec in found for word in (spec.name, admission.policy(spec))]
+            self._policies = [(spec.name, admission.policy(spec)) for spec in found]
             self._known = functions, queue
-        return self._policies
+        ahead = more and self.oldest is not None and self.oldest() < QUICK_SECONDS
+        for name, policy in self._policies:
+            yield from (name, policy, int(ahead and not policy and self._paces.get(name, 1.0) < QUICK_SECONDS))
 
 
 def _taken(source: str, task_id: bytes, raw: bytes, word: bytes, *fields: bytes) -> Taken:

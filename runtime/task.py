@@ -7,29 +7,26 @@ import json
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import redis
 from billiard.common import terminate_handler_fired
-from celery import Celery, Task
 from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded, TaskRevokedError
 
-from runtime import admission, chain, code_version, gather, log_fields, scripts
-from runtime.attempt import NO_MORE, Attempt, Written, claim, finish, repeat, suspend
+from runtime import admission, chain, code_version, gather, log_fields, received
+from runtime.attempt import NO_MORE, Attempt, Written, claim, finish, packed_end, repeat, suspend
 from runtime.attempt_spans import attempt_span, member_spans
 from runtime.config import Function
 from runtime.context import Suspended
 from runtime.deployment import Deployment, Follower
+from runtime.ending import MOST_BYTES, Ending
 from runtime.errors import BatchFailure, TundishError
 from runtime.failure import describe_error, speaks_against
-from runtime.invocation_request import REQUEST
 from runtime.invoker import Invoker, PortsFactory
-from runtime.message import HEADER
 from runtime.requeue import requeue
 from runtime.results import Results
 from runtime.retry import decide
-from runtime.submit import Call, prepare
 from runtime.taking import Begun
 from runtime.tally import Ended, nobody
 from runtime.tracing import Tracing
@@ -71,6 +68,9 @@ class Runner:
 
     def run(self, name: str, request: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """One delivery of one message. Returns the plain result for programs that keep results in Celery's way."""
+        begun = getattr(request, "begun", None)
+        if begun is not None:
+            return self.run_begun(name, Begun(*begun))
         self._follow()
         spec = self._deployment.find(name).spec
         with log_fields.about({"task_id": request.id, "function": name}):
@@ -78,24 +78,40 @@ class Runner:
             with attempt_span(self.tracing, spec, attempt, self._worker) as spanned:
                 return self._run(spec, spanned)
 
+    def run_begun(self, name: str, begun: Begun, left: list[Ending] | None = None) -> Any:
+        """The same for an attempt that was begun when its message was taken (runtime/taking.py).
+
+        Where there is a `left`, an ordinary success is not written but put there, for the worker's parent to write.
+        """
+        self._follow()
+        spec = self._deployment.find(name).spec
+        with log_fields.about({"task_id": begun.id, "function": name}):
+            if not begun.valid(self._client, self._worker):
+                raise _not_run(name, begun.id, "held")
+            with attempt_span(self.tracing, spec, begun.attempt(), self._worker) as spanned:
+                return self._run(spec, spanned, left)
+
+    def ended(self, ending: Ending, written: Written) -> None:
+        """What an end was that was left to be written. For the parent's event loop: it does not wait."""
+        with log_fields.about(ending.about):
+            self._told(ending.attempt(), ending.function, written, ending.seconds)
+
+    def after(self, ending: Ending, written: Written) -> None:
+        """Send what follows from such an end."""
+        self._after(self._deployment.find(ending.function).spec, ending.attempt(), written)
+
     def _attempt(self, spec: Function, request: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Attempt:
-        """The attempt that was begun when the message was taken, or one that is begun now. Raises Ignore."""
-        told = getattr(request, "begun", None)
-        if told is not None:
-            begun = Begun(*told)
-            found: Attempt | str = begun.attempt() if begun.valid(self._client, self._worker) else "held"
-        else:
-            if not _ours(request):
-                self._record(spec.name, request, args, kwargs)
-            self._place(spec, request.id)
-            found = claim(self._client, request.id, self._worker, spec, self._retention, version=self.version)
+        """An attempt that is begun now. Raises Ignore."""
+        if not received.ours(request):
+            received.record(self._client, self._deployment, self._invoker, spec, request, args, kwargs)
+        self._place(spec, request.id)
+        found = claim(self._client, request.id, self._worker, spec, self._retention, version=self.version)
         if isinstance(found, str):
-            log.info("%s[%s] not run again: %s", spec.name, request.id, found)
-            raise Ignore
+            raise _not_run(spec.name, request.id, found)
         return found
 
-    def _run(self, spec: Function, attempt: Attempt) -> Any:
-        """One attempt, from its claim to its end."""
+    def _run(self, spec: Function, attempt: Attempt, left: list[Ending] | None = None) -> Any:
+        """One attempt, from its claim to its end, which may be put into `left`."""
         name = spec.name
         if attempt.lost >= max(LOST_LIMIT, spec.retries.max + 1):
             message = (
@@ -131,20 +147,42 @@ class Runner:
                 raise
             # sys.exit or a cancelled task ends this call, not the worker.
             raise TundishError(f"{name} ended with {type(error).__name__}") from error
+        seconds = time.monotonic() - started
         try:
+            if left is not None and (ending := self._ending(spec, attempt, fields, seconds)):
+                left.append(ending)
+                return None
             written = finish(self._client, spec, attempt, "succeeded", fields, self._retention)
         except SoftTimeLimitExceeded:  # it came while the result was on its way; the fence makes a second try safe
+            if left:
+                return None
             written = finish(self._client, spec, attempt, "succeeded", fields, self._retention)
+        self._told(attempt, name, written, seconds)
         if written:
-            seconds = time.monotonic() - started
-            self._tally(attempt, name, written.state, seconds, "")
-            log.info("%s[%s] %s in %.3f s", name, attempt.id, written.state, seconds)
             self._after(spec, attempt, written)
             if written.state == "cancelled":
                 raise TaskRevokedError(f"{name}[{attempt.id}] was cancelled")
+        return self._results.value(fields) if attempt.flag("foreign") else None
+
+    def _ending(
+        self, spec: Function, attempt: Attempt, fields: Mapping[str, str | bytes], seconds: float
+    ) -> Ending | None:
+        """An end that another process may write; None where it is large, or more than a look follows from it."""
+        if spec.on_success or attempt.flag("chained") or attempt.flag("foreign"):
+            return None
+        command = packed_end(spec, attempt, fields, self._retention)
+        if len(command) > MOST_BYTES:
+            return None
+        moments = {name: attempt.record[name] for name in (b"queued", b"started") if name in attempt.record}
+        return Ending(attempt.id, spec.name, command, seconds, moments, dict(log_fields.current()))
+
+    def _told(self, attempt: Attempt, name: str, written: Written, seconds: float) -> None:
+        """Count a success, or what became of it, and write its line."""
+        if written:
+            self._tally(attempt, name, written.state, seconds, "")
+            log.info("%s[%s] %s in %.3f s", name, attempt.id, written.state, seconds)
         else:
             log.warning("%s[%s] finished, but another attempt had taken over; its result stands", name, attempt.id)
-        return self._results.value(fields) if attempt.flag("foreign") else None
 
     def _place(self, spec: Function, task_id: str) -> None:
         """Put a call that waited here when its function got other requirements into the queue of their environment.
@@ -245,56 +283,7 @@ class Runner:
             for target in targets - {"dead_letter"}:
                 chain.pump(self._client, self._deployment, target)
 
-    def _record(self, name: str, request: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Record a message that another Celery program sent, on receipt."""
-        arguments = dict(kwargs)
-        if args:
-            arguments = self._invoker.handler(self._deployment.find(name).spec)[1].bind(args, kwargs)
-        trace = log_fields.valid_trace((getattr(request, "headers", None) or {}).get("traceparent"))
-        ids = {"id": request.id, "root": request.root_id, "parent": request.parent_id}
-        call = Call(name, arguments, trigger="celery", trace=trace, **ids)
-        prepared = prepare(self._deployment, call, time.time_ns() // 1_000_000)
-        # Only the record: the message is here already.
-        scripts.run(self._client, "record", (), [*prepared.arguments, "foreign", 1])
 
-
-def register_tasks(app: Celery, deployment: Deployment, runner: Runner | None) -> None:
-    """Register every function of the deployment under its key in functions.yaml. Without a runner: names only."""
-    for name, deployed in deployment.functions.items():
-        spec = deployed.spec
-        app.task(
-            _body(name, runner),
-            name=name,
-            bind=True,
-            base=_RecordedTask,
-            shared=False,
-            typing=False,
-            time_limit=spec.timeout,
-            soft_time_limit=spec.soft_timeout,
-            queue=spec.queue,
-        )
-
-
-class _RecordedTask(Task):  # type: ignore[misc]
-    abstract = True
-    Request = REQUEST
-    acks_late = True
-    reject_on_worker_lost = True
-    max_retries = None
-    # The wrapper has logged and recorded the failure; Celery need not print the traceback again.
-    throws = (Exception,)
-
-
-def _body(name: str, runner: Runner | None) -> Callable[..., Any]:
-    def body(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if runner is None:
-            raise TundishError(f"{name} runs in a worker of Tundish; send it with apply_async or send_task")
-        return runner.run(name, self.request, args, kwargs)
-
-    body.__name__ = "body"  # Celery compiles it; the task goes by its own name, which need not be an identifier
-    return body
-
-
-def _ours(request: Any) -> bool:
-    headers = getattr(request, "headers", None) or {}
-    return HEADER in headers or getattr(request, HEADER, None) is not None
+def _not_run(name: str, task_id: str, why: str) -> Ignore:
+    log.info("%s[%s] not run again: %s", name, task_id, why)
+    return Ignore()

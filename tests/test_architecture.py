@@ -80,6 +80,7 @@ DISPATCH = (
 CELERY_ALLOWED = {
     "runtime/app.py",
     "runtime/celery_app.py",
+    "runtime/celery_tasks.py",
     "runtime/celery_worker.py",
     "runtime/channel.py",
     "runtime/channel_letters.py",
@@ -93,6 +94,7 @@ CELERY_ALLOWED = {
     "runtime/prefork.py",
     "runtime/result_backend.py",
     "runtime/revocations.py",
+    "runtime/short_way.py",
     "runtime/stopping.py",
     "runtime/task.py",
     "triggers/beat.py",

@@ -39,11 +39,16 @@ local function worth_a_look(id, gate)
   return redis.call('ZCARD', K.holders .. gate) <= most - math.min(16, most / 2)
 end
 
--- Put a message into its list. The token goes first: a worker that waits for either is woken by the token, and takes
--- the message by a script that begins with it at once (take.lua). One token is enough for any number of messages.
-local function send(queue, list, message)
+-- Leave the token for which workers of a queue wait: who gets it takes messages by a script that begins with them at
+-- once (take.lua). It goes before the message, for they wait for either. One is enough for any number of messages.
+local function tell(queue)
   local tokens = K.wake .. queue
   if redis.call('EXISTS', tokens) == 0 then redis.call('LPUSH', tokens, 1) end
+end
+
+-- Put a message into its list.
+local function send(queue, list, message)
+  tell(queue)
   redis.call('LPUSH', list, message)
 end
 

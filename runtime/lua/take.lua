@@ -4,18 +4,27 @@
 -- the submission that woke it: the two are one write to its disk.
 -- KEYS: held:WORKER, the worker's list of tokens, list…  The lists in the order in which they are emptied.
 -- ARGV: worker, lease (ms), four limits (see close), version of the worker's code, how many to take, with how many to
---       begin, life of the mark (s), function that may be begun, its policy (JSON, '' for none), …
+--       begin, life of the mark (s), function that may be begun, its policy (JSON, '' for none), 1 where it is so quick
+--       that it is begun while no process is free, …
 -- Answers {{list, id, message, word, …}, …}: the word is 'plain' (another program's, or one that names no record here),
 -- 'marked', or what `claim` answers.
-local left, free, taken, marked, policies = tonumber(ARGV[8]), tonumber(ARGV[9]), {}, {}, {}
-for i = 11, #ARGV, 2 do policies[ARGV[i]] = ARGV[i + 1] end
+local left, free, taken, marked, policies, quick = tonumber(ARGV[8]), tonumber(ARGV[9]), {}, {}, {}, {}
+local all_quick = true -- what waits behind a call that takes long is not begun
+for i = 11, #ARGV, 3 do
+  policies[ARGV[i]] = ARGV[i + 1]
+  quick[ARGV[i]] = ARGV[i + 2] == '1'
+end
 
 local function one(list, raw)
   free = free - 1 -- it is the next for a process, whoever begins it
   -- As runtime/message.py begins its messages: their bodies may be long.
   local name, id = string.match(raw, '^{"headers": {"lang": "py", "task": "([^"\\]+)", "id": "([^"\\]+)"')
-  if not id then return {list, '', raw, 'plain'} end
-  if free >= 0 and policies[name] then
+  if not id then
+    all_quick = false
+    return {list, '', raw, 'plain'}
+  end
+  all_quick = all_quick and quick[name]
+  if policies[name] and (free >= 0 or all_quick) then
     local policy = policies[name] ~= '' and cjson.decode(policies[name]) or {}
     local found = claim(id, ARGV[1], ARGV[2], policy, ARGV[7], ARGV, 3)
     if found[1] ~= 'run' then free = free + 1 end

@@ -16,6 +16,7 @@ for i = #KEYS, 1, -1 do
     local list = waiting_list(r[3], r[4])
     redis.call('ZADD', list, r[5], id)
     redis.call('SADD', K.queued, list)
+    tell(r[3])
     redis.call('RPUSH', KEYS[i], raw)
   end
 end

@@ -1,0 +1,57 @@
+"""The short way of a call that was begun when its message was taken, through the worker's process and back.
+
+Celery's own way stands on what a message says: it unpacks it, makes a request of it, tells the request's signals, and
+tells its result backend. Here the record came with the message, the wrapper (runtime/task.py) does the rest, and the
+end goes back to the parent instead of to the broker. What fails, or is to be repeated, takes Celery's way, and so does
+all where somebody listens to what only Celery tells.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from celery import current_app, signals
+from celery.app.trace import fast_trace_task
+
+from runtime.ending import Ending
+from runtime.endings import Endings
+from runtime.taking import NOTHING, Begun, Taking
+
+Outcome = tuple[int, Any, float | None]
+"""As Celery's parent process expects it: whether it failed, its result as text, and its seconds, if they are known."""
+
+
+def run(task_id: str, request: dict[str, Any]) -> Outcome:
+    """In a worker's process: run the call that `request` (Celery's) has with it as begun."""
+    started, left = time.monotonic(), list[Ending]()
+    try:
+        current_app.tundish_runner.run_begun(request["task"], Begun(*request["begun"]), left)
+    except Exception as error:  # noqa: BLE001 - whatever a function raises; Celery's way tells of it
+        if not left:  # else its time was over when it had ended
+            asked = {**request, "raised": error}
+            outcome: Outcome = fast_trace_task(request["task"], task_id, asked, NOTHING, "", "")
+            return outcome
+    return 0, left[0] if left else "None", time.monotonic() - started
+
+
+def passing(callback: Callable[[Outcome], Any], endings: Endings, taking: Taking) -> Callable[[Outcome], Any]:
+    """In the parent: around what Celery does when a call has ended, which is a method of its request."""
+    name: str = callback.__self__.name  # type: ignore[attr-defined]
+
+    def ended(outcome: Outcome) -> Any:
+        failed, value, seconds = outcome
+        if seconds is not None:  # Celery does not tell how long a failure took
+            taking.ran(name, seconds)
+        if isinstance(value, Ending):
+            endings.put(value)
+            value = "None"
+        return callback((failed, value, seconds))
+
+    return ended
+
+
+def is_open() -> bool:
+    """Whether calls may take this way: nobody listens to the signals that it does not send."""
+    return not (signals.task_prerun.receivers or signals.task_postrun.receivers or signals.task_success.receivers)
