@@ -93,7 +93,8 @@ def equip(
 
         app.tundish_runner, app.tundish_receiver = runner, keeper.receiver
         app.steps["consumer"].add(Receiving)
-        if settings.project.broker.pool is None:  # else its connections are counted
+        prefork = bool(queue) and settings.project.queues[str(queue)].pool == "prefork"
+        if prefork and settings.project.broker.pool is None:  # else its connections are counted
 
             def ended(ending: Ending, written: Written) -> None:
                 runner.ended(ending, written)

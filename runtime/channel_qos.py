@@ -47,7 +47,10 @@ class QoS(virtual.QoS):  # type: ignore[misc]
         return max(1, waiting // 2)
 
     def append(self, message: Any, delivery_tag: str) -> None:
-        message.list, message.begun, message.handed = self.channel.source, self.channel.begun, False
+        message.list, message.begun = self.channel.source, self.channel.begun
+        receiver = self.channel.receiver
+        # Where none begins ahead of a free process, whatever has begun has one.
+        message.handed = receiver is None or receiver.taking.oldest is None
         if message.begun:
             message._decoded_cache = NOTHING
         self._delivered[delivery_tag] = message

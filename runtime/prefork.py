@@ -85,6 +85,14 @@ class WatchfulPool(AsynPool):  # type: ignore[misc]
         self.write_stats[process.index] += 1
         return True
 
+    def flush(self) -> None:
+        """The consumer closes. Celery forgets jobs of whose processes it has not heard yet, and waits half a minute for
+        these processes at its end. What was written to one is run by it: its word that it accepted is on its way, and
+        its end must be heard."""
+        for job in list(self._cache.values()):
+            job._accepted = bool(job._accepted or job._write_to)
+        super().flush()
+
     def on_job_process_down(self, job: Any, pid_gone: int) -> None:
         process = job._write_to
         lost = process and not job._accepted and not process._is_alive() and process.exitcode not in _ORDERLY

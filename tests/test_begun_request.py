@@ -45,7 +45,7 @@ def requests() -> Iterator[tuple[InvocationRequest, InvocationRequest]]:
     app.conf.accept_content = ["msgpack"]
     task = app.task(nothing, name="f", shared=False)
     raw = build("id", "f", {"text": "größer"}, queue="q", priority=7, queued_ms=5, root="root", limits=(9, 8))
-    channel: Any = SimpleNamespace(source="q", codecs=Channel.codecs, body_encoding="base64")
+    channel: Any = SimpleNamespace(source="q", receiver=None, codecs=Channel.codecs, body_encoding="base64")
     channel.decode_body = lambda body, encoding: Channel.decode_body(channel, body, encoding)
     options = {"on_ack": print, "on_reject": repr, "app": app, "hostname": "q@test", "eventer": None, "task": task}
     made = []
