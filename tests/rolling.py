@@ -52,8 +52,13 @@ class Part:
         self.process = self._start()  # a process manager starts the new one first …
         if old_url:
             self._fleet.urls.remove(old_url)  # … and sends it no more calls
-        old.send_signal(signal.SIGTERM)
-        assert old.wait(60) == 0, f"the old {self.kind} did not end well"
+        self.end(old)
+
+    def end(self, process: subprocess.Popen[bytes] | None = None) -> None:
+        """Raises AssertionError where it does not end well."""
+        process = process or self.process
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0, f"the old {self.kind} did not end well"
 
     def _start(self) -> subprocess.Popen[bytes]:
         words, more = self._fleet.words(self.kind, self._queue)
