@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from celery import current_app, signals
-from celery.app.trace import fast_trace_task
+from celery import signals
+from celery.app import trace
 
 from runtime.ending import Ending
 from runtime.endings import Endings
@@ -27,11 +27,12 @@ def run(task_id: str, request: dict[str, Any]) -> Outcome:
     """In a worker's process: run the call that `request` (Celery's) has with it as begun."""
     started, left = time.monotonic(), list[Ending]()
     try:
-        current_app.tundish_runner.run_begun(request["task"], Begun(*request["begun"]), left)
+        tasks, *_ = trace._localized  # of the worker's app: a function's code may have made another the current one
+        tasks[request["task"]].app.tundish_runner.run_begun(request["task"], Begun(*request["begun"]), left)
     except Exception as error:  # noqa: BLE001 - whatever a function raises; Celery's way tells of it
         if not left:  # else its time was over when it had ended
             asked = {**request, "raised": error}
-            outcome: Outcome = fast_trace_task(request["task"], task_id, asked, NOTHING, "", "")
+            outcome: Outcome = trace.fast_trace_task(request["task"], task_id, asked, NOTHING, "", "")
             return outcome
     return 0, left[0] if left else "None", time.monotonic() - started
 

@@ -324,6 +324,17 @@ def test_a_call_that_ended_as_its_broker_went_away(tmp_path: Path) -> None:
     assert lines(path, "begin") == ["0"]
 
 
+def test_code_that_has_a_celery_app_of_its_own(broker_url: str, redis_client: redis.Redis, tmp_path: Path) -> None:
+    file = tmp_path / "functions.yaml"
+    file.write_text("version: 1\nfunctions:\n  work: {handler: code.py:work}\n")
+    (tmp_path / "code.py").write_text(
+        "from celery import Celery\napp = Celery('mine')\ndef work() -> str:\n    return app.main\n"
+    )
+    made = deployment(file, broker_url)
+    with worker(file, broker_url, "default"):
+        assert ended(redis_client, submit(redis_client, made, Call("work"))).result_json == b'"mine"'
+
+
 def test_code_that_listens_to_celery_hears_of_every_call(
     broker_url: str, redis_client: redis.Redis, tmp_path: Path
 ) -> None:
