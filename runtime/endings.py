@@ -143,14 +143,16 @@ class Endings:
     def _away(self, error: Exception) -> None:
         """The broker is away. What was sent is sent again: what has been written is fenced off then."""
         self._again()
+        if not self._waiting:  # it lay idle
+            return
         now = time.monotonic()
         self._away_since = self._away_since or now
         self._pause = min(_LONGEST_PAUSE_SECONDS, self._pause * 2)
         count, reason = len(self._waiting), type(error).__name__
-        if count and now - self._away_since > OUTAGE_SECONDS:
+        if now - self._away_since > OUTAGE_SECONDS:
             log.error("%d calls are done, but the broker is away (%s): others will run them again", count, reason)
             self._waiting.clear()
-        elif count:
+        else:
             log.warning("%d calls are done, but the broker is away (%s); waiting", count, reason)
 
     def _again(self, loop: Any = None) -> None:

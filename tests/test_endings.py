@@ -137,6 +137,33 @@ def test_a_connection_that_is_killed(redis_client: redis.Redis, house: Deploymen
         redis_client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")  # type: ignore[no-untyped-call]
 
 
+def test_idle_times_are_no_outage(
+    redis_client: redis.Redis, house: Deployment, parent: Parent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection was closed long ago; the next one fails at its first try."""
+    kill = ("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    parent.endings.put(done(redis_client, house))
+    parent.turn(lambda: not parent.endings.ids())
+    redis_client.execute_command(*kill)  # type: ignore[no-untyped-call]
+    until = time.monotonic() + 0.3
+    parent.turn(lambda: time.monotonic() > until)
+    monkeypatch.setattr("runtime.endings.OUTAGE_SECONDS", 0.1)
+    tries, connect = list[Endings](), Endings._connect
+
+    def failing(self: Endings) -> None:
+        tries.append(self)
+        if len(tries) == 1:
+            raise redis.ConnectionError("refused")
+        connect(self)
+
+    monkeypatch.setattr(Endings, "_connect", failing)
+    ending = done(redis_client, house)
+    parent.endings.put(ending)
+    parent.turn(lambda: not parent.endings.ids())
+    assert len(tries) == 2
+    assert known(redis_client, ending.id).state == "succeeded"
+
+
 def test_an_answer_that_is_lost(redis_client: redis.Redis, house: Deployment, parent: Parent) -> None:
     """It was written. The second time it is fenced off, and nothing is written twice."""
     ending = done(redis_client, house)
