@@ -199,6 +199,8 @@ def serve(
     size = 1 if queue.pool == "solo" else most
     keeper.presence.tell(queue=queue_name, pool=queue.pool, concurrency=size, version=app.tundish_version)
     celery_worker.start()
+    if keeper.endings:
+        keeper.endings.close()  # if it was stopped while it had no connection
     keeper.stop()
     app.tundish_tracing.flush()
     code: int | None = celery_worker.exitcode

@@ -26,11 +26,13 @@ class Receiving(StartStopStep):  # type: ignore[misc]
 
     def stop(self, c: Any) -> None:
         """What runs is finished; what waits behind it is for other workers, at once."""
-        if c.blueprint.state == CLOSE and c.task_consumer:
+        if c.blueprint.state != CLOSE:
+            return
+        if c.task_consumer:
             ignore_errors(c, c.task_consumer.cancel)
             ignore_errors(c, c.task_consumer.channel.give_back)
-            if endings := getattr(c.app, "tundish_endings", None):
-                endings.close()
+        if endings := getattr(c.app, "tundish_endings", None):
+            endings.close()
 
 
 def _at_once(acknowledge: Callable[..., Any], *arguments: Any, **options: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -328,6 +329,26 @@ def test_nothing_begins_ahead_behind_slow_calls(
             gate.unlink()
             for task_id in notes(redis_client, deployed, path, 1, seconds=0.1):
                 ended(redis_client, task_id)
+
+
+def test_a_worker_that_stops_while_its_broker_is_away(tmp_path: Path) -> None:
+    """It waits with the end of what it has run, and does not leave it to another attempt."""
+    home, path, gate = tmp_path / "home", tmp_path / "trace", tmp_path / "gate"
+    service, url = valkey(home, Ports(home), load_credentials(home))
+    made, client = deployment(FILE, url), connect(url)
+    with contextlib.ExitStack() as stack:
+        with running(service):
+            process = stack.enter_context(worker(FILE, url, "one"))
+            (task_id,) = notes(client, made, path, 1, gate=str(gate))
+            until(lambda: lines(path, "begin"))
+        time.sleep(2)  # the worker is between two tries to reach it, or about to be
+        process.send_signal(signal.SIGTERM)
+        gate.touch()
+        until(lambda: lines(path, "end"))
+        with running(service):
+            assert ended(client, task_id).attempts == 1
+            process.wait(30)
+    assert lines(path, "begin") == ["0"]
 
 
 def test_a_call_that_ended_as_its_broker_went_away(tmp_path: Path) -> None:
