@@ -41,7 +41,8 @@ async def accept_call(gateway: Gateway, call: Call) -> Taken:
     Raises FunctionNotFound, KeyReused, LimitReached, BrokerFull, and BrokerDown where the outbox is off, full or cannot
     help: an idempotency key cannot be checked without the broker, and its caller may safely repeat the call.
     """
-    call = replace(call, id=call.id or new_id())
+    if not call.id:
+        call = replace(call, id=new_id())
     keepable = gateway.project.outbox.enabled and call.idempotency is None
     if not (keepable and gateway.courier.away):
         try:

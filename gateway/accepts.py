@@ -32,7 +32,10 @@ def chosen(headers: Headers, offered: Sequence[str]) -> str | None:
 
 def named(headers: Headers, offered: Sequence[str]) -> str | None:
     """The first of the offered media types that is named as such, not by a range."""
-    given = {name for part in ",".join(headers.getlist("accept")).split(",") for name, q in [_range(part)] if q > 0}
+    asked = ",".join(headers.getlist("accept"))
+    if asked in ("", "*/*"):  # which is what most clients send
+        return None
+    given = {name for part in asked.split(",") for name, q in [_range(part)] if q > 0}
     return next((kind for kind in offered if kind in given), None)
 
 

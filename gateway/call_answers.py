@@ -15,11 +15,14 @@ from gateway.problems import problem
 def accepted(taken: Taken, wishes: Wishes) -> Response:
     """202 with the id of the call, or of the first one with the same idempotency key."""
     content = to_json({"task_id": taken.id, "status": "submitted"})
-    headers = {"Location": outcome.location(taken.id), "X-Call-Id": taken.id}
-    headers |= REPLAYED if taken.replayed else {}
+    response = Response(content, 202, media_type="application/json")
+    place, name = outcome.location(taken.id).encode("latin-1"), taken.id.encode("latin-1")
+    response.raw_headers += ((b"location", place), (b"x-call-id", name))
+    if taken.replayed:
+        response.headers.update(REPLAYED)
     if wishes.preferred:
-        headers["Preference-Applied"] = "respond-async" if taken.kept else wishes.preferred
-    return Response(content, 202, headers=headers, media_type="application/json")
+        response.headers["Preference-Applied"] = "respond-async" if taken.kept else wishes.preferred
+    return response
 
 
 def not_yet(status: int, task_id: str, sentence: str, **headers: str) -> Response:

@@ -47,13 +47,16 @@ class Wishes:
     """The preference that is followed, for the header Preference-Applied."""
 
 
+_WAITS, _LATER = Wishes(), Wishes(later=True)
+
+
 def read(headers: Headers, *, waits: bool, allowed: Sequence[str]) -> Wishes:
     """The wishes of a request. `waits`: the route waits unless told otherwise; `allowed`: `callbacks.allow`.
 
     Preferences and trace contexts that are not valid are ignored, as their standards want it.
     """
     if _NAMES.isdisjoint(name for name, _ in headers.raw):
-        return Wishes(later=not waits)
+        return _WAITS if waits else _LATER
     later, wait = prefer(headers.getlist("prefer"))
     problems: list[FieldError] = []
 
@@ -96,7 +99,9 @@ def prefer(given: Sequence[str]) -> tuple[bool, float | None]:
 
 def trace_of(given: Sequence[str], states: Sequence[str] = ()) -> Trace | None:
     """The one valid W3C traceparent, with its tracestate where that is valid, too; None otherwise."""
-    text = given[0].strip() if len(given) == 1 else ""
+    if len(given) != 1:
+        return None
+    text = given[0].strip()
     match = _TRACE.fullmatch(text)
     return Trace(text, state_of(states)) if match and not (text.startswith("00") and match[1]) else None
 

@@ -29,6 +29,7 @@ MOST_BYTES = 32 * 2**10
 
 REQUIRED = ("specversion", "id", "source", "type")
 _PREFIX = "ce-"
+_MARKS = frozenset(f"{_PREFIX}{name}".encode() for name in REQUIRED)
 _NAME = re.compile(r"[a-z0-9]+")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _DATA = ("data", "data_base64")
@@ -58,7 +59,7 @@ class Malformed(Exception):
 
 def is_binary(headers: Headers) -> bool:
     """Whether a request is an event in binary mode: one of the required attributes is a header."""
-    return any(f"{_PREFIX}{name}" in headers for name in REQUIRED)
+    return not _MARKS.isdisjoint(name for name, _ in headers.raw)
 
 
 def binary(headers: Headers, kind: str, data: bytes) -> Event:

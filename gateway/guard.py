@@ -9,6 +9,7 @@ address is nobody's name to move: where every request needs a key, any of them w
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -59,18 +60,22 @@ class Guard:
         self._app, self._names, self._addresses = app, names | {host.lower()}, addresses
         self._page = page.lower() or None
         self._headers = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+        self._secured = frozenset(name for name, _ in self._headers)
         self._welcome = set[tuple[tuple[bytes, bytes], ...]]()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
 
-        async def secured(message: Message) -> None:
+        def secured(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 headers = message["headers"] = list(message.get("headers", ()))
-                given = {name.lower() for name, _ in headers}
-                headers += [pair for pair in self._headers if pair[0] not in given]
-            await send(message)
+                if self._secured.isdisjoint([name.lower() for name, _ in headers]):
+                    headers += self._headers
+                else:  # it is a page that has its own
+                    given = {name.lower() for name, _ in headers}
+                    headers += [pair for pair in self._headers if pair[0] not in given]
+            return send(message)
 
         size, named = 0, list[tuple[bytes, bytes]]()
         for name, value in scope["headers"]:

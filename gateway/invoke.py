@@ -95,7 +95,7 @@ def _work(
     request: Request, deployed: Deployed, given: Given, wishes: Wishes, task_id: str, **waited: Unpack[Terms]
 ) -> Call:
     """The call that a request makes."""
-    name, event = deployed.spec.name, given.event or {}
+    name, traces = deployed.spec.name, [str(given.event.get("traceparent", ""))] if given.event else []
     key = ("key", wishes.key) if wishes.key else given.key
     return Call(
         name,
@@ -105,7 +105,7 @@ def _work(
         delay=wishes.delay,
         expires=wishes.expires,
         callback=wishes.callback,
-        trace=parent_of(request.scope, wishes.trace, call_headers.trace_of([str(event.get("traceparent", ""))])),
+        trace=parent_of(request.scope, wishes.trace, call_headers.trace_of(traces)),
         event=given.event,
         accept=accepts.named(request.headers, accepts.ARRAYS),
         idempotency=idempotency.of(request, name, given.same or given.arguments, *key) if key else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -35,7 +35,9 @@ class Requests:
     def observe(self, route: str, method: str, status: int, seconds: float) -> None:
         """Labels are bounded: routes are templates, unknown methods count as one."""
         labels = route, method if method in _METHODS else "other", str(status)
-        times = self._times.setdefault(labels, _Times())
+        times = self._times.get(labels)
+        if times is None:
+            times = self._times[labels] = _Times()
         times.counts[bisect_left(_BUCKETS, seconds)] += 1
         times.seconds += seconds
 
@@ -63,11 +65,11 @@ class Measured:
             return await self._app(scope, receive, send)
         began, status = time.perf_counter(), 500
 
-        async def watched(message: Message) -> None:
+        def watched(message: Message) -> Awaitable[None]:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-            await send(message)
+            return send(message)
 
         try:
             await self._app(scope, receive, watched)

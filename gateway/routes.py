@@ -14,6 +14,7 @@ import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from gateway import keypath, rules, state
 from gateway.problems import Refused
@@ -97,7 +98,7 @@ def build() -> list[Route]:
         raise LookupError(f"gateway/rules.py says nothing of {', '.join(missing)}")
     keypath.register()
     return [
-        Route(path, _endpoint(methods, rules.RULES[path]), methods=list(methods), name=path)
+        Route(path, _Admitted(methods, rules.RULES[path]), methods=list(methods), name=path)
         for path, methods in TABLE.items()
     ]
 
@@ -115,19 +116,27 @@ def import_all() -> None:
         endpoint_of(name)
 
 
-def _endpoint(methods: Mapping[str, str], needs: Mapping[str, str]) -> Endpoint:
-    known: dict[str, Endpoint] = {}
+class _Admitted:
+    """The endpoints of one path, as an ASGI application: around a function Starlette would look for errors a second
+    time, which the application does for all."""
 
-    async def endpoint(request: Request) -> Response:
-        method, auth = "GET" if request.method == "HEAD" else request.method, state.of(request).auth
+    def __init__(self, methods: Mapping[str, str], needs: Mapping[str, str]) -> None:
+        self._methods, self._needs = methods, needs
+        self._known: dict[str, Endpoint] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        response = await self._answer(request)
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        method, gateway = "GET" if request.method == "HEAD" else request.method, state.of(request)
         try:
-            await auth.admit(request, needs[method])
-            if method not in known:  # in a thread: an import takes some time, and others are served meanwhile
-                known[method] = await anyio.to_thread.run_sync(endpoint_of, methods[method])
-            return state.of(request).quota_notes.on(request, await known[method](request))
+            await gateway.auth.admit(request, self._needs[method])
+            if method not in self._known:  # in a thread: an import takes some time, and others are served meanwhile
+                self._known[method] = await anyio.to_thread.run_sync(endpoint_of, self._methods[method])
+            return gateway.quota_notes.on(request, await self._known[method](request))
         except Refused as error:
             if error.status == 403:
-                auth.refusals.counts["not_allowed"] += 1
+                gateway.auth.refusals.counts["not_allowed"] += 1
             raise
-
-    return endpoint

@@ -12,7 +12,8 @@ import os
 import socket
 import zlib
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any
 
 import msgpack
@@ -25,6 +26,7 @@ BUILT = b"1"
 """In a record's field `foreign` in place of the message: there is none that could be sent again as it came."""
 
 _REPR_LIMIT = 1024
+_EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 
 def build(
@@ -41,48 +43,24 @@ def build(
     keep_result: bool = False,
 ) -> bytes:
     """One message for `queue`. `priority` is ours (9 first); `limits` are hard and soft time limit in seconds."""
-    embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
-    body = msgpack.packb(((), dict(arguments), embed), use_bin_type=True, datetime=False)
-    step = keys.transport_priority(priority)
-    return json.dumps(
-        {
-            # First, and these three first in it: lua/take.lua reads them without the rest, however long that is.
-            "headers": {
-                "lang": "py",
-                "task": function,
-                "id": task_id,
-                "shadow": None,
-                "eta": None,
-                "expires": None,
-                "group": None,
-                "group_index": None,
-                "retries": 0,
-                "timelimit": list(limits),
-                "root_id": root,
-                "parent_id": parent,
-                "argsrepr": "()",
-                "kwargsrepr": _short(arguments),
-                "origin": _origin(os.getpid()),
-                "ignore_result": not keep_result,
-                "replaced_task_nesting": 0,
-                "stamped_headers": None,
-                "stamps": {},
-                HEADER: queued_ms,
-            },
-            "content-encoding": "binary",
-            "content-type": "application/x-msgpack",
-            "properties": {
-                "correlation_id": task_id,
-                "reply_to": "",
-                "delivery_mode": 2,
-                "delivery_info": {"exchange": "", "routing_key": queue},
-                "priority": step,
-                "body_encoding": "base64",
-                # Unique for each delivery: a copy that the reaper made is another delivery.
-                "delivery_tag": f"{task_id}:{queued_ms}",
-            },
-            "body": base64.b64encode(body).decode(),
-        }
+    body = msgpack.packb(((), dict(arguments), _EMBED), use_bin_type=True, datetime=False)
+    tag = _quoted(task_id)
+    # What json.dumps would write, in a fifth of its time: every call that is accepted comes through here. The headers
+    # are first, and these three first in them: lua/take.lua reads them without the rest, however long that is.
+    return (
+        f'{{"headers": {{"lang": "py", "task": {_quoted(function)}, "id": {tag}, '
+        '"shadow": null, "eta": null, "expires": null, "group": null, "group_index": null, "retries": 0, '
+        f'"timelimit": {_limits(*limits)}, "root_id": {tag if root == task_id else _quoted(root)}, '
+        f'"parent_id": {"null" if parent is None else _quoted(parent)}, '
+        f'"argsrepr": "()", "kwargsrepr": {_quoted(_short(arguments))}, "origin": {_origin(os.getpid())}, '
+        f'"ignore_result": {"false" if keep_result else "true"}, "replaced_task_nesting": 0, "stamped_headers": null, '
+        f'"stamps": {{}}, "{HEADER}": {queued_ms}}}, '
+        '"content-encoding": "binary", "content-type": "application/x-msgpack", '
+        f'"properties": {{"correlation_id": {tag}, "reply_to": "", "delivery_mode": 2, '
+        f'"delivery_info": {{"exchange": "", "routing_key": {_quoted(queue)}}}, '
+        f'"priority": {keys.transport_priority(priority)}, "body_encoding": "base64", '
+        # Unique for each delivery: a copy that the reaper made is another delivery.
+        f'"delivery_tag": {tag[:-1]}:{queued_ms}"}}, "body": "{base64.b64encode(body).decode()}"}}'
     ).encode()
 
 
@@ -122,7 +100,12 @@ def queued_at(message: bytes) -> int | None:
 
 @cache
 def _origin(pid: int) -> str:
-    return f"{pid}@{socket.gethostname()}"
+    return _quoted(f"{pid}@{socket.gethostname()}")
+
+
+@lru_cache
+def _limits(hard: float | None, soft: float | None) -> str:
+    return json.dumps([hard, soft])
 
 
 def _short(arguments: Mapping[str, Any]) -> str:

@@ -90,7 +90,9 @@ class Line(asyncio.Protocol):
         self._reader = hiredis.Reader(
             protocolError=redis.exceptions.InvalidResponse, replyError=BaseParser.parse_error, notEnoughData=_MORE
         )
-        self._asked: deque[asyncio.Future[Any]] = deque()
+        self._asked: deque[tuple[asyncio.Future[Any], float]] = deque()
+        """Who waits, and since when."""
+        self._watch: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Event()
         self._room.set()
@@ -109,13 +111,11 @@ class Line(asyncio.Protocol):
         if self.lost is not None:
             raise self.lost
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._asked.append(future)
+        self._asked.append((future, self._loop.time()))
         self._transport.write(packed)
-        over = self._loop.call_later(TIMEOUT_SECONDS, self._expired, future)
-        try:
-            return await future
-        finally:
-            over.cancel()
+        if self._watch is None:  # one for all: a timer for each would take longer than the rest of this
+            self._watch = self._loop.call_later(TIMEOUT_SECONDS, self._look)
+        return await future
 
     def say(self, *words: scripts.Argument) -> None:
         """Send a command to which nothing is an answer (SUBSCRIBE)."""
@@ -129,10 +129,12 @@ class Line(asyncio.Protocol):
         self._room.set()
         with contextlib.suppress(Exception):
             self._transport.abort()
-        for future in self._asked:
+        for future, _ in self._asked:
             if not future.done():
                 future.set_exception(why)
         self._asked.clear()
+        if self._watch is not None:
+            self._watch.cancel()
         if not self.over.done():
             self.over.set_result(None)
 
@@ -156,10 +158,19 @@ class Line(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._room.set()
 
-    def _expired(self, future: asyncio.Future[Any]) -> None:
+    def _look(self) -> None:
+        """Whether the first that waits has waited for too long. One that has left has, too: its answer is missing."""
+        self._watch = None
+        if not self._asked:
+            return
+        future, since = self._asked[0]
+        left = since + TIMEOUT_SECONDS - self._loop.time()
+        if left > 0.0:
+            self._watch = self._loop.call_later(left, self._look)
+            return
         if not future.done():
             future.set_exception(redis.TimeoutError("Timeout reading from socket"))
-            self.drop(redis.ConnectionError("The broker has not answered in time."))
+        self.drop(redis.ConnectionError("The broker has not answered in time."))
 
     def _take(self, answer: Any) -> None:
         if self._heard is not None:
@@ -170,7 +181,7 @@ class Line(asyncio.Protocol):
             return
         if isinstance(answer, hiredis.PushNotification) or not self._asked:
             return  # nobody has asked for it
-        future = self._asked.popleft()
+        future, _ = self._asked.popleft()
         if future.done():  # who asked has left
             return
         if isinstance(answer, Exception):

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import msgpack
+import pytest
 import redis
 
 from runtime import keys
@@ -54,3 +55,22 @@ def test_when_a_message_was_queued() -> None:
     assert queued_at(build("id", "f", {}, queue="q", priority=5, queued_ms=77, root="id")) == 77
     assert queued_at(b"{}") is None
     assert queued_at(b"\xff") is None
+
+
+@pytest.mark.parametrize("parent", [None, 'par"ent\\ \x07 ö 😀 \ud800'])
+@pytest.mark.parametrize("odd", ["plain", 'quo"te', "back\\slash", "new\nline", "ü 😀", "\ud800", "{curly}"])
+def test_whatever_is_in_it_it_is_as_json_dumps_writes_it(odd: str, parent: str | None) -> None:
+    limits = (30.0, None)
+    raw = build(odd, odd, {odd.encode("ascii", "replace").decode(): [1, True]}, queue=odd, priority=0, queued_ms=1,
+                root=f"root {odd}", parent=parent, limits=limits, keep_result=True)  # fmt: skip
+    told = json.loads(raw)
+    assert json.dumps(told).encode() == raw
+    headers, properties = told["headers"], told["properties"]
+    assert (headers["task"], headers["id"], headers["root_id"], headers["parent_id"]) == (
+        odd,
+        odd,
+        f"root {odd}",
+        parent,
+    )
+    assert (headers["timelimit"], headers["ignore_result"]) == ([30.0, None], False)
+    assert (properties["delivery_info"]["routing_key"], properties["delivery_tag"]) == (odd, f"{odd}:1")
