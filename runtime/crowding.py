@@ -26,8 +26,9 @@ PER_TENANT = 100
 LONGEST_SECONDS = 3600
 
 
-def terms(project: Project, spec: Function, call: Call, priority: int) -> str:
-    """What _submit.lua asks before it accepts a call (JSON); empty where there is nothing to ask."""
+def terms(project: Project, spec: Function, call: Call, priority: int, key: object = None) -> str:
+    """What _submit.lua asks before it accepts a call (JSON); empty where there is nothing to ask. `key`: the value of
+    its concurrency key."""
     if not call.caller:
         return ""
     asked: dict[str, Any] = {}
@@ -35,6 +36,8 @@ def terms(project: Project, spec: Function, call: Call, priority: int) -> str:
         asked = tenant_limits.of_call(project, call.tenant, call.caller)
         if spec.overload is not None:
             asked["before"] = _before(spec, call.tenant, priority)
+            if key is not None:
+                asked["before"]["key"] = f"key:{spec.name}:{key}"
     if share := share_of(project, spec.queue):
         asked["share"] = {"gate": f"tenant:{spec.queue}:{call.tenant}:{priority}", "most": share}
     return json.dumps({"quotas": [], "rates": [], **asked}) if asked else ""

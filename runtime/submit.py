@@ -160,7 +160,7 @@ def prepare(deployment: Deployment, call: Call, now_ms: int) -> Prepared:
         key.body if key else "",
         int(project.retention.idempotency * 1000),
         carrier_policy(spec, carrier, call.tenant) if carrier else "",
-        crowding.terms(project, spec, call, priority),
+        crowding.terms(project, spec, call, priority, fields.get("key")),
     ]
     return Prepared(task_id, [*arguments, *chain.from_iterable(fields.items())])
 

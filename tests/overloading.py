@@ -26,7 +26,7 @@ class Flood:
 
     def send(self, tenant: str = "acme", **more: Any) -> Accepted:
         """A request's call."""
-        call = Call(more.pop("function", "add"), {"a": 1}, tenant=tenant, caller="key", **more)
+        call = Call(more.pop("function", "add"), more.pop("arguments", {"a": 1}), tenant=tenant, caller="key", **more)
         return accept(self.client, self.deployed, call)
 
     def many(self, count: int, tenant: str = "acme", **more: Any) -> list[str]:

@@ -14,7 +14,7 @@ import redis
 
 from runtime import crowding, keys
 from runtime.config import Function, Gather, Settings
-from runtime.config_gates import Overload
+from runtime.config_gates import ConcurrencyKey, Overload
 from runtime.config_limits import OutboxSpec
 from runtime.config_load import load_settings
 from runtime.delivery import deliver
@@ -128,6 +128,32 @@ def test_calls_that_wait_to_be_gathered_count(flood: Any, redis_client: redis.Re
     redis_client.hset(keys.invocation(second), "created", int(time.time() * 1000) - 45_000)
     with pytest.raises(Overloaded, match=r"Try again in 4\d s"):
         house.send()
+
+
+def test_calls_that_wait_for_their_concurrency_key_count_for_those_of_the_same_key(
+    flood: Any, redis_client: redis.Redis
+) -> None:
+    plain = flood(waiting=4).deployed
+    spec = plain.functions["add"].spec.model_copy(update={"concurrency_key": ConcurrencyKey(argument="a")})
+    keyed = Deployment(plain.settings, {**plain.functions, "add": replace(plain.functions["add"], spec=spec)})
+    house = Flood(redis_client, keyed)
+    house.send()
+    running = house.take()
+    assert running
+    for _ in range(4):
+        house.send()
+        assert house.take() is None
+    assert redis_client.zcard(keys.parked("key:add:1")) == 4
+    redis_client.hset(
+        keys.drain("key:add:1"), mapping={"at": int(time.time() * 1000) - 10_000, "count": 9, "rate": 0.01}
+    )
+    with pytest.raises(Overloaded, match=r"4 calls wait before it, and 4 may.*; 10 go in a second"):
+        house.send()
+    assert house.send(arguments={"a": 2}).id == house.standing()[0], "that of another key waits for none of them"
+    house.end(running)
+    house.run()
+    house.run()
+    house.send()
 
 
 def test_when_to_come_again_follows_from_how_fast_they_go(flood: Any, redis_client: redis.Redis) -> None:

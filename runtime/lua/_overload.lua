@@ -1,6 +1,6 @@
 -- How much waits before a call, and the share of a queue that one tenant may have.
--- `b`: {name, queue, priority, tenant, gathered (its calls go together), most (calls that may wait before it), oldest
--- (ms that the first of them may have waited)}. `share`: {gate, most}; nil where tenants are not told apart.
+-- `b`: {name, queue, priority, tenant, key (the gate of its concurrency key), gathered (its calls go together), most
+-- (calls that may wait before it), oldest (ms that the first of them may have waited)}. `share`: {gate, most}; nil where tenants are not told apart.
 
 local BRIEF, LONG, ENOUGH = 1000, 30000, 20
 
@@ -46,6 +46,7 @@ local function crowded(b, share)
   for priority = b.priority, 9 do behind(lists, waiting_list(b.queue, priority), 1) end
   behind(lists, K.parked .. ':queue:' .. b.queue, 1000)
   behind(lists, K.parked .. ':function:' .. b.name, 1000)
+  local key = b.key and behind(lists, K.parked .. ':' .. b.key, 1000) and lists[#lists]
   local mine = share ~= nil and behind(lists, K.parked .. ':' .. share.gate, 1000)
   for _, one in ipairs(lists) do count, since = count + one.count, math.min(since, one.since) end
   if b.gathered then
@@ -64,6 +65,8 @@ local function crowded(b, share)
   elseif mine then -- what is admitted stands in the queue's lists as if it had just come: only its own line tells
     name, measured = share.gate, {lists[#lists]}
     waiting = measured[1].count
+  elseif key and key.count * 2 > count then -- they go one at a time, whatever the others do
+    name, measured, waiting = b.key, {key}, key.count
   end
   local rate = #measured > 0 and pace(name, measured, now) or nil
   if not many and not long then return nil end
