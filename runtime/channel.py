@@ -71,6 +71,10 @@ class Channel(stock.Channel):  # type: ignore[misc]
     def stopping(self) -> bool:
         return self.receiver is not None and self.receiver.stopping
 
+    def out(self) -> int:
+        """How many messages were received and have not ended."""
+        return int(self.qos._out())
+
     def held(self) -> list[str]:
         """Ids of the invocations whose messages are out. Any thread may ask."""
         out = [message.headers.get("id") for message in list(self.qos._delivered.values())]

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import functools
 import os
+import pickle
 import select
+import struct
+import time
 from collections.abc import Callable
 from typing import Any
 
-from billiard.pool import EX_OK, EX_RECYCLE
-from celery.concurrency import prefork
+from billiard.pool import ACK, EX_OK, EX_RECYCLE
+from celery.concurrency import asynpool, prefork
 from celery.concurrency.asynpool import AsynPool
 from celery.exceptions import TaskRevokedError
 
 from runtime import short_way
+from runtime.poller import Readers
+from runtime.pool_process import PoolProcess
 
 _AGAIN_SECONDS = 0.02
 _TRIES = 50
 _ORDERLY = (EX_OK, EX_RECYCLE)
 """How a child ends between two jobs: what it had not read was not begun."""
+
+
+class Results(asynpool.ResultHandler):  # type: ignore[misc]
+    """Reads what processes say, and tells the system of their pipes only when something has changed."""
+
+    def _make_process_result(self, hub: Any) -> Any:
+        return super()._make_process_result(Readers(hub))
 
 
 class WatchfulPool(AsynPool):  # type: ignore[misc]
@@ -32,8 +44,14 @@ class WatchfulPool(AsynPool):  # type: ignore[misc]
 
     A job that was written to a child that was killed is lost with it. Celery gives it to another child where it has
     not heard that the first one accepted it; but that word may have been lost, and the attempt would run twice.
+
+    A call on the short way that is written to an idle process is accepted with that: the process does not say it
+    (runtime/pool_process.py), and nobody wakes up for the word. Where processes are recycled it is said as ever, for
+    one that is leaving does not read what it is given.
     """
 
+    Worker = PoolProcess
+    ResultHandler = Results
     _write: Callable[[list[int]], None] | None = None
     _quick_put: Callable[[Any], None]
     on_poll_start: Callable[[], None]
@@ -45,8 +63,9 @@ class WatchfulPool(AsynPool):  # type: ignore[misc]
         keep, self._write, look = self._quick_put, hub.consolidate_callback, self.on_poll_start
 
         def put(job: Any) -> None:
-            keep(job)
-            self._write_now()
+            if not self._write_accepted(job):
+                keep(job)
+                self._write_now()
 
         def look_for_room() -> None:
             """Only for what could not be written at once, and once more when it has been."""
@@ -63,12 +82,35 @@ class WatchfulPool(AsynPool):  # type: ignore[misc]
     def _write_now(self) -> None:
         if not self.outbound_buffer or not self._write:
             return
-        idle = [fd for fd in self._all_inqueues if fd not in self._busy_workers and fd not in self._active_writes]
+        idle = self._idle()
         while idle and self.outbound_buffer and self._write_small(idle[0], self.outbound_buffer[0]):
             self.outbound_buffer.popleft()
             del idle[0]
         if idle and self.outbound_buffer:
             self._write(idle)
+
+    def _idle(self) -> list[int]:
+        """Pipes of processes that wait for their next job."""
+        return [fd for fd in self._all_inqueues if fd not in self._busy_workers and fd not in self._active_writes]
+
+    def _write_accepted(self, task: Any) -> bool:
+        """Write a call on the short way, as Celery is to pickle it, to an idle process and count it as accepted. False:
+        it goes another way."""
+        kind, (number, part, target, arguments, named) = task
+        if target is not short_way.run or self.outbound_buffer or self._maxtasksperchild or self._max_memory_per_child:
+            return False
+        fd = next(iter(self._idle()), -1)
+        process = self._fileno_to_inq.get(fd)
+        if process is None or process._controlled_termination:
+            return False
+        told = (kind, (number, part, short_way.run_accepted, arguments, named))
+        body = pickle.dumps(told, pickle.HIGHEST_PROTOCOL)
+        job = self._cache[number]
+        job._payload = struct.pack(">I", len(body)), body, len(body)
+        if not self._write_small(fd, job):
+            return False
+        self._result_handler.state_handlers[ACK](number, part, time.monotonic(), process.pid, None)
+        return True
 
     def _write_small(self, fd: int, job: Any) -> bool:
         """Write a job that a pipe takes as a whole or not at all. False: it is none, or there is no room."""
@@ -127,5 +169,5 @@ class TaskPool(prefork.TaskPool):  # type: ignore[misc]
         if "begun" in request:
             done.__self__.message.handed = True
             if short_way.is_open():
-                target, args = short_way.run, (task_id, request)
+                target, args = short_way.run, (task_id, request, self.app.tundish_receiver.alone())
         return super().apply_async(target, args, kwargs, **options)

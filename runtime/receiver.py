@@ -39,6 +39,8 @@ class Holder(Protocol):
 
     def begun_ids(self) -> list[str]: ...
 
+    def out(self) -> int: ...
+
 
 class Receiver:
     """One per worker, in its parent process. It outlives the channels of broken connections."""
@@ -68,6 +70,10 @@ class Receiver:
     def begun(self) -> list[str]:
         """Ids of what was begun when it was taken, and has not ended. Any thread may ask."""
         return self._channel.begun_ids() if self._channel else []
+
+    def alone(self) -> bool:
+        """Whether no more than one message is out."""
+        return self._channel is not None and self._channel.out() == 1
 
     def take(self, letters: Sequence[Letter], *, begun: bool) -> list[Letter]:
         """Mark and record what was received; answers what is to be delivered now (what has an eta waits elsewhere).

@@ -23,9 +23,13 @@ Outcome = tuple[int, Any, float | None]
 """As Celery's parent process expects it: whether it failed, its result as text, and its seconds, if they are known."""
 
 
-def run(task_id: str, request: dict[str, Any]) -> Outcome:
-    """In a worker's process: run the call that `request` (Celery's) has with it as begun."""
-    started, left = time.monotonic(), list[Ending]()
+def run(task_id: str, request: dict[str, Any], alone: bool) -> Outcome:
+    """In a worker's process: run the call that `request` (Celery's) has with it as begun.
+
+    One that runs `alone` has nobody to share a write to the broker's disk with: its end is written here, and comes to
+    its caller without a turn of the parent's.
+    """
+    started, left = time.monotonic(), None if alone else list[Ending]()
     try:
         tasks, *_ = trace._localized  # of the worker's app: a function's code may have made another the current one
         tasks[request["task"]].app.tundish_runner.run_begun(request["task"], Begun(*request["begun"]), left)
@@ -34,7 +38,14 @@ def run(task_id: str, request: dict[str, Any]) -> Outcome:
             asked = {**request, "raised": error}
             outcome: Outcome = trace.fast_trace_task(request["task"], task_id, asked, NOTHING, "", "")
             return outcome
-    return 0, left[0] if left else "None", time.monotonic() - started
+    if not left:
+        return 0, "None", None  # much of it was waiting for the disk
+    return 0, left[0], time.monotonic() - started
+
+
+def run_accepted(task_id: str, request: dict[str, Any], alone: bool) -> Outcome:
+    """The same for one that counts as accepted (runtime/prefork.py): its process does not say so."""
+    return run(task_id, request, alone)
 
 
 def passing(callback: Callable[[Outcome], Any], endings: Endings, taking: Taking) -> Callable[[Outcome], Any]:

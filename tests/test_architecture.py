@@ -91,6 +91,7 @@ CELERY_ALLOWED = {
     "runtime/invocation_request.py",
     "runtime/keeper.py",
     "runtime/poller.py",
+    "runtime/pool_process.py",
     "runtime/prefork.py",
     "runtime/result_backend.py",
     "runtime/revocations.py",

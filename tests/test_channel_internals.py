@@ -1,6 +1,6 @@
-"""The pin under runtime/channel.py, prefork.py and invocation_request.py: kombu's and Celery's inner methods that they
-replace or rely on, as they were when it was written. When one of them changes, read what changed, mend what must be,
-and only then write the new digest here.
+"""The pin under runtime/channel.py, prefork.py, pool_process.py and invocation_request.py: inner methods of kombu,
+Celery and billiard that they replace or rely on, as they were when it was written. When one of them changes, read what
+changed, mend what must be, and only then write the new digest here.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from typing import Any
 import celery
 import kombu
 import pytest
+from billiard import pool as billiard_pool
+from billiard.pool import ApplyResult, Worker
+from celery.concurrency import asynpool
 from celery.concurrency.asynpool import AsynPool
 from celery.worker import loops, strategy
 from celery.worker.consumer import tasks
@@ -77,6 +80,11 @@ PINNED: dict[Callable[..., Any], str] = {
     loops.asynloop: "05a53e51998887ca",
     loops.synloop: "0b746e5242c77fda",
     AsynPool._create_write_handlers: "f5f9b8dc805bea71",
+    Worker.workloop: "ce4a856cce2b9e10",
+    ApplyResult._ack: "0a37099cfacc9994",
+    billiard_pool.ResultHandler._make_methods: "9b6ed6767639fb61",
+    asynpool.ResultHandler._make_process_result: "0226429696d54de9",
+    asynpool.ResultHandler._recv_message: "b6e78ecaed720b4d",
     AsynPool.on_job_ready: "89e682c38efd28a1",
     AsynPool.on_job_process_down: "ac53c414f3420b95",
     Request.__init__: "efdf47149cde3635",

@@ -331,15 +331,16 @@ def test_nothing_begins_ahead_behind_slow_calls(
                 ended(redis_client, task_id)
 
 
-def test_a_worker_that_stops_while_its_broker_is_away(tmp_path: Path) -> None:
-    """It waits with the end of what it has run, and does not leave it to another attempt."""
+@pytest.mark.parametrize("count", [1, 2], ids=["alone", "with-another"])
+def test_a_worker_that_stops_while_its_broker_is_away(tmp_path: Path, count: int) -> None:
+    """It waits with the end of what it has run, and does not leave it to another attempt: whoever is to write it."""
     home, path, gate = tmp_path / "home", tmp_path / "trace", tmp_path / "gate"
     service, url = valkey(home, Ports(home), load_credentials(home))
     made, client = deployment(FILE, url), connect(url)
     with contextlib.ExitStack() as stack:
         with running(service):
+            task_id, *_ = notes(client, made, path, count, gate=str(gate))
             process = stack.enter_context(worker(FILE, url, "one"))
-            (task_id,) = notes(client, made, path, 1, gate=str(gate))
             until(lambda: lines(path, "begin"))
         time.sleep(2)  # the worker is between two tries to reach it, or about to be
         process.send_signal(signal.SIGTERM)
@@ -370,6 +371,38 @@ def test_a_call_that_ended_as_its_broker_went_away(tmp_path: Path) -> None:
             os.kill(pid, signal.SIGCONT)
             assert ended(client, task_id).attempts == 1
     assert lines(path, "begin") == ["0"]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_who_writes_the_end(broker_url: str, redis_client: redis.Redis, tmp_path: Path, count: int) -> None:
+    """That of a call that is alone the process that runs it, those of several their parent: it is stopped meanwhile."""
+    file, gate = tmp_path / "functions.yaml", tmp_path / "gate"
+    file.write_text("version: 1\nqueues: {default: {concurrency: 2}}\nfunctions:\n  work: {handler: code.py:work}\n")
+    (tmp_path / "code.py").write_text(
+        "import os, time\nfrom pathlib import Path\n\n"
+        "def work(folder: str, name: str) -> None:\n"
+        "    Path(folder, name).with_suffix('.new').write_text(str(os.getppid()))\n"
+        "    Path(folder, name).with_suffix('.new').rename(Path(folder, name))\n"
+        "    while not Path(folder, 'gate').exists():\n"
+        "        time.sleep(0.01)\n"
+        "    Path(folder, name).unlink()\n"
+    )
+    made, names = deployment(file, broker_url), [f"call{number}" for number in range(count)]
+    sent = [submit(redis_client, made, Call("work", {"folder": str(tmp_path), "name": name})) for name in names]
+    with worker(file, broker_url, "default"):
+        until(lambda: all((tmp_path / name).exists() for name in names))
+        parent = int((tmp_path / names[0]).read_text())
+        os.kill(parent, signal.SIGSTOP)
+        try:
+            gate.touch()
+            until(lambda: not any((tmp_path / name).exists() for name in names))
+            if count == 1:
+                assert ended(redis_client, sent[0]).state == "succeeded"
+            else:
+                assert [known(redis_client, task_id).state for task_id in sent] == ["running"] * count
+        finally:
+            os.kill(parent, signal.SIGCONT)
+        assert [ended(redis_client, task_id).state for task_id in sent] == ["succeeded"] * count
 
 
 def test_code_that_has_a_celery_app_of_its_own(broker_url: str, redis_client: redis.Redis, tmp_path: Path) -> None:

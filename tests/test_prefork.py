@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import select
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import pytest
-from billiard.pool import EX_RECYCLE
-from celery.concurrency.asynpool import AsynPool
+from billiard.pool import ACK, EX_RECYCLE, READY, TASK
+from celery.concurrency.asynpool import AsynPool, Worker
 
+from runtime import short_way
+from runtime.pool_process import PoolProcess
 from runtime.prefork import WatchfulPool
 
 
@@ -98,6 +101,84 @@ def test_what_a_pipe_may_take_in_parts_goes_the_usual_way(pool: tuple[WatchfulPo
     assert len(found.outbound_buffer) == 1
     assert not found._busy_workers
     assert os.read(reading, 1) == b"x"
+
+
+def short(found: WatchfulPool, accepted: list[tuple[object, ...]], *, recycled: bool = False) -> tuple[object, ...]:
+    """A call on the short way, and a pool that runs it; `accepted` is what Celery hears of it."""
+    found._cache = {7: SimpleNamespace(_accepted=False)}
+    found._maxtasksperchild, found._max_memory_per_child = 10 if recycled else None, None
+    for process in found._fileno_to_inq.values():
+        process.pid, process._controlled_termination = 4711, False
+    found._result_handler = SimpleNamespace(state_handlers={ACK: lambda *told: accepted.append(told)})
+    return TASK, (7, None, short_way.run, ("an id", {"task": "noop"}, True), {})
+
+
+def test_a_call_on_the_short_way_is_accepted_when_it_is_written(
+    pool: tuple[WatchfulPool, int, list[list[int]]],
+) -> None:
+    found, reading, _ = pool
+    accepted = list[tuple[object, ...]]()
+    task = short(found, accepted)
+    assert found._write_accepted(task)
+    kind, told = pickle.loads(os.read(reading, 10_000)[4:])  # noqa: S301
+    assert (kind, told) == (TASK, (7, None, short_way.run_accepted, ("an id", {"task": "noop"}, True), {}))
+    ((number, part, _, pid, _),) = accepted
+    assert (number, part, pid) == (7, None, 4711)
+    (process,) = found._fileno_to_inq.values()
+    assert found._cache[7]._write_to is found._cache[7]._scheduled_for is process
+    assert not found._write_accepted(task), "its process is busy now"
+
+
+@pytest.mark.parametrize("case", ["recycled", "leaving", "waiting", "large", "gone", "long-way"])
+def test_what_may_not_be_read_is_not_accepted(pool: tuple[WatchfulPool, int, list[list[int]]], case: str) -> None:
+    found, reading, _ = pool
+    accepted = list[tuple[object, ...]]()
+    task: tuple[object, ...] = short(found, accepted, recycled=case == "recycled")
+    if case == "leaving":
+        next(iter(found._fileno_to_inq.values()))._controlled_termination = True
+    elif case == "waiting":
+        found.outbound_buffer.append(job(10))  # it goes first
+    elif case == "large":
+        task = TASK, (7, None, short_way.run, ("an id", {"task": "x" * select.PIPE_BUF}, True), {})
+    elif case == "gone":
+        found._fileno_to_inq.clear()
+    elif case == "long-way":
+        task = TASK, (7, None, print, (), {})
+    assert not found._write_accepted(task)
+    assert not accepted
+    assert not found._busy_workers
+    with pytest.raises(BlockingIOError):
+        os.read(reading, 1)
+
+
+@pytest.mark.parametrize(
+    ("target", "good", "heard"),
+    [
+        pytest.param(short_way.run_accepted, True, [READY], id="accepted"),
+        pytest.param(short_way.run_accepted, False, [READY], id="accepted-and-fails"),
+        pytest.param(short_way.run, True, [ACK, READY], id="short"),
+        pytest.param(print, True, [ACK, READY], id="long"),
+    ],
+)
+def test_a_process_says_nothing_of_what_counts_as_accepted(
+    monkeypatch: pytest.MonkeyPatch, target: object, good: bool, heard: list[int]
+) -> None:
+    """Celery's loop, as far as words are concerned: it reads a job, and says two."""
+    said = list[tuple[int, tuple[object, ...]]]()
+    queue = SimpleNamespace(put=said.append, send_payload=lambda packed: said.append(pickle.loads(packed)))  # noqa: S301
+    process = PoolProcess.__new__(PoolProcess)
+    process.outq = queue
+    process.wait_for_job = lambda: (TASK, (7, None, target, (), {}))
+
+    def workloop(self: PoolProcess, *_: object, **__: object) -> None:
+        number = self.wait_for_job()[1][0]
+        self.outq.put((ACK, (number, None, 1.0, 4711, None)))
+        self.outq.put((READY, (number, None, (good, "result"), 3)))
+
+    monkeypatch.setattr(Worker, "workloop", workloop)
+    process.workloop()
+    assert [kind for kind, _ in said] == heard
+    assert said[-1] == (READY, (7, None, (good, "result"), 3))
 
 
 @pytest.mark.parametrize(

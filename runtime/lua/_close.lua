@@ -29,8 +29,9 @@ local function went_on(parent, fan, amount, last, now)
   redis.call('HSET', key, 'progress', cjson.encode(told), 'far ' .. fan, cjson.encode(far))
 end
 
--- What was measured, in the bound it falls under: `kind` is run, wait, latency (ms) or retries.
-local function measure(kind, name, queue, value, bounds)
+-- What was measured, in the bound it falls under: `kind` is run, wait, latency (ms) or retries. It is noted in `found`,
+-- a field of the counts and by how much it grows in turn.
+local function measure(found, kind, name, queue, value, bounds)
   local field, bound = kind .. '\n' .. name .. '\n' .. queue .. '\n', 'inf'
   for i = 1, #bounds do
     if value <= bounds[i] then
@@ -38,15 +39,26 @@ local function measure(kind, name, queue, value, bounds)
       break
     end
   end
-  redis.call('HINCRBY', K.times, field .. bound, 1)
-  if value > 0 then redis.call('HINCRBY', K.times, field .. 'sum', value) end
+  found[#found + 1], found[#found + 2] = field .. bound, 1
+  if value > 0 then found[#found + 1], found[#found + 2] = field .. 'sum', value end
+end
+
+-- Add what was measured to the counts, all of it by two commands; each field is in it once.
+local function add_measured(found)
+  local fields = {}
+  for i = 1, #found, 2 do fields[#fields + 1] = found[i] end
+  if #fields == 0 then return end
+  for i, before in ipairs(redis.call('HMGET', K.times, unpack(fields))) do
+    found[2 * i] = string.format('%.0f', (before or 0) + found[2 * i])
+  end
+  redis.call('HSET', K.times, unpack(found))
 end
 
 -- An attempt is over: how long it ran, and had waited for its worker.
-local function measure_attempt(name, queue, queued, started, now)
+local function measure_attempt(found, name, queue, queued, started, now)
   if not started then return end
-  measure('run', name, queue, math.max(0, now - started), MS)
-  if queued then measure('wait', name, queue, math.max(0, started - queued), MS) end
+  measure(found, 'run', name, queue, math.max(0, now - started), MS)
+  if queued then measure(found, 'wait', name, queue, math.max(0, started - queued), MS) end
 end
 
 -- A failure, by the type of its error. There are so many of them at most: a type may be made up by whoever raises it.
@@ -67,12 +79,16 @@ end
 
 -- An invocation is over. `r` is what `close` has read. What was asked for twice has no latency.
 local function measure_end(r, state, fields, now)
-  local name = r['function']
-  if r.state == 'running' then measure_attempt(name, r.queue, r.queued, r.started, now) end
+  local name, found = r['function'], {}
+  if r.state == 'running' then measure_attempt(found, name, r.queue, r.queued, r.started, now) end
+  if state ~= 'cancelled' then
+    if r.created and not r.round then measure(found, 'latency', name, '', math.max(0, now - r.created), MS) end
+    local retries = (tonumber(r.attempts) or 0) - 1
+    -- The others are all that ended but these.
+    if retries > 0 then measure(found, 'retries', name, '', retries, RETRIES) end
+  end
+  add_measured(found)
   if state == 'cancelled' then return end
-  if r.created and not r.round then measure('latency', name, '', math.max(0, now - r.created), MS) end
-  local retries = (tonumber(r.attempts) or 0) - 1
-  if retries > 0 then measure('retries', name, '', retries, RETRIES) end -- the others are all that ended but these
   if state == 'succeeded' then
     redis.call('HSET', K.succeeded, name, now)
   else
@@ -128,9 +144,11 @@ local function close(id, state, arguments, at, fields, r)
   -- The upkeep forgets it in time, with all that hangs on it; its own life is for a system without upkeep.
   redis.call('PEXPIRE', key, life + DAY)
   redis.call('PEXPIRE', K.log .. id, life + DAY)
-  redis.call('ZREM', waiting_list(r.queue, r.priority), id)
   redis.call('ZREM', K.running, id)
-  redis.call('ZREM', K.due, id)
+  if r.state ~= 'running' then -- else it left the other lists when it began
+    redis.call('ZREM', waiting_list(r.queue, r.priority), id)
+    redis.call('ZREM', K.due, id)
+  end
   if r.expires or r.deadline then redis.call('ZREM', K.expiring, id) end
   unpark(id, r.gate)
   redis.call('ZADD', K.ended .. state, now, id)

@@ -18,7 +18,9 @@ for i = 12, #ARGV do fields[#fields + 1] = ARGV[i] end
 redis.call('HSET', key, unpack(fields))
 redis.call('HDEL', key, 'lease', 'gates')
 ran(held[9], held[8], held[10], now)
-measure_attempt(held[4], held[6], held[7], held[8], now)
+local found = {}
+measure_attempt(found, held[4], held[6], held[7], held[8], now)
+add_measured(found)
 redis.call('HINCRBY', K.retries, held[4], 1)
 redis.call('ZREM', K.running, id)
 redis.call('ZADD', K.due, now + ARGV[3], id)

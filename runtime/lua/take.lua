@@ -38,11 +38,17 @@ local function one(list, raw)
 end
 
 local at = 3
-while left > 0 and at <= #KEYS do
-  for _, raw in ipairs(redis.call('RPOP', KEYS[at], left) or {}) do
-    taken[#taken + 1] = one(at - 3, raw)
-    left = left - 1
+while left > 0 and at <= #KEYS do -- one command finds the first list that has any: most have none
+  local asked = {unpack(KEYS, at)}
+  for _, word in ipairs({'RIGHT', 'COUNT', left}) do asked[#asked + 1] = word end
+  local found = redis.call('LMPOP', #KEYS - at + 1, unpack(asked))
+  if not found then
+    at = #KEYS + 1
+    break
   end
+  while KEYS[at] ~= found[1] do at = at + 1 end
+  for _, raw in ipairs(found[2]) do taken[#taken + 1] = one(at - 3, raw) end
+  left = left - #found[2]
   if left > 0 then at = at + 1 end
 end
 if at <= #KEYS and redis.call('EXISTS', unpack(KEYS, at)) > 0 and redis.call('EXISTS', KEYS[2]) == 0 then
