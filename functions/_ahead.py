@@ -10,14 +10,17 @@ from runtime.context import ObjectEvent
 
 from ._members import OBJECT_LIMIT, READERS, Member, check_size
 
-OBJECTS = 64
+OBJECTS = 128
 """Objects that are read ahead, or being read."""
 
 BYTES = 64 * 2**20
 """Of all of them together, as the events tell their sizes."""
 
-TOGETHER, SMALL = 16, 64 * 2**10
-"""So many objects of at most so many bytes are read in one trip, which halves the processor time of each."""
+TOGETHER, SMALL = 32, 64 * 2**10
+"""So many objects of at most so many bytes are read in one trip, which takes a third of the processor time of each."""
+
+FEW = 16
+"""The same where there are no more than the readers have read by then: several are at it at once."""
 
 
 def ahead(members: Sequence[Member]) -> Generator[Member, None, None]:
@@ -45,7 +48,8 @@ def ahead(members: Sequence[Member]) -> Generator[Member, None, None]:
 
 def _groups(members: Sequence[Member]) -> Iterator[list[Member]]:
     """The members in order: small objects of a bucket together, each other one alone."""
-    most, group = min(TOGETHER, max(1, OBJECTS // READERS)), list[Member]()
+    most = min(TOGETHER, max(1, OBJECTS // READERS), max(FEW, len(members) // READERS))
+    group = list[Member]()
     for member in members:
         if group and (len(group) == most or not _small(member) or member.bucket != group[0].bucket):
             yield group

@@ -52,7 +52,7 @@ def chunk(
     if not 0 <= overlap * 2 < limit:
         raise ValueError(f"overlap {overlap} must be less than half of limit {limit}")
     if len(offsets) + len(text) // _LONGEST_TOKEN <= limit:  # most texts: one chunk, if they have any token
-        return [_stripped(text, 0, len(text))] if offsets else []
+        return [stripped(text, 0, len(text))] if offsets else []
     tokens = list(_short(offsets))
     chunks: list[Range] = []
     first = 0
@@ -62,7 +62,7 @@ def chunk(
         # What the tokenizer leaves out (an accent, a control character) belongs to the token before it.
         start = tokens[first][0] if first else 0
         end = tokens[cut][0] if cut < len(tokens) else len(text)
-        chunks.append(_stripped(text, start, end))
+        chunks.append(stripped(text, start, end))
         if cut == len(tokens):
             break
         first = _resume(text, tokens, cut, overlap, layout)
@@ -161,7 +161,8 @@ def _resume(text: str, tokens: Sequence[Range], cut: int, overlap: int, layout: 
     return cut
 
 
-def _stripped(text: str, start: int, end: int) -> Range:
+def stripped(text: str, start: int, end: int) -> Range:
+    """The range without the white space at its ends."""
     while start < end and text[start].isspace():
         start += 1
     while start < end and text[end - 1].isspace():

@@ -18,6 +18,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_ANY_MARK = tuple(mark for mark, _ in _MARKS)
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _SAMPLE = 4096
 
@@ -47,7 +48,9 @@ def decode(name: str, data: bytes, declared: re.Match[bytes] | None = None) -> t
 
     Raises BadInput for what is no text, or not in the encoding that it is marked with.
     """
-    marked = next((encoding for mark, encoding in _MARKS if data.startswith(mark)), None)
+    marked = None
+    if data.startswith(_ANY_MARK):
+        marked = next(encoding for mark, encoding in _MARKS if data.startswith(mark))
     guesses = [marked] if marked else [_utf16(data), "utf-8", _known(declared)]
     for encoding in filter(None, guesses):
         try:
@@ -67,6 +70,8 @@ def decode(name: str, data: bytes, declared: re.Match[bytes] | None = None) -> t
 
 
 def _text(name: str, text: str) -> str:
+    if not _CONTROL.search(text):
+        return text
     most = 1 + len(text) // 200  # real text has almost none
     if next(islice(_CONTROL.finditer(text), most, None), None):
         raise BadInput(f"{name} is not text: it holds binary data. Give the file the suffix of its real kind.")

@@ -84,10 +84,10 @@ def headings(text: str, kind: str = "text") -> list[Heading]:
     """The headings of a text, as Markdown and reStructuredText mark them."""
     if kind == CODE:
         return []
-    found = [Heading(m.start(), m.end(), len(m["marks"]), _title(m["title"])) for m in _MARKED.finditer(text)]
-    found += [
-        Heading(m.start(), m.end(), _LINES.get(m["line"], 3), m["title"].rstrip()) for m in _UNDERLINED.finditer(text)
-    ]
+    marked = _MARKED.finditer(text) if "#" in text else ()
+    underlined = _UNDERLINED.finditer(text) if "\n" in text else ()
+    found = [Heading(m.start(), m.end(), len(m["marks"]), _title(m["title"])) for m in marked]
+    found += [Heading(m.start(), m.end(), _LINES.get(m["line"], 3), m["title"].rstrip()) for m in underlined]
     fences = [m.span() for m in _FENCED.finditer(text)] if "```" in text or "~~~" in text else []
     found.sort(key=lambda heading: heading.start)
     return [one for one in found if not _within(fences, one.start)]

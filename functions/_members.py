@@ -127,21 +127,23 @@ def check_size(size: int) -> None:
 
 def _read(events: list[tuple[ObjectEvent, int]], store: Store) -> Iterator[Member]:
     """Every object with its number, in order, some at once: one after the other they would be mostly waited for."""
-
     many = len(events) > 1
+
+    def later(event: ObjectEvent) -> bool:
+        return many and event.event == "created" and bool(event.etag)
 
     def one(numbered: tuple[ObjectEvent, int]) -> Member:
         event, fresh = numbered
-        if many and event.event == "created" and event.etag:
-            return Member(event.bucket, event.key, fresh, event.seq, etag=event.etag, source=event, unread=store)
+        if later(event):
+            return Member(event.bucket, event.key, fresh, event.seq, etag=event.etag or "", source=event, unread=store)
         return _of_object(event, fresh, store)
 
-    if not many:
-        yield from map(one, events)
-        return
     with ThreadPoolExecutor(READERS, thread_name_prefix="objects") as pool:
         for first in range(0, len(events), READERS):
-            yield from pool.map(one, events[first : first + READERS])
+            group = events[first : first + READERS]
+            # A thread for each that is to be read later would take longer than all else that is done for it here.
+            alone = sum(not later(event) for event, _ in group) < 2
+            yield from (map if alone else pool.map)(one, group)
 
 
 def batch_id(index: str, members: Sequence[Member], *versions: str) -> str:
@@ -224,6 +226,8 @@ def _told(found: StoredObject) -> dict[str, Any]:
 
 def _bounded(metadata: Mapping[str, str]) -> dict[str, str]:
     kept: dict[str, str] = {}
+    if not metadata:
+        return kept
     room = METADATA_BYTES
     for name, value in sorted(metadata.items()):
         room -= len(name) + len(value)

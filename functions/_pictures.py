@@ -10,10 +10,13 @@ _PICTURES = (
     (b"II*\x00", "image/tiff"),
     (b"MM\x00*", "image/tiff"),
 )
+_FIRST = frozenset(mark[0] for mark in (*(mark for mark, _ in _PICTURES), b"RIFF", b"BM"))
 
 
 def picture_type(data: bytes) -> str:
     """The media type of an image, empty for what is none."""
+    if data[:1] and data[0] not in _FIRST:  # most files, of which many are texts of a few lines
+        return ""
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "image/webp"
     if data.startswith(b"BM") and data[6:10] == b"\0\0\0\0":

@@ -8,7 +8,7 @@ from typing import Any
 
 from runtime.context import Chunking, Models
 
-from ._chunk import Range, chunk, is_one, sections
+from ._chunk import Range, chunk, is_one, sections, stripped
 from ._layout import CODE, Layout, headings, layout, page, paths
 from ._tables import headers, tables
 from ._text import Text
@@ -28,6 +28,9 @@ class Piece:
 
 def pieces(text: Text, models: Models, chunking: Chunking, check: Callable[[], None] = lambda: None) -> list[Piece]:
     """Cut a text into chunks for a model; white space alone is no chunk. `check` may end it: a text may be long."""
+    if not text.pages and _is_bare(text) and is_one(text.text, chunking.tokens):
+        check()
+        return [Piece(*stripped(text.text, 0, len(text.text)))]
     found = headings(text.text, text.kind)
     ranges = list(_ranges(text.text, models, chunking, layout(text.text, text.kind, found), check))
     starts = [start for start, _ in ranges]
@@ -38,12 +41,17 @@ def pieces(text: Text, models: Models, chunking: Chunking, check: Callable[[], N
     ]
 
 
+def _is_bare(text: Text) -> bool:
+    """Whether it is seen at once that there is no heading and no table in it, as in most texts of one line."""
+    return text.kind == CODE or ("\n" not in text.text and "#" not in text.text)
+
+
 def _ranges(text: str, models: Models, chunking: Chunking, whole: Layout, check: Callable[[], None]) -> Iterator[Range]:
     for first, last in sections(text, layout=whole):
         check()
         part = text[first:last]
         if is_one(part, chunking.tokens):
-            yield first + len(part) - len(part.lstrip()), first + len(part.rstrip())
+            yield stripped(text, first, last)
             continue
         cut = chunk(part, models.tokenize(part), chunking.tokens, chunking.overlap, whole.part(first, last))
         yield from ((first + start, first + end) for start, end in cut if start < end)

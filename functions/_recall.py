@@ -110,6 +110,8 @@ class Recall:
 
     def rows(self, member: Member, tenant: str) -> list[Row] | None:
         """The rows of a member whose content was embedded before, be it under another name; None where it was not."""
+        if not self._newest:  # nor any content: new documents
+            return None
         known = self._newest.get(member.place)
         if known is None or not known.of(member.etag, self._made) or known.tries:
             known = self._contents.get((member.etag, _kind(*member.place))) if member.etag else None
@@ -168,8 +170,11 @@ class Once:
     def add(self, texts: Sequence[str]) -> None:
         """Raises what the passes raise; these texts are taken by then, all the same."""
         self._texts += texts
-        new = [text for text in dict.fromkeys(texts) if text not in self._known and text not in self._places]
-        self._places.update(zip(new, range(len(self._places), len(self._places) + len(new)), strict=True))
+        new, places = list[str](), self._places
+        for text in texts:
+            if text not in places and text not in self._known:
+                places[text] = len(places)
+                new.append(text)
         self._passes.add(new)
 
     def keep(self, count: int) -> None:

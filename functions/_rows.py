@@ -115,7 +115,8 @@ def _rows(
         found = {"title": text.title, "language": text.language, "notes": list(text.notes)}
         member.meta["suffix"] = suffix_of(member.key)
         member.meta |= {name: value for name, value in found.items() if value}
-        member.meta |= {"passing": member.tries + 1} if text.passing else {}
+        if text.passing:
+            member.meta["passing"] = member.tries + 1
     cut = pieces(text, models, chunking, check)
     return [_row(member, context, number, piece, text.text) for number, piece in enumerate(cut)] or [
         _failed(member, context, f"{member.name} has no readable characters: there is nothing to index.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from runtime.context import Extraction
 from runtime.errors import BadInput
@@ -71,7 +71,8 @@ def read_text(
     kind = kind_of(name, data)
     if kind in _PLAIN:
         text, encoding = decode(name, data)
-        return _checked(name, Text(text, kind, notes=_damaged(text, encoding, data), encoding=encoding))
+        language = _language(name, kind, text)
+        return Text(text, kind, language=language, notes=_damaged(text, encoding, data), encoding=encoding)
     title, encoding = "", ""
     notes: tuple[str, ...] = ()
     if kind == "html":
@@ -85,17 +86,16 @@ def read_text(
     scanned = extracted.scanned > 0 and asked.ocr != ()
     if not _words(extracted.text):
         _refuse(name, extracted, scanned)
-    told = Text(
+    return Text(
         extracted.text,
         kind,
         title or extracted.title,
         tuple(extracted.pages),
-        extracted.language,
+        _language(name, kind, extracted.text, extracted.language),
         (*notes, *extracted.notes),
         encoding,
         extracted.passing or scanned,
     )
-    return _checked(name, told)
 
 
 def _refuse(name: str, extracted: Extracted, scanned: bool) -> None:
@@ -154,12 +154,13 @@ def _words(text: str) -> bool:
     return any(map(str.isalnum, text))
 
 
-def _checked(name: str, text: Text) -> Text:
-    """The text with its language, where there is any. Raises BadInput."""
-    if text.text.strip() if text.kind in _PLAIN else _words(text.text):
-        return text if text.kind == "code" else replace(text, language=language_of(text.text) or text.language)
+def _language(name: str, kind: str, text: str, told: str = "") -> str:
+    """The language of a text, or the one that its file tells where it is not clear. Raises BadInput where there is no
+    text."""
+    if text.strip() if kind in _PLAIN else _words(text):
+        return told if kind == "code" else language_of(text) or told
     mend = "Upload it again with its content."
-    if text.kind in ("pdf", "image"):
+    if kind in ("pdf", "image"):
         mend = "Scanned pages need OCR, whose languages are those of `ocr` in functions.yaml."
     raise BadInput(f"{name} has no text in it: there is nothing to index. {mend}")
 

@@ -19,10 +19,11 @@ from runtime.context import ObjectInfo, StoredObject
 from runtime.errors import BadInput, ObjectMissing, PreconditionFailed
 from runtime.store_errors import missing, translated
 from runtime.store_library import load
+from runtime.store_line import MISSING, Answer
 from runtime.store_listing import PAGE, Pages
 from runtime.store_many import completed
 from runtime.store_names import check_key, check_metadata, check_new_key
-from runtime.store_quick import MISSING, Answer, QuickReads
+from runtime.store_quick import QuickReads
 from runtime.store_unfinished import unfinished
 from runtime.store_upload import Uploader
 
@@ -45,7 +46,7 @@ class MinioStore:
         if (quick := self._quick.get(bucket, key, limit)) is MISSING:
             raise missing(self._settings.endpoint, bucket, key)
         if quick is not None:
-            return _object(bucket, key, *quick)
+            return _object(*quick)
         load()
         from urllib3.exceptions import HTTPError
 
@@ -62,7 +63,7 @@ class MinioStore:
             for key in keys:
                 check_key(key)
             quick = self._quick.get_many(bucket, keys, limit)
-        found = [_found(bucket, key, one) for key, one in zip(keys, quick, strict=True)]
+        found = [None if one is None or one is MISSING else _object(*one) for one in quick]
         return completed(lambda key: self.get(bucket, key, limit=limit), keys, found)
 
     def head(self, bucket: str, key: str) -> ObjectInfo:
@@ -216,7 +217,7 @@ class MinioStore:
                 raise _too_large(bucket, key, len(data), limit)
             if len(data) == size:
                 response.release_conn()
-            return _object(bucket, key, response.headers, data)
+            return _object(response.headers, data)
         finally:
             if not response.closed:
                 response.close()
@@ -252,10 +253,6 @@ class MinioStore:
         return self._made[1]
 
 
-def _found(bucket: str, key: str, answer: Answer | None) -> StoredObject | None:
-    return None if answer is None or answer is MISSING else _object(bucket, key, *answer)
-
-
 def _headers(metadata: Mapping[str, str] | None) -> dict[str, str]:
     if not metadata:
         return {}
@@ -271,17 +268,19 @@ def _info(bucket: str, key: str, headers: Mapping[str, str]) -> ObjectInfo:
         int(headers.get("Content-Length") or 0),
         _seconds(headers.get("Last-Modified", "")),
         headers.get("Content-Type", ""),
-        {
-            name[len(_METADATA) :].lower(): value
-            for name, value in headers.items()
-            if name.lower().startswith(_METADATA)
-        },
+        _metadata(headers),
     )
 
 
-def _object(bucket: str, key: str, headers: Mapping[str, str], data: bytes) -> StoredObject:
-    info = _info(bucket, key, headers)
-    return StoredObject(data, info.etag, info.content_type, info.modified, info.metadata)
+def _metadata(headers: Mapping[str, str]) -> dict[str, str]:
+    """An object's own."""
+    end = len(_METADATA)
+    return {name[end:].lower(): value for name, value in headers.items() if name[:end].lower() == _METADATA}
+
+
+def _object(headers: Mapping[str, str], data: bytes) -> StoredObject:
+    modified = _seconds(headers.get("Last-Modified", ""))
+    return StoredObject(data, _etag(headers), headers.get("Content-Type", ""), modified, _metadata(headers))
 
 
 @lru_cache(256)

@@ -11,13 +11,14 @@ KEY_BYTES = 1024
 METADATA_BYTES = 2048
 """The most that S3 takes for all names and values of an object's metadata together."""
 
+_STEPS = frozenset((".", ".."))
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")
 
 
 def check_key(key: str) -> None:
     """HTTP clients and proxies resolve `.` and `..` in a path, so such an object cannot be reached."""
-    if not key or any(part in (".", "..") for part in key.split("/")):
+    if not key or not _STEPS.isdisjoint(key.split("/")):
         raise ObjectMissing(f"There can be no object {key!r}: a key is not empty and has no '.' or '..' segment.")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 from unittest.mock import patch
@@ -65,6 +67,26 @@ def test_every_member_comes_in_order_and_read(house: House) -> None:
     assert not all_read(members)
 
 
+def test_only_what_must_be_read_at_once_takes_a_thread(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = [house.put(f"{number}.txt", f"text {number}") for number in range(40)]
+    asked: list[ObjectEvent] = []
+    plain = ThreadPoolExecutor.submit
+
+    def submit(pool: ThreadPoolExecutor, work: Any, numbered: tuple[ObjectEvent, int]) -> Any:
+        asked.append(numbered[0])
+        return plain(pool, work, numbered)
+
+    monkeypatch.setattr(_members, "ThreadPoolExecutor", type("Pool", (ThreadPoolExecutor,), {"submit": submit}))
+    assert all(member.unread for member in house.members(*told)) and not asked
+
+    told[9:11] = [replace(event, etag=None) for event in told[9:11]]  # in one group of four
+    told[30] = replace(told[30], etag=None)  # alone in its group
+    members = house.members(*told)
+    assert [member.key for member in members] == [f"{number}.txt" for number in range(40)]
+    assert [number for number, member in enumerate(members) if member.data] == [9, 10, 30]
+    assert asked == told[8:12]
+
+
 @pytest.mark.parametrize(("sizes", "most"), [([10] * 20, 5), ([60, 60, 10, 10, 100, 500, 1], 100)])
 def test_what_is_read_ahead_has_bounds(
     house: House, monkeypatch: pytest.MonkeyPatch, sizes: list[int], most: int
@@ -118,6 +140,23 @@ def test_small_objects_are_read_in_few_trips(house: House, monkeypatch: pytest.M
     assert read["31.txt"].op == "delete"
     wanted = texts | {"30.txt": "grown " * 20_000, "31.txt": ""}
     assert {key: member.data.decode() for key, member in read.items()} == wanted
+
+
+@pytest.mark.parametrize(("count", "largest"), [(40, 16), (80, 20), (300, 32)])
+def test_the_more_objects_the_more_of_them_in_a_trip(
+    house: House, monkeypatch: pytest.MonkeyPatch, count: int, largest: int
+) -> None:
+    sizes: list[int] = []
+    plain = house.store.get_many
+
+    def get_many(bucket: str, keys: Sequence[str], **more: Any) -> Any:
+        sizes.append(len(keys))
+        return plain(bucket, keys, **more)
+
+    members = house.members(*(house.put(f"{number}.txt", f"text {number}") for number in range(count)))
+    monkeypatch.setattr(house.store, "get_many", get_many)
+    assert [member.key for member in ahead(members)] == [f"{number}.txt" for number in range(count)]
+    assert max(sizes) == largest and sum(sizes) == count
 
 
 def test_reading_goes_on_while_the_model_computes(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

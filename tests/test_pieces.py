@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from functions import _pieces
 from functions._models import target_of
 from functions._pieces import pieces
 from functions._text import Text
@@ -137,3 +139,13 @@ def test_functions_yaml(home: Path) -> None:
 def test_what_cannot_be(home: Path, was: str, now: str, path: str, said: str) -> None:
     told = _load(home, YAML.replace(was, now))
     assert said in told[path], told
+
+
+SHORT = st.text(st.sampled_from("ab. #|-=\n\té漢\u2028\x85"), max_size=30)
+
+
+@given(SHORT, st.sampled_from(("text", "markdown", "code")), st.integers(4, 60))
+def test_a_text_that_is_seen_to_be_one_piece_is_cut_as_all_others_are(text: str, kind: str, tokens: int) -> None:
+    found = pieces(Text(text, kind), FakeModels(), Chunking(tokens, 1))
+    with patch.object(_pieces, "_is_bare", lambda _: False):
+        assert pieces(Text(text, kind), FakeModels(), Chunking(tokens, 1)) == found

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -15,10 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime import store_line
 from runtime.config import StoreSettings
 from runtime.errors import BadInput, ObjectMissing
 from runtime.store import MinioStore
-from runtime.store_quick import MISSING, QuickReads
+from runtime.store_line import MISSING
+from runtime.store_quick import QuickReads
 from tests.indexing import fresh_store
 
 SETTINGS = StoreSettings(endpoint="store.test:9000", access_key="me", secret_key="secret")
@@ -182,6 +184,11 @@ def test_an_answer_in_small_parts() -> None:
         GOOD.replace(b"ETag: ", b"no colon\r\nETag: "),
         GOOD.replace(b"ETag", b"".join(b"X-%d: 1\r\n" % n for n in range(200)) + b"ETag"),
         GOOD[: GOOD.index(b"ETag")],
+        GOOD.replace(b"ETag: ", b"Content-Length: 2\r\nETag: "),
+        GOOD.replace(b"ETag: ", b" folded: 1\r\nETag: "),
+        GOOD.replace(b"ETag: ", b"ETag : "),
+        GOOD.replace(b"en\r\n", b"en\n"),
+        GOOD.replace(b"\r\n\r\n", b"\r\nX: " + b"x" * 70_000 + b"\r\n\r\n"),
     ],
 )
 def test_what_is_not_ordinary_is_left_to_the_client(answer: bytes) -> None:
@@ -230,6 +237,70 @@ def test_what_follows_a_strange_answer_is_left_to_the_client() -> None:
     with answering(GOOD, GOOD.replace(b"200", b"404"), GOOD) as (quick, _):
         found = quick.get_many("docs", ["a", "b", "c"])
         assert [bool(one) for one in found] == [True, False, False]
+        assert not quick._idle
+
+
+@contextmanager
+def keeping(*trips: Sequence[bytes]) -> Iterator[QuickReads]:
+    """A server that answers each trip of one connection in parts, and hangs up behind the last one."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for parts in trips:
+                    if not connection.recv(65_536):
+                        return
+                    for part in parts:
+                        connection.sendall(part)
+                        time.sleep(0.005)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        quick = QuickReads(SETTINGS.model_copy(update={"endpoint": f"127.0.0.1:{server.getsockname()[1]}"}))
+        try:
+            yield quick
+        finally:
+            quick.close()
+            thread.join()
+
+
+def bodies(quick: QuickReads, count: int) -> list[bytes | None]:
+    found = quick.get_many("docs", [f"{number}" for number in range(count)])
+    return [one and one[1] for one in found]
+
+
+def test_small_answers_are_read_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_line, "_PATIENCE", 60_000)
+    sizes: list[int] = []
+    plain = store_line._Pieces.readinto
+
+    def readinto(pieces: Any, buffer: Any) -> int:
+        sizes.append(plain(pieces, buffer))
+        return sizes[-1]
+
+    monkeypatch.setattr(store_line._Pieces, "readinto", readinto)
+    with keeping([GOOD], [GOOD] * 12, []) as quick:
+        assert bodies(quick, 1) == [b"hi"]
+        assert bodies(quick, 12) == [b"hi"] * 12
+    assert sizes[0] == len(GOOD) and sizes[1] >= 11 * len(GOOD)
+    assert sum(sizes) == 13 * len(GOOD) and len(sizes) <= 3
+
+
+def test_answers_that_are_shorter_than_those_before_are_read_all_the_same() -> None:
+    long = GOOD.replace(b"Length: 2", b"Length: 2000").replace(b"hi", b"h" * 2000)
+    with keeping([long], [GOOD] * 3, [GOOD, long, MISSED], []) as quick:
+        assert bodies(quick, 1) == [b"h" * 2000]
+        assert bodies(quick, 3) == [b"hi"] * 3
+        assert bodies(quick, 3) == [b"hi", b"h" * 2000, b""]
+
+
+def test_a_server_that_hangs_up_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_line, "_PATIENCE", 3_600_000)
+    with keeping([GOOD], [GOOD, GOOD[:-1]]) as quick:
+        assert bodies(quick, 1) == [b"hi"]
+        assert bodies(quick, 3) == [b"hi", None, None]
         assert not quick._idle
 
 

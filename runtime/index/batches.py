@@ -10,6 +10,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from runtime.index.docs import Vectors
 from runtime.index.packed import FIELDS, Packed, flaw_of, pack
 from runtime.index.vector_file import npy_header
 
+_fields = attrgetter(*FIELDS)
 _ROUNDING = 1e-2  # of a number of a unit vector, between machines
 _LENGTH_TOLERANCE = 1e-2  # of a unit vector; float32 and bf16 models stay well inside
 
@@ -186,7 +188,7 @@ def _raw(vectors: Vectors) -> bytes:
 
 
 def _packed(rows: list[Row], vectors: Vectors) -> tuple[Packed, Vectors]:
-    values = [[getattr(row, name) for name in FIELDS] for row in rows]
+    values = [list(_fields(row)) for row in rows]
     if flaw := flaw_of(values):
         raise BadInput(f"The batch {flaw}.")
     try:
