@@ -58,10 +58,17 @@ def _tree(root: int) -> list[_Stat]:
         pid = left.pop()
         if stat := _stat(pid):
             found.append(stat)
-        for place in (PROC / str(pid) / "task").glob("*/children"):
+        for thread in _threads(pid):
             with suppress(OSError):  # it has just ended
-                left += map(int, place.read_text().split())
+                left += map(int, (thread / "children").read_text().split())
     return found
+
+
+def _threads(pid: int) -> list[Path]:
+    """None of a process that ends meanwhile."""
+    with suppress(OSError):
+        return list((PROC / str(pid) / "task").iterdir())
+    return []
 
 
 def _of_tree(found: Mapping[int, _Stat], root: int) -> list[_Stat]:

@@ -13,6 +13,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import msgpack
@@ -80,10 +81,10 @@ class Tally:
         self._sending = threading.Lock()
 
     def counts(self) -> Counts:
-        """All that has ended until now."""
+        """All that has ended until now: a copy, since another thread may count the next while this one is read."""
         with self._lock:
             self._drain()
-            return self._counts
+            return deepcopy(self._counts)
 
     def leave(self) -> None:
         """Read no more: who takes over does."""

@@ -68,6 +68,19 @@ def test_what_is_told_is_written_whole() -> None:
     assert len(os.read(tally._out, 10_000)) <= 512
 
 
+def test_what_was_asked_for_does_not_change_while_it_is_read() -> None:
+    """A scrape goes through it in a thread of its own, and the worker counts on."""
+    tally = Tally("q")
+    tally.ended(ATTEMPT, "f", "failed", 0.2, "KeyError")
+    found = tally.counts()
+    for error in ("KeyError", "ValueError"):
+        tally.ended(ATTEMPT, "f", "failed", 0.2, error)
+    tally.drain()
+    assert found.failures == {("f", "KeyError"): 1}
+    assert sum(found.runs["f", "q"].counts) == 1
+    assert tally.counts().failures == {("f", "KeyError"): 2, ("f", "ValueError"): 1}
+
+
 def test_types_of_errors_are_bounded() -> None:
     tally = Tally("q")
     for number in range(MOST_TYPES + 10):
@@ -102,3 +115,11 @@ def test_a_tree_is_the_same_however_it_is_found() -> None:
             assert {one.parent for one in _tree(child.pid)} == {one.parent for one in _of_tree(_all(), child.pid)}
         finally:
             child.communicate(b"\n")
+
+
+@pytest.mark.skipif(not PROC.is_dir(), reason="only Linux tells of processes there")
+def test_children_that_end_during_a_look_are_left_out() -> None:
+    meter = Meter()
+    with subprocess.Popen(["sh", "-c", "for i in $(seq 1500); do /bin/true & done; wait"]) as many:
+        while many.poll() is None:
+            assert meter.read().processes >= 1
