@@ -11,7 +11,7 @@ from runtime import keys, sentinel
 from runtime.blobs import Blobs
 from runtime.config import Project, Settings
 
-LEAN = "runtime.channel:Transport"
+LEAN = "runtime.channel_transport:Transport"
 LEAN_SENTINEL = "runtime.channel_sentinel:Transport"
 _RECORDS = "runtime.result_backend:RecordBackend"
 _RECORDS_SENTINEL = "runtime.result_backend:SentinelRecordBackend"

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 from collections import deque
 from collections.abc import Sequence
 from itertools import groupby
@@ -33,7 +32,6 @@ from redis.exceptions import NoScriptError, OutOfMemoryError
 from runtime import keys, scripts
 from runtime.channel_letters import is_running, letter_of, opened
 from runtime.channel_qos import MOST, QoS
-from runtime.poller import Poller, Readers
 from runtime.receiver import Letter, Receiver, put_back
 from runtime.taking import DROPPED, Begun, Taken
 
@@ -122,6 +120,7 @@ class Channel(stock.Channel):  # type: ignore[misc]
             self._in_poll = None
             self._flush_brpop_reauth()
         if taken:
+            self._send_ahead(taken)
             self._receive_taken(taken)
         if answer and answer[0].decode() not in map(keys.wake, self._queue_cycle.items):
             self._receive_letters(answer[0].decode(), answer[1])
@@ -147,6 +146,14 @@ class Channel(stock.Channel):  # type: ignore[misc]
         except NoScriptError:  # the broker was emptied; it is told again
             self._script_known = False
             return []
+
+    def _send_ahead(self, taken: Sequence[Taken]) -> None:
+        """One that is alone is sent on before anything is made of its message."""
+        send, (one, *others) = self.receiver and self.receiver.send_ahead, taken
+        if not send or not one.begun or others or self.out() or self._closing or self.stopping:
+            return
+        if one.list.rsplit(self.sep, 1)[0] in self._active_queues:
+            send(one.begun, one.raw)
 
     def _receive_taken(self, taken: Sequence[Taken]) -> None:
         """Take what was taken by script: for what has not begun the record or the mark is still to be made."""
@@ -261,40 +268,3 @@ class Channel(stock.Channel):  # type: ignore[misc]
     def maybe_refresh_binding_expiry(self) -> None:
         with contextlib.suppress(OutOfMemoryError):  # it tries again every second
             super().maybe_refresh_binding_expiry()
-
-
-class Transport(stock.Transport):  # type: ignore[misc]
-    """`broker_transport` of a worker whose queue has `channel: lean`."""
-
-    Channel = Channel
-    loop: Any = None
-    """Celery's event loop; None where a pool has none (gevent)."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.cycle = Poller()
-        self._consuming = threading.get_ident()
-
-    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
-        self.loop = loop
-        super().register_with_event_loop(connection, Readers(loop))
-
-    def drain_events(self, connection: Any, timeout: float | None = None) -> None:
-        self._consuming = threading.get_ident()
-        if any(channel.stopping for channel in self.channels):
-            raise TimeoutError  # Celery's loop turns once more after it was told to stop
-        if not any(channel.deliver() for channel in list(self.channels)):
-            super().drain_events(connection, timeout)
-
-    def wake(self) -> None:
-        """Another thread than the consuming one has made room."""
-        if threading.get_ident() == self._consuming:
-            return
-        if self.loop is None:
-            self.cycle.ring()
-        else:
-            self.loop.call_soon(_nothing)
-
-
-def _nothing() -> None:
-    """What an event loop is woken with."""

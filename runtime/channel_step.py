@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from celery.bootsteps import CLOSE, StartStopStep
@@ -19,6 +20,8 @@ class Receiving(StartStopStep):  # type: ignore[misc]
         receiver, channel = c.app.tundish_receiver, c.task_consumer.channel
         channel.receiver, channel.ahead = receiver, c.prefetch_multiplier
         receiver.open(channel)
+        if send := getattr(c.pool, "send_ahead", None):
+            receiver.send_ahead = partial(send, c)
         c.call_soon_ack = _at_once
         endings = getattr(c.app, "tundish_endings", None)
         if endings is not None and c.hub is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal
+from collections.abc import Mapping
 from typing import Any
 
 import redis
@@ -21,6 +22,24 @@ REQUEST = "runtime.invocation_request:InvocationRequest"
 
 
 _KEPT = ("id", "task", "root_id", "parent_id", "ignore_result", "argsrepr", "kwargsrepr", HEADER)
+
+
+def request_of(headers: Mapping[str, Any], properties: Mapping[str, Any], host: str) -> dict[str, Any]:
+    """What Celery is to know of a call of ours where it runs: the headers and the properties of its message, and the
+    name of its worker."""
+    return {
+        **{name: headers[name] for name in _KEPT},
+        "retries": 0,
+        "reply_to": "",
+        "correlation_id": headers["id"],
+        "hostname": host,
+        "delivery_info": {
+            "exchange": "",
+            "routing_key": properties["delivery_info"]["routing_key"],
+            "priority": properties["priority"],
+            "redelivered": headers.get("redelivered", False),
+        },
+    }
 
 
 class InvocationRequest(Request):  # type: ignore[misc]
@@ -48,21 +67,9 @@ class InvocationRequest(Request):  # type: ignore[misc]
         self._argsrepr, self._kwargsrepr = headers["argsrepr"], headers["kwargsrepr"]
         self._ignore_result = headers["ignore_result"]
         self._args, self._kwargs, _ = NOTHING
-        self._delivery_info = {
-            "exchange": "",
-            "routing_key": properties["delivery_info"]["routing_key"],
-            "priority": properties["priority"],
-            "redelivered": headers.get("redelivered", False),
-        }
-        self._request_dict = {
-            **{name: headers[name] for name in _KEPT},
-            "retries": 0,
-            "reply_to": "",
-            "correlation_id": self.id,
-            "hostname": self._hostname,
-            "delivery_info": self._delivery_info,
-            "begun": tuple(begun),
-        }
+        self._request_dict = request_of(headers, properties, self._hostname)
+        self._delivery_info = self._request_dict["delivery_info"]
+        self._request_dict["begun"] = tuple(begun)
 
     def info(self, safe: bool = False) -> Any:
         """What `inspect active` shows. The arguments are read for it alone."""

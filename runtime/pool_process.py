@@ -27,7 +27,7 @@ class PoolProcess(asynpool.Worker):  # type: ignore[misc]
         def waited() -> Any:
             nonlocal accepted
             job = wait()
-            accepted = bool(job) and job[1][2] is short_way.run_accepted
+            accepted = bool(job) and job[1][2] in short_way.ACCEPTED
             return job
 
         def said(word: Any) -> None:

@@ -9,9 +9,10 @@ import select
 import struct
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from billiard.pool import ACK, EX_OK, EX_RECYCLE
+from billiard import pool
+from billiard.pool import ACK, EX_OK, EX_RECYCLE, TASK
 from celery.concurrency import asynpool, prefork
 from celery.concurrency.asynpool import AsynPool
 from celery.exceptions import TaskRevokedError
@@ -19,11 +20,26 @@ from celery.exceptions import TaskRevokedError
 from runtime import short_way
 from runtime.poller import Readers
 from runtime.pool_process import PoolProcess
+from runtime.taking import Begun
 
 _AGAIN_SECONDS = 0.02
 _TRIES = 50
 _ORDERLY = (EX_OK, EX_RECYCLE)
 """How a child ends between two jobs: what it had not read was not begun."""
+
+
+Payload = tuple[bytes, bytes, int]
+"""A job as it is written to a process: the length that goes before it, the job, its length."""
+
+
+class Ahead(NamedTuple):
+    """A call that was written to a process, and of which Celery has yet to hear."""
+
+    begun: tuple[Any, ...]
+    number: int
+    """Of the job that it will be."""
+    payload: Payload
+    process: Any
 
 
 class Results(asynpool.ResultHandler):  # type: ignore[misc]
@@ -57,6 +73,7 @@ class WatchfulPool(AsynPool):  # type: ignore[misc]
     on_poll_start: Callable[[], None]
     _watches = True
     """The event loop may be looking for room in pipes."""
+    _ahead: Ahead | None = None
 
     def _create_write_handlers(self, hub: Any, *arguments: Any, **options: Any) -> None:
         super()._create_write_handlers(hub, *arguments, **options)
@@ -96,33 +113,59 @@ class WatchfulPool(AsynPool):  # type: ignore[misc]
     def _write_accepted(self, task: Any) -> bool:
         """Write a call on the short way, as Celery is to pickle it, to an idle process and count it as accepted. False:
         it goes another way."""
-        kind, (number, part, target, arguments, named) = task
-        if target is not short_way.run or self.outbound_buffer or self._maxtasksperchild or self._max_memory_per_child:
+        _, (number, _, target, arguments, named) = task
+        if target is not short_way.run:
             return False
+        job, ahead, self._ahead = self._cache[number], self._ahead, None
+        if ahead is not None and ahead.begun == arguments[1].get("begun"):
+            process, job._payload = ahead.process, ahead.payload
+            job._job = ahead.number
+            self._cache[ahead.number], number = self._cache.pop(number), ahead.number
+        else:
+            fd = self._ready()
+            process = self._fileno_to_inq.get(fd)
+            job._payload = _payload(number, short_way.run_accepted, arguments, named)
+            if not self._write_payload(fd, job._payload):
+                return False
+        job._scheduled_for = job._write_to = process
+        self._result_handler.state_handlers[ACK](number, None, time.monotonic(), process.pid, None)
+        return True
+
+    def write_ahead(self, begun: Begun, raw: bytes) -> None:
+        """Write a call that was just taken to an idle process: the process begins while this one makes what Celery
+        knows of a call, and hands it over (runtime/channel.py). Where there is none nothing has happened.
+
+        What Celery refuses after that has no job: what its process says then is not heard, and its record is right.
+        """
+        fd, number, parts = self._ready(), next(pool.job_counter), tuple(begun)
+        payload = _payload(number, short_way.run_ahead, (parts, raw), {})
+        if self._putlock.value > 0 and self._write_payload(fd, payload):
+            self._ahead = Ahead(parts, number, payload, self._fileno_to_inq[fd])
+
+    def _ready(self) -> int:
+        """The pipe of an idle process that reads whatever comes next; -1: there is none, or something comes before."""
+        if self.outbound_buffer or self._maxtasksperchild or self._max_memory_per_child:
+            return -1
         fd = next(iter(self._idle()), -1)
         process = self._fileno_to_inq.get(fd)
-        if process is None or process._controlled_termination:
-            return False
-        told = (kind, (number, part, short_way.run_accepted, arguments, named))
-        body = pickle.dumps(told, pickle.HIGHEST_PROTOCOL)
-        job = self._cache[number]
-        job._payload = struct.pack(">I", len(body)), body, len(body)
-        if not self._write_small(fd, job):
-            return False
-        self._result_handler.state_handlers[ACK](number, part, time.monotonic(), process.pid, None)
-        return True
+        return fd if process is not None and not process._controlled_termination else -1
 
     def _write_small(self, fd: int, job: Any) -> bool:
         """Write a job that a pipe takes as a whole or not at all. False: it is none, or there is no room."""
-        header, body, size = job._payload
+        if job._accepted or not self._write_payload(fd, job._payload):
+            return False
+        job._scheduled_for = job._write_to = self._fileno_to_inq[fd]
+        return True
+
+    def _write_payload(self, fd: int, payload: Payload) -> bool:
+        header, body, size = payload
         process = self._fileno_to_inq.get(fd)
-        if len(header) + size > select.PIPE_BUF or job._accepted or process is None:
+        if len(header) + size > select.PIPE_BUF or process is None:
             return False
         try:
             os.write(fd, b"".join((header, body)))
         except OSError:  # Celery's own way sees what it is
             return False
-        job._scheduled_for = job._write_to = process
         self._busy_workers.add(fd)
         self.write_stats[process.index] += 1
         return True
@@ -150,10 +193,25 @@ class WatchfulPool(AsynPool):  # type: ignore[misc]
             hub.call_later(_AGAIN_SECONDS, functools.partial(self._event_process_exit, hub, proc, tries - 1))
 
 
+def _payload(number: int, target: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> Payload:
+    body = pickle.dumps((TASK, (number, None, target, arguments, named)), pickle.HIGHEST_PROTOCOL)
+    return struct.pack(">I", len(body)), body, len(body)
+
+
 class TaskPool(prefork.TaskPool):  # type: ignore[misc]
     """What a worker's `pool` option names."""
 
     Pool = WatchfulPool
+
+    def send_ahead(self, consumer: Any, begun: Begun, raw: bytes) -> None:
+        """Send a call that was just taken, and is the only one here, to its process, unless Celery may refuse it or
+        make it wait."""
+        if (
+            short_way.is_open()
+            and begun.id not in consumer.controller.state.revoked
+            and not consumer.task_buckets.get(begun.function(), True)
+        ):
+            self._pool.write_ahead(begun, raw)
 
     def apply_async(self, target: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """A call that has begun goes a shorter way than Celery's."""

@@ -54,6 +54,8 @@ class Receiver:
         self.taking = Taking(deployment, worker)
         self._channel: Holder | None = None
         self._homeless: list[tuple[str, str | bytes]] = []
+        self.send_ahead: Callable[[Begun, bytes], None] | None = None
+        """Told of a call that was taken and has the worker to itself, and of its message."""
         self.stopping = False
         """The worker was told to stop: nothing more is begun."""
 

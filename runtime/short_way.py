@@ -8,6 +8,7 @@ all where somebody listens to what only Celery tells.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,7 @@ from celery.app import trace
 
 from runtime.ending import Ending
 from runtime.endings import Endings
+from runtime.invocation_request import request_of
 from runtime.taking import NOTHING, Begun, Taking
 
 Outcome = tuple[int, Any, float | None]
@@ -29,23 +31,43 @@ def run(task_id: str, request: dict[str, Any], alone: bool) -> Outcome:
     One that runs `alone` has nobody to share a write to the broker's disk with: its end is written here, and comes to
     its caller without a turn of the parent's.
     """
-    started, left = time.monotonic(), None if alone else list[Ending]()
-    try:
-        tasks, *_ = trace._localized  # of the worker's app: a function's code may have made another the current one
-        tasks[request["task"]].app.tundish_runner.run_begun(request["task"], Begun(*request["begun"]), left)
-    except Exception as error:  # noqa: BLE001 - whatever a function raises; Celery's way tells of it
-        if not left:  # else its time was over when it had ended
-            asked = {**request, "raised": error}
-            outcome: Outcome = trace.fast_trace_task(request["task"], task_id, asked, NOTHING, "", "")
-            return outcome
-    if not left:
-        return 0, "None", None  # much of it was waiting for the disk
-    return 0, left[0], time.monotonic() - started
+    return _run(request["task"], Begun(*request["begun"]), None if alone else [], lambda: request)
 
 
 def run_accepted(task_id: str, request: dict[str, Any], alone: bool) -> Outcome:
     """The same for one that counts as accepted (runtime/prefork.py): its process does not say so."""
     return run(task_id, request, alone)
+
+
+def run_ahead(fields: tuple[Any, ...], raw: bytes) -> Outcome:
+    """The same for one that runs alone and was sent as it was taken, before anything else was done about it: the parts
+    of its beginning, and its message."""
+    begun = Begun(*fields)
+
+    def request() -> dict[str, Any]:
+        message, (_, host, *_) = json.loads(raw), trace._localized
+        return {**request_of(message["headers"], message["properties"], host), "begun": fields}
+
+    return _run(begun.function(), begun, None, request)
+
+
+ACCEPTED = (run_accepted, run_ahead)
+"""What counts as accepted when it is written to a process."""
+
+
+def _run(name: str, begun: Begun, left: list[Ending] | None, request: Callable[[], dict[str, Any]]) -> Outcome:
+    started = time.monotonic()
+    try:
+        tasks, *_ = trace._localized  # of the worker's app: a function's code may have made another the current one
+        tasks[name].app.tundish_runner.run_begun(name, begun, left)
+    except Exception as error:  # noqa: BLE001 - whatever a function raises; Celery's way tells of it
+        if not left:  # else its time was over when it had ended
+            asked = {**request(), "raised": error}
+            outcome: Outcome = trace.fast_trace_task(name, begun.id, asked, NOTHING, "", "")
+            return outcome
+    if not left:
+        return 0, "None", None  # much of it was waiting for the disk
+    return 0, left[0], time.monotonic() - started
 
 
 def passing(callback: Callable[[Outcome], Any], endings: Endings, taking: Taking) -> Callable[[Outcome], Any]:

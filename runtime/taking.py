@@ -46,8 +46,14 @@ class Begun(NamedTuple):
     fields: tuple[bytes, ...]
     at: float
 
+    def record(self) -> dict[bytes, bytes]:
+        return dict(zip(self.fields[::2], self.fields[1::2], strict=True))
+
+    def function(self) -> str:
+        return self.record()[b"function"].decode()
+
     def attempt(self) -> Attempt:
-        record = dict(zip(self.fields[::2], self.fields[1::2], strict=True))
+        record = self.record()
         return Attempt(self.id, int(record[b"fence"]), int(record[b"attempts"]), record)
 
     def valid(self, client: redis.Redis, worker: str) -> bool:

@@ -87,6 +87,7 @@ CELERY_ALLOWED = {
     "runtime/channel_qos.py",
     "runtime/channel_sentinel.py",
     "runtime/channel_step.py",
+    "runtime/channel_transport.py",
     "runtime/foreign.py",
     "runtime/invocation_request.py",
     "runtime/keeper.py",

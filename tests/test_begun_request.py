@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.app import trace
 
+from runtime import short_way
 from runtime.channel import Channel
 from runtime.channel_qos import QoS
 from runtime.invocation_request import InvocationRequest
@@ -34,6 +36,8 @@ SAME = (
     *("on_ack", "on_reject", "eventer", "connection_errors", "group", "group_index", "stamps", "replaced_task_nesting"),
 )
 
+RAW = build("id", "f", {"text": "größer"}, queue="q", priority=7, queued_ms=5, root="root", limits=(9, 8))
+
 
 def nothing() -> None:
     """A task."""
@@ -44,13 +48,12 @@ def requests() -> Iterator[tuple[InvocationRequest, InvocationRequest]]:
     app = Celery("test", broker="memory://", set_as_current=False)
     app.conf.accept_content = ["msgpack"]
     task = app.task(nothing, name="f", shared=False)
-    raw = build("id", "f", {"text": "größer"}, queue="q", priority=7, queued_ms=5, root="root", limits=(9, 8))
     channel: Any = SimpleNamespace(source="q", receiver=None, codecs=Channel.codecs, body_encoding="base64")
     channel.decode_body = lambda body, encoding: Channel.decode_body(channel, body, encoding)
     options = {"on_ack": print, "on_reject": repr, "app": app, "hostname": "q@test", "eventer": None, "task": task}
     made = []
     for channel.begun in (None, Begun("id", (b"fence", b"1", b"attempts", b"1"), time.monotonic())):
-        found = Channel.Message(json.loads(raw), channel=channel)
+        found = Channel.Message(json.loads(RAW), channel=channel)
         found.accept = {"application/x-msgpack"}
         QoS.append(SimpleNamespace(channel=channel, _delivered={}), found, "tag")  # type: ignore[arg-type]
         told = {"body": found.body, "headers": found.headers, "decoded": False, "utc": True}
@@ -78,3 +81,29 @@ def test_what_goes_to_the_process(requests: tuple[InvocationRequest, InvocationR
             assert theirs.request_dict[name] == value, name
     context = ours._context
     assert (context.id, context.root_id, context.retries, context.callbacks) == ("id", "root", 0, None)
+
+
+def test_a_failure_of_what_was_sent_ahead_has_the_same_request(
+    requests: tuple[InvocationRequest, InvocationRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came with its message alone: Celery's request is made of that where Celery's way is needed."""
+    _, ours = requests
+    fields = tuple(Begun("id", (b"function", b"f", b"fence", b"1", b"attempts", b"1"), 12.5))
+    error = ValueError("no")
+
+    def fails(*_: object) -> None:
+        raise error
+
+    task = SimpleNamespace(app=SimpleNamespace(tundish_runner=SimpleNamespace(run_begun=fails)))
+    asked = list[tuple[Any, ...]]()
+    monkeypatch.setattr(trace, "_localized", [{"f": task}, "q@test"])
+
+    def traced(*given: Any) -> short_way.Outcome:
+        asked.append(given)
+        return 1, "told", 0.5
+
+    monkeypatch.setattr(trace, "fast_trace_task", traced)
+    assert short_way.run_ahead(fields, RAW) == (1, "told", 0.5)
+    ((name, task_id, request, *_),) = asked
+    assert (name, task_id) == ("f", "id")
+    assert request == {**ours.request_dict, "begun": fields, "raised": error}

@@ -24,7 +24,7 @@ from celery.worker.request import Request, create_request_cls
 from kombu.asynchronous.hub import Hub
 from kombu.transport import redis, virtual
 
-from runtime import channel, channel_qos, poller
+from runtime import channel, channel_qos, channel_transport, poller
 
 PINNED: dict[Callable[..., Any], str] = {
     redis.Channel.__init__: "f189bdebe2436ccd",
@@ -113,7 +113,7 @@ def test_what_the_channel_stands_on_is_as_it_was(method: Callable[..., Any]) -> 
         (channel_qos.QoS, virtual.QoS),
         (channel.Channel, redis.Channel),
         (poller.Poller, redis.MultiChannelPoller),
-        (channel.Transport, redis.Transport),
+        (channel_transport.Transport, redis.Transport),
     ],
 )
 def test_what_it_replaces_is_called_as_before(ours: type, theirs: type) -> None:
@@ -130,4 +130,4 @@ def test_its_transport_is_found_by_its_name() -> None:
 
     from runtime.app import LEAN
 
-    assert get_transport_cls(LEAN) is channel.Transport
+    assert get_transport_cls(LEAN) is channel_transport.Transport

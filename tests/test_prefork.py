@@ -6,7 +6,7 @@ import contextlib
 import os
 import pickle
 import select
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
@@ -16,7 +16,8 @@ from celery.concurrency.asynpool import AsynPool, Worker
 
 from runtime import short_way
 from runtime.pool_process import PoolProcess
-from runtime.prefork import WatchfulPool
+from runtime.prefork import TaskPool, WatchfulPool
+from runtime.taking import Begun
 
 
 class Hub:
@@ -129,6 +130,80 @@ def test_a_call_on_the_short_way_is_accepted_when_it_is_written(
     assert not found._write_accepted(task), "its process is busy now"
 
 
+BEGUN = Begun("an id", (b"function", b"noop", b"fence", b"1", b"attempts", b"1"), 12.5)
+
+
+def begun(found: WatchfulPool, accepted: list[tuple[object, ...]], free: int = 1) -> tuple[object, ...]:
+    """The call as Celery hands it over, and a pool that has places for `free` jobs."""
+    task = short(found, accepted)
+    found._putlock = SimpleNamespace(value=free)
+    return *task[:1], (7, None, short_way.run, ("an id", {"task": "noop", "begun": tuple(BEGUN)}, True), {})
+
+
+def test_a_call_that_was_sent_ahead_is_not_sent_again(pool: tuple[WatchfulPool, int, list[list[int]]]) -> None:
+    """Celery's job takes over the number under which the process tells of its end."""
+    found, reading, _ = pool
+    accepted = list[tuple[object, ...]]()
+    task = begun(found, accepted)
+    found.write_ahead(BEGUN, b"a message")
+    _, (number, *told) = pickle.loads(os.read(reading, 10_000)[4:])  # noqa: S301
+    assert told == [None, short_way.run_ahead, (tuple(BEGUN), b"a message"), {}]
+    job = found._cache[7]
+    assert found._write_accepted(task)
+    with pytest.raises(BlockingIOError):
+        os.read(reading, 1)
+    assert found._cache == {number: job}
+    assert job._job == number
+    assert [(one[0], one[3]) for one in accepted] == [(number, 4711)]
+    assert job._write_to is job._scheduled_for is next(iter(found._fileno_to_inq.values()))
+
+
+def test_another_attempt_is_not_the_one_that_was_sent_ahead(pool: tuple[WatchfulPool, int, list[list[int]]]) -> None:
+    """Celery refused the one that was sent; the next one of the same call is a job of its own."""
+    found, reading, _ = pool
+    accepted = list[tuple[object, ...]]()
+    task = begun(found, accepted)
+    found.write_ahead(BEGUN._replace(fields=(b"fence", b"0")), b"a message")
+    os.read(reading, 10_000)
+    found._busy_workers.clear()
+    assert found._write_accepted(task)
+    _, told = pickle.loads(os.read(reading, 10_000)[4:])  # noqa: S301
+    assert told[:3] == (7, None, short_way.run_accepted)
+    assert list(found._cache) == [7]
+
+
+@pytest.mark.parametrize("case", ["recycled", "leaving", "waiting", "large", "no-place"])
+def test_what_may_not_be_read_is_not_sent_ahead(pool: tuple[WatchfulPool, int, list[list[int]]], case: str) -> None:
+    found, reading, _ = pool
+    begun(found, [], free=int(case != "no-place"))
+    if case == "recycled":
+        found._maxtasksperchild = 10
+    elif case == "leaving":
+        next(iter(found._fileno_to_inq.values()))._controlled_termination = True
+    elif case == "waiting":
+        found.outbound_buffer.append(job(10))
+    found.write_ahead(BEGUN, b"x" * (select.PIPE_BUF if case == "large" else 10))
+    assert found._ahead is None
+    assert not found._busy_workers
+    with pytest.raises(BlockingIOError):
+        os.read(reading, 1)
+
+
+@pytest.mark.parametrize(("case", "sent"), [("free", 1), ("revoked", 0), ("paced", 0), ("unknown", 0), ("listened", 0)])
+def test_what_celery_may_refuse_or_hold_is_not_sent_ahead(
+    monkeypatch: pytest.MonkeyPatch, case: str, sent: int
+) -> None:
+    taken, told = TaskPool.__new__(TaskPool), list[tuple[Begun, bytes]]()
+    taken._pool = SimpleNamespace(write_ahead=lambda *given: told.append(given))
+    revoked = {"an id"} if case == "revoked" else set()
+    buckets = {} if case == "unknown" else {"noop": "a bucket" if case == "paced" else None}
+    state = SimpleNamespace(state=SimpleNamespace(revoked=revoked))
+    consumer = SimpleNamespace(controller=state, task_buckets=defaultdict(lambda: None, buckets))
+    monkeypatch.setattr(short_way, "is_open", lambda: case != "listened")
+    taken.send_ahead(consumer, BEGUN, b"a message")
+    assert told == [(BEGUN, b"a message")] * sent
+
+
 @pytest.mark.parametrize("case", ["recycled", "leaving", "waiting", "large", "gone", "long-way"])
 def test_what_may_not_be_read_is_not_accepted(pool: tuple[WatchfulPool, int, list[list[int]]], case: str) -> None:
     found, reading, _ = pool
@@ -156,6 +231,7 @@ def test_what_may_not_be_read_is_not_accepted(pool: tuple[WatchfulPool, int, lis
     [
         pytest.param(short_way.run_accepted, True, [READY], id="accepted"),
         pytest.param(short_way.run_accepted, False, [READY], id="accepted-and-fails"),
+        pytest.param(short_way.run_ahead, True, [READY], id="ahead"),
         pytest.param(short_way.run, True, [ACK, READY], id="short"),
         pytest.param(print, True, [ACK, READY], id="long"),
     ],
