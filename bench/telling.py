@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from bench.common import report
 from runtime import log_fields, services
 from runtime.attempt import Attempt, claim
-from runtime.attempt_spans import attempt_span
+from runtime.attempt_spans import lines_of
 from runtime.broker import connect
 from runtime.config import Function
 from runtime.config_load import load_settings
@@ -98,12 +98,11 @@ def main() -> None:
             report("attempt_with_spans", on, peer=off, peer_name="the same, without")
             spec = deployed.find("noop").spec
             attempt: Any = claim(client, submit(client, deployed, Call("noop", trace=TRACE)), "bench")
-            report("attempt_span_shut", microseconds(lambda: _enter(bare.tracing, spec, attempt)), unit="µs")
+            report("attempt_span_shut", microseconds(lambda: _enter(spec, attempt)), unit="µs")
 
 
-def _enter(tracing: Tracing, spec: Function, attempt: Attempt) -> None:
-    told = {"task_id": attempt.id, "function": spec.name}
-    with log_fields.about(told), attempt_span(tracing, spec, attempt, "w"):
+def _enter(spec: Function, attempt: Attempt) -> None:
+    with lines_of(spec, attempt):
         pass
 
 

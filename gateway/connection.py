@@ -16,6 +16,8 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from gateway.joined import Joined
+
 HEAD_BYTES = 64 * 2**10
 HEAD_SECONDS = 30.0
 SLOW_BYTES = 500
@@ -39,6 +41,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.joined = Joined(self.loop, transport)
         self.head_since = self.loop.time()
         self.before_head = 0
         self.checked, self.slow = 0, 0.0
@@ -59,6 +62,11 @@ class Connection(HttpToolsProtocol):
         if len(self.connections) > self.most:
             self.app = _full
         super().on_headers_complete()
+        self.cycle.transport = self.joined  # type: ignore[assignment]
+
+    def on_response_complete(self) -> None:
+        self.joined.complete()
+        super().on_response_complete()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()

@@ -29,8 +29,8 @@ def location(task_id: str) -> str:
 
 def headers(invocation: Invocation) -> dict[str, str]:
     found = {"X-Call-Id": invocation.id, "X-Attempts": str(invocation.attempts)}
-    if invocation.seconds is not None:
-        found["X-Duration-Seconds"] = f"{invocation.seconds:.3f}"
+    if (seconds := invocation.seconds) is not None:
+        found["X-Duration-Seconds"] = f"{seconds:.3f}"
     return found
 
 
@@ -41,7 +41,8 @@ async def respond(gateway: Gateway, invocation: Invocation, more: Mapping[str, s
     reference = invocation.result_ref
     if invocation.state != "succeeded" or reference is None or invocation.result_json is not None:
         response = answer(invocation)
-        response.headers.update(more or {})
+        if more:
+            response.headers.update(more)
         return response
     store = gateway.store
     try:

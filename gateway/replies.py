@@ -39,17 +39,10 @@ class Replies:
         self._waiting: dict[str, asyncio.Future[Invocation | None]] = {}
         self._followed: dict[str, asyncio.Event] = {}
 
-    @contextlib.contextmanager
-    def expect(self, task_id: str) -> Iterator[asyncio.Future[Invocation | None]]:
+    def expect(self, task_id: str) -> _Expected:
         """Begin to wait, before the call is submitted. The future is done when the invocation may have ended: with what
         is needed for its answer, or with None where the record has to be read."""
-        future: asyncio.Future[Invocation | None] = asyncio.get_running_loop().create_future()
-        self._waiting[task_id] = future
-        try:
-            yield future
-        finally:
-            del self._waiting[task_id]
-            future.cancel()
+        return _Expected(self._waiting, task_id)
 
     @contextlib.contextmanager
     def follow(self, task_id: str) -> Iterator[asyncio.Event]:
@@ -128,6 +121,22 @@ class Replies:
         future = self._waiting.get(task_id)
         if future is not None and not future.done():
             future.set_result(found)
+
+
+class _Expected:
+    """The block of one that waits."""
+
+    __slots__ = ("_id", "_waiting")
+
+    def __init__(self, waiting: dict[str, asyncio.Future[Invocation | None]], task_id: str) -> None:
+        self._waiting, self._id = waiting, task_id
+
+    def __enter__(self) -> asyncio.Future[Invocation | None]:
+        future = self._waiting[self._id] = asyncio.get_running_loop().create_future()
+        return future
+
+    def __exit__(self, *_: object) -> None:
+        self._waiting.pop(self._id).cancel()
 
 
 def _let_go(future: asyncio.Future[Invocation | None]) -> None:

@@ -247,13 +247,13 @@ def read_written(answer: Any) -> Written:
 
 def _follow(spec: Function, attempt: Attempt, state: str, fields: Mapping[str, str | bytes]) -> tuple[str, bytes]:
     """Which function comes next, and what it is told of this invocation."""
-    if attempt.flag("no_chain") or (attempt.flag("split") and state != "succeeded"):
-        return "", b""
     if state == "succeeded" and spec.on_success:
         follower, result = spec.on_success.function, fields.get("result", b"null")
     elif state in ("failed", "dead") and spec.on_failure != "dead_letter":
         follower, result = spec.on_failure, fields.get("error", b"null")
     else:
+        return "", b""
+    if attempt.flag("no_chain") or (attempt.flag("split") and state != "succeeded"):
         return "", b""
     told = {
         "id": attempt.id,

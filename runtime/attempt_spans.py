@@ -13,18 +13,19 @@ from runtime.trace_context import packed, unpacked
 from runtime.tracing import Span, Tracing, Value
 
 
+def lines_of(spec: Function, attempt: Attempt) -> log_fields.about:
+    """Around an attempt of which no spans are made: what its lines are about."""
+    return log_fields.about(_told(spec, attempt))
+
+
 @contextlib.contextmanager
 def attempt_span(tracing: Tracing, spec: Function, attempt: Attempt, worker: str) -> Iterator[Attempt]:
-    """Around an attempt: yields it with the trace of its own span, which its children and followers inherit.
+    """The same where they are made: yields it with the trace of its own, which its children and followers inherit.
 
     How long it waited in its queue is a span of its own, beside it.
     """
-    given = unpacked(attempt.text("trace"))
-    told = {"tenant": attempt.text("tenant"), "attempt": str(attempt.number)}
-    if not tracing.on:
-        with log_fields.about({**told, "traceparent": given}):
-            yield attempt
-        return
+    told = _told(spec, attempt)
+    given = told["traceparent"] or ""
     _waited(tracing, spec, attempt, given)
     others = [one for parent in attempt.parents() if (one := unpacked(parent.get("trace") or "")) not in ("", given)]
     attributes = _attributes(spec, attempt, worker)
@@ -63,6 +64,16 @@ def below(attempt: Attempt, span: Span) -> Attempt:
     """The attempt as those see it who come after it in the trace."""
     trace = packed(span.traceparent)
     return attempt if trace is None else replace(attempt, record={**attempt.record, b"trace": trace.encode()})
+
+
+def _told(spec: Function, attempt: Attempt) -> dict[str, str | None]:
+    return {
+        "task_id": attempt.id,
+        "function": spec.name,
+        "tenant": attempt.text("tenant"),
+        "attempt": str(attempt.number),
+        "traceparent": unpacked(attempt.text("trace")) if b"trace" in attempt.record else None,
+    }
 
 
 def _waited(tracing: Tracing, spec: Function, attempt: Attempt, trace: str) -> None:

@@ -6,12 +6,11 @@ written. What cannot be written at the end of the attempt is dropped and counted
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import redis
 
@@ -50,19 +49,20 @@ class Capture:
         self._open: dict[Output, None] = {}
         self._wake, self._stop = threading.Event(), threading.Event()
 
-    @contextlib.contextmanager
-    def attempt(self, task_id: str, function: str, number: int, tenant: str = DEFAULT_TENANT) -> Iterator[Output]:
+    def attempt(self, task_id: str, function: str, number: int, tenant: str = DEFAULT_TENANT) -> _Captured:
         """Capture what this block prints and logs. When it is left, all of it has been written, or given up."""
         self._begin()
-        output = Output(task_id, function, number, self._wake.set, self._mask, tenant)
+        return _Captured(self, Output(task_id, function, number, self._wake.set, self._mask, tenant))
+
+    def begin(self, output: Output) -> None:
+        """Write what comes of it from now on."""
         self._open[output] = None
-        try:
-            with heard_by(output):
-                yield output
-        finally:
-            output.end()
-            self._open.pop(output, None)
-            self._write(output, last=True)
+
+    def end(self, output: Output) -> None:
+        """Write the rest of it, or give it up."""
+        output.end()
+        self._open.pop(output, None)
+        self._write(output, last=True)
 
     def flush(self) -> bool:
         """Write what is there. False: something could not be written, and waits."""
@@ -121,6 +121,27 @@ class Capture:
         if report:
             told = json.dumps({**json.loads(report.text), "at": report.at / 1000})
             scripts.run(self._client, "progress", (), [output.task_id, output.number, told])
+
+
+class _Captured:
+    """The block of one attempt."""
+
+    __slots__ = ("_capture", "_heard", "_output")
+
+    def __init__(self, capture: Capture, output: Output) -> None:
+        self._capture, self._output = capture, output
+        self._heard = heard_by(output)
+
+    def __enter__(self) -> Output:
+        self._capture.begin(self._output)
+        self._heard.__enter__()
+        return self._output
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._heard.__exit__()
+        finally:
+            self._capture.end(self._output)
 
 
 def _watched(output: Output, line: Line) -> Mapping[bytes | str, object]:

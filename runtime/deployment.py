@@ -130,11 +130,12 @@ class Follower:
     def __init__(self, deployment: Deployment, queue: str | None) -> None:
         self._deployment, self._queue = deployment, queue
         self._path = deployment.settings.description
+        self._place = str(self._path)
         self._version = snapshot.version(snapshot.newest(self._path)) if self._path else 0
 
     def look(self) -> None:
         """Read the snapshot if it is a newer one: one stat where it is not. What cannot be read changes nothing."""
-        if self._path is None or (found := snapshot.version(self._path)) <= self._version:
+        if self._path is None or (found := snapshot.version(self._place)) <= self._version:
             return
         self._version = found
         with contextlib.suppress(HandlerError):

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from runtime.config import Function
 from runtime.errors import HandlerError
 
+_NONE = contextlib.nullcontext()
+
 
 def values(spec: Function) -> dict[str, str]:
     """The variables of a function, secrets read from their files. Raises HandlerError for one that cannot be read."""
@@ -22,14 +24,12 @@ def values(spec: Function) -> dict[str, str]:
     return found
 
 
-@contextlib.contextmanager
-def variables(spec: Function) -> Iterator[None]:
+def variables(spec: Function) -> contextlib.AbstractContextManager[None]:
     """Set them for the time of one call; only pools that run one call at a time get here with any.
 
     Raises HandlerError.
     """
-    with exported(values(spec)):
-        yield
+    return exported(values(spec)) if spec.env or spec.secrets else _NONE
 
 
 @contextlib.contextmanager

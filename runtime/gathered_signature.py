@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from runtime.errors import HandlerError
 from runtime.file_document import UPLOAD
-from runtime.signature import CONTEXT, Signature, inspected
+from runtime.signature import CONTEXT, Signature, inspected, invalid
 from runtime.upload_hints import parameter_hint
 
 if TYPE_CHECKING:
@@ -70,9 +70,11 @@ class GatheredSignature(Signature):
 
     def validate(self, arguments: Mapping[str, Any], blobs: Blobs | None = None) -> dict[str, Any]:
         """`{ITEM: the item}`, as the type that the hint names. Raises InvalidArguments."""
-        with self._problems():
-            given = dict(arguments) if self._whole else arguments.get(ITEM)
+        given = dict(arguments) if self._whole else arguments.get(ITEM)
+        try:
             return {ITEM: self._item.validate_python(given, context={"blobs": blobs})}
+        except pydantic.ValidationError as error:
+            raise invalid(error) from None
 
     def call(self, handler: Callable[..., Any], items: Sequence[Any], context: Any) -> Any:
         """Call the handler with a list of items."""

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
 from runtime.encode import encode_result
 from runtime.items import Collected, Items
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a result is there as it is: neither to be awaited nor made item by item."""
+    return _is_plain(type(value))  # type: ignore[arg-type]
 
 
 def yields(value: Any) -> bool:
@@ -23,6 +28,11 @@ def yields_async(value: Any) -> bool:
 
 
 @lru_cache(1024)  # asked for every result of every call
+def _is_plain(kind: type) -> bool:
+    return not issubclass(kind, Awaitable | Iterator | AsyncIterator)
+
+
+@lru_cache(1024)
 def _yields(kind: type) -> bool:
     return issubclass(kind, Iterator) and not hasattr(kind, "read")
 

@@ -41,9 +41,10 @@ class Histogram:
         return list(zip(limits, map(float, accumulate(self.counts)), strict=True)), self.total
 
 
-def lua(bounds: Sequence[float], scale: float) -> str:
-    """The bounds as a table of Lua, times `scale`."""
-    return "{" + ", ".join(f"{bound * scale:g}" for bound in bounds) + "}"
+def lua(name: str, bounds: Sequence[float], scale: float) -> str:
+    """A function of Lua that tells the bound of a value, times `scale`, as text: the first that is not below it."""
+    steps = (f"  if value <= {bound * scale:.0f} then return '{bound * scale:.0f}' end\n" for bound in bounds)
+    return f"local function {name}(value)\n{''.join(steps)}  return 'inf'\nend\n"
 
 
 def merged(parts: Mapping[tuple[str, str], Histogram]) -> dict[str, Histogram]:

@@ -26,7 +26,7 @@ from runtime.environment import variables
 from runtime.errors import BatchFailure, HandlerError
 from runtime.file_document import value_of
 from runtime.gathered_signature import ITEM, GatheredSignature
-from runtime.generators import collect, collect_async, yields, yields_async
+from runtime.generators import collect, collect_async, is_plain, yields, yields_async
 from runtime.items import Items
 from runtime.loader import load_handler
 from runtime.output import Output
@@ -103,13 +103,14 @@ class Invoker:
 
     def handler(self, spec: Function) -> tuple[Callable[..., Any], Signature]:
         """A function and its signature. Raises HandlerError."""
-        if spec.name not in self._handlers:
+        known = self._handlers.get(spec.name)
+        if known is None:
             with variables(spec):  # code that came from elsewhere reads them when it is imported
                 function, _ = adapt(load_handler(spec.handler, self._deployment.settings.root), spec.style)
                 self._setups.load(spec)
             signature = GatheredSignature(function) if spec.gather else Signature(function)
-            self._handlers[spec.name] = function, signature
-        return self._handlers[spec.name]
+            known = self._handlers[spec.name] = function, signature
+        return known
 
     def _given(self, attempt: Attempt) -> dict[str, Any]:
         reference = attempt.text("arguments_ref")
@@ -176,6 +177,8 @@ def _run(spec: Function, loop: AsyncLoop, call: Callable[[], Any], begin: Callab
     """Call a handler, wait for what is to be awaited, and make all items of a generator."""
     with variables(spec):
         result = call()
+        if is_plain(result):
+            return result
         if inspect.isawaitable(result) or (begin and yields_async(result)):
             return loop.run(_awaited(result, begin))
         return collect(result, begin) if begin and yields(result) else result

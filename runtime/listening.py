@@ -12,7 +12,7 @@ import io
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
 from typing import Any, TextIO
@@ -23,14 +23,19 @@ from runtime.output import Output
 _CURRENT: ContextVar[Output | None] = ContextVar("tundish_output", default=None)
 
 
-@contextlib.contextmanager
-def heard_by(output: Output) -> Iterator[None]:
+class heard_by:  # noqa: N801 - it is read as a function; every call has one (compare log_fields.about)
     """What is printed and logged in this block belongs to `output`, if a Listener is installed."""
-    token = _CURRENT.set(output)
-    try:
-        yield
-    finally:
-        _CURRENT.reset(token)
+
+    __slots__ = ("_output", "_token")
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def __enter__(self) -> None:
+        self._token = _CURRENT.set(self._output)
+
+    def __exit__(self, *_: object) -> None:
+        _CURRENT.reset(self._token)
 
 
 class Listener:

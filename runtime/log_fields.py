@@ -6,9 +6,8 @@ it over (runtime/listening.py).
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
 
@@ -32,14 +31,23 @@ def valid_trace(found: object) -> str | None:
     return found if isinstance(found, str) and _TRACE.fullmatch(found) else None
 
 
-@contextlib.contextmanager
-def about(fields: Mapping[str, str | None]) -> Iterator[None]:
+class about:  # noqa: N801 - it is read as a function; a block made of a generator takes twice as long
     """What is logged in this block is about this, too. Empty values say nothing."""
-    token = _FIELDS.set({**_FIELDS.get(), **{name: value for name, value in fields.items() if value}})
-    try:
-        yield
-    finally:
-        _FIELDS.reset(token)
+
+    __slots__ = ("_fields", "_token")
+
+    def __init__(self, fields: Mapping[str, str | None]) -> None:
+        self._fields = fields
+
+    def __enter__(self) -> None:
+        found = dict(_FIELDS.get())
+        for name, value in self._fields.items():
+            if value:
+                found[name] = value
+        self._token = _FIELDS.set(found)
+
+    def __exit__(self, *_: object) -> None:
+        _FIELDS.reset(self._token)
 
 
 def shown(fields: Mapping[str, str]) -> dict[str, str]:

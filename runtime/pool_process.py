@@ -6,9 +6,11 @@ was written to an idle process counts as accepted when it is written (runtime/pr
 
 from __future__ import annotations
 
+import os
 import pickle
 from typing import Any
 
+from billiard.common import pickle_loads
 from billiard.pool import ACK, READY
 from celery.concurrency import asynpool
 
@@ -19,6 +21,17 @@ class PoolProcess(asynpool.Worker):  # type: ignore[misc]
     """The parent makes it, and the process that it forks runs it."""
 
     wait_for_job: Any
+
+    def _make_recv_method(self, conn: Any) -> Any:
+        """A job is read by its length, like billiard's connection does, but with nothing between the two reads."""
+        if conn is not self.inq:
+            return super()._make_recv_method(conn)
+        fd = conn._reader.fileno()
+
+        def received(_: float) -> tuple[bool, Any]:
+            return True, pickle_loads(_read(fd, int.from_bytes(_read(fd, 4), "big")))
+
+        return received
 
     def workloop(self, *arguments: Any, **options: Any) -> Any:
         wait, say, send = self.wait_for_job, self.outq.put, self.outq.send_payload
@@ -40,3 +53,14 @@ class PoolProcess(asynpool.Worker):  # type: ignore[misc]
 
         self.wait_for_job, self.outq.put = waited, said
         return super().workloop(*arguments, **options)
+
+
+def _read(fd: int, size: int) -> bytes:
+    """So many bytes of a pipe. Raises EOFError where it was closed before."""
+    found = os.read(fd, size)
+    while len(found) < size:
+        more = os.read(fd, size - len(found))
+        if not more:
+            raise EOFError
+        found += more
+    return found

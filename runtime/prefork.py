@@ -204,10 +204,11 @@ class TaskPool(prefork.TaskPool):  # type: ignore[misc]
     Pool = WatchfulPool
 
     def send_ahead(self, consumer: Any, begun: Begun, raw: bytes) -> None:
-        """Send a call that was just taken, and is the only one here, to its process, unless Celery may refuse it or
-        make it wait."""
+        """Send a call that was just taken, and is the only one here, to its process, unless it is to take Celery's way,
+        or Celery may refuse it or make it wait."""
         if (
-            short_way.is_open()
+            getattr(self.app, "tundish_endings", None) is not None
+            and short_way.is_open()
             and begun.id not in consumer.controller.state.revoked
             and not consumer.task_buckets.get(begun.function(), True)
         ):

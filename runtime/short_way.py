@@ -16,6 +16,7 @@ from typing import Any
 from celery import signals
 from celery.app import trace
 
+from runtime.attempt import Attempt
 from runtime.ending import Ending
 from runtime.endings import Endings
 from runtime.invocation_request import request_of
@@ -31,7 +32,8 @@ def run(task_id: str, request: dict[str, Any], alone: bool) -> Outcome:
     One that runs `alone` has nobody to share a write to the broker's disk with: its end is written here, and comes to
     its caller without a turn of the parent's.
     """
-    return _run(request["task"], Begun(*request["begun"]), None if alone else [], lambda: request)
+    begun = Begun(*request["begun"])
+    return _run(begun, begun.attempt(), None if alone else [], lambda: request)
 
 
 def run_accepted(task_id: str, request: dict[str, Any], alone: bool) -> Outcome:
@@ -48,18 +50,18 @@ def run_ahead(fields: tuple[Any, ...], raw: bytes) -> Outcome:
         message, (_, host, *_) = json.loads(raw), trace._localized
         return {**request_of(message["headers"], message["properties"], host), "begun": fields}
 
-    return _run(begun.function(), begun, None, request)
+    return _run(begun, begun.attempt(), None, request)
 
 
 ACCEPTED = (run_accepted, run_ahead)
 """What counts as accepted when it is written to a process."""
 
 
-def _run(name: str, begun: Begun, left: list[Ending] | None, request: Callable[[], dict[str, Any]]) -> Outcome:
-    started = time.monotonic()
+def _run(begun: Begun, attempt: Attempt, left: list[Ending] | None, request: Callable[[], dict[str, Any]]) -> Outcome:
+    started, name = time.monotonic(), attempt.text("function")
     try:
         tasks, *_ = trace._localized  # of the worker's app: a function's code may have made another the current one
-        tasks[name].app.tundish_runner.run_begun(name, begun, left)
+        tasks[name].app.tundish_runner.run_begun(begun, attempt, left)
     except Exception as error:  # noqa: BLE001 - whatever a function raises; Celery's way tells of it
         if not left:  # else its time was over when it had ended
             asked = {**request(), "raised": error}

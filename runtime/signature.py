@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NotRequired, Required  # typing's own lacks what pydantic needs on 3.11
 
@@ -85,17 +84,17 @@ class Signature:
 
         Raises InvalidArguments with every bad field.
         """
-        with self._problems():
-            result: dict[str, Any] = self._adapter.validate_python(dict(arguments), context={"blobs": blobs})
-            return result
-
-    @contextlib.contextmanager
-    def _problems(self) -> Iterator[None]:
         try:
-            yield
+            result: dict[str, Any] = self._adapter.validator.validate_python(dict(arguments), context={"blobs": blobs})
+            return result
         except pydantic.ValidationError as error:
-            details = error.errors(include_url=False, include_context=False)
-            raise InvalidArguments([FieldError(_field(d["loc"]), _words(d)) for d in details]) from None
+            raise invalid(error) from None
+
+
+def invalid(error: pydantic.ValidationError) -> InvalidArguments:
+    """Every bad field, in our words."""
+    details = error.errors(include_url=False, include_context=False)
+    return InvalidArguments([FieldError(_field(d["loc"]), _words(d)) for d in details])
 
 
 def _hints(handler: Callable[..., Any]) -> dict[str, Any]:

@@ -45,10 +45,10 @@ def newest(path: Path) -> Path:
     return following if following.exists() else path
 
 
-def version(path: Path) -> int:
-    """Grows with every snapshot; 0 where there is none. Costs one stat."""
+def version(path: Path | str) -> int:
+    """Grows with every snapshot; 0 where there is none. Costs one stat, and little else where `path` is a text."""
     try:
-        return path.stat().st_mtime_ns
+        return os.stat(path).st_mtime_ns  # noqa: PTH116 - asked at every call
     except OSError:
         return 0
 

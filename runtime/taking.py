@@ -7,7 +7,7 @@ not ask for it, and with `appendfsync always` the beginning of an attempt is wri
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import redis
@@ -80,7 +80,7 @@ class Taking:
     def __init__(self, deployment: Deployment, worker: str) -> None:
         self._deployment, self._worker = deployment, worker
         self._known: tuple[Mapping[str, Deployed], str] | None = None
-        self._policies: list[tuple[str, str]] = []
+        self._functions, self._open = "\n", tuple[str, ...]()
         self._paces: dict[str, float] = {}
         self.oldest: Callable[[], float] | None = None
         """How long the oldest call has run that runs here, in seconds; None where nothing is to be begun ahead."""
@@ -103,19 +103,22 @@ class Taking:
         """What such a command has answered."""
         return [_taken(lists[entry[0]], *entry[1:]) for entry in answer]
 
-    def _of(self, queue: str, more: bool) -> Iterator[scripts.Argument]:
-        """Functions, their policies, and whether they are begun ahead of a free process. Gathered calls are begun where
-        they are run, and those that take places at gates when they can run."""
+    def _of(self, queue: str, more: bool) -> tuple[str, str]:
+        """Functions with their policies, and those of them that are begun ahead of a free process. Gathered calls are
+        begun where they are run, and those that take places at gates when they can run."""
         functions = self._deployment.functions
         if self._known is None or self._known[0] is not functions or self._known[1] != queue:
             found = [one.spec for one in functions.values() if one.spec.queue == queue and not one.spec.gather]
-            self._policies = [(spec.name, admission.policy(spec)) for spec in found]
+            policies = [(spec.name, admission.policy(spec)) for spec in found]
+            self._functions = "\n" + "".join(f"{name}\n{policy}\n" for name, policy in policies)
+            self._open = tuple(name for name, policy in policies if not policy)
             self._known = functions, queue
-        ahead = more and self.oldest is not None and self.oldest() < QUICK_SECONDS
-        for name, policy in self._policies:
-            yield from (name, policy, int(ahead and not policy and self._paces.get(name, 1.0) < QUICK_SECONDS))
+        if not more or self.oldest is None or self.oldest() >= QUICK_SECONDS:
+            return self._functions, ""
+        quick = (f"\n{name}\n" for name in self._open if self._paces.get(name, 1.0) < QUICK_SECONDS)
+        return self._functions, "".join(quick)
 
 
-def _taken(source: str, task_id: bytes, raw: bytes, word: bytes, *fields: bytes) -> Taken:
-    begun = Begun(task_id.decode(), fields, time.monotonic()) if word == b"run" else None
+def _taken(source: str, task_id: bytes, raw: bytes, word: bytes, record: Sequence[bytes] = ()) -> Taken:
+    begun = Begun(task_id.decode(), tuple(record), time.monotonic()) if word == b"run" else None
     return Taken(source, raw, word.decode(), begun)

@@ -16,7 +16,7 @@ from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded, TaskRevokedE
 
 from runtime import admission, chain, code_version, gather, log_fields, received
 from runtime.attempt import NO_MORE, Attempt, Written, claim, finish, packed_end, repeat, suspend
-from runtime.attempt_spans import attempt_span, member_spans
+from runtime.attempt_spans import attempt_span, lines_of, member_spans
 from runtime.config import Function
 from runtime.context import Suspended
 from runtime.deployment import Deployment, Follower
@@ -70,26 +70,25 @@ class Runner:
         """One delivery of one message. Returns the plain result for programs that keep results in Celery's way."""
         begun = getattr(request, "begun", None)
         if begun is not None:
-            return self.run_begun(name, Begun(*begun))
+            begun = Begun(*begun)
+            return self.run_begun(begun, begun.attempt())
         self._follow()
         spec = self._deployment.find(name).spec
         with log_fields.about({"task_id": request.id, "function": name}):
             attempt = self._attempt(spec, request, args, kwargs)
-            with attempt_span(self.tracing, spec, attempt, self._worker) as spanned:
-                return self._run(spec, spanned)
+        return self._watched(spec, attempt)
 
-    def run_begun(self, name: str, begun: Begun, left: list[Ending] | None = None) -> Any:
-        """The same for an attempt that was begun when its message was taken (runtime/taking.py).
+    def run_begun(self, begun: Begun, attempt: Attempt, left: list[Ending] | None = None) -> Any:
+        """The same for an `attempt` that was begun when its message was taken (runtime/taking.py).
 
         Where there is a `left`, an ordinary success is not written but put there, for the worker's parent to write.
         """
         self._follow()
-        spec = self._deployment.find(name).spec
-        with log_fields.about({"task_id": begun.id, "function": name}):
-            if not begun.valid(self._client, self._worker):
-                raise _not_run(name, begun.id, "held")
-            with attempt_span(self.tracing, spec, begun.attempt(), self._worker) as spanned:
-                return self._run(spec, spanned, left)
+        spec = self._deployment.find(attempt.text("function")).spec
+        if not begun.valid(self._client, self._worker):
+            with log_fields.about({"task_id": begun.id, "function": spec.name}):
+                raise _not_run(spec.name, begun.id, "held")
+        return self._watched(spec, attempt, left)
 
     def ended(self, ending: Ending, written: Written) -> None:
         """What an end was that was left to be written. For the parent's event loop: it does not wait."""
@@ -110,10 +109,18 @@ class Runner:
             raise _not_run(spec.name, request.id, found)
         return found
 
+    def _watched(self, spec: Function, attempt: Attempt, left: list[Ending] | None = None) -> Any:
+        """`_run` with what logs and traces say of it."""
+        if not self.tracing.on:
+            with lines_of(spec, attempt):
+                return self._run(spec, attempt, left)
+        with attempt_span(self.tracing, spec, attempt, self._worker) as spanned:
+            return self._run(spec, spanned, left)
+
     def _run(self, spec: Function, attempt: Attempt, left: list[Ending] | None = None) -> Any:
         """One attempt, from its claim to its end, which may be put into `left`."""
         name = spec.name
-        if attempt.lost >= max(LOST_LIMIT, spec.retries.max + 1):
+        if attempt.lost >= LOST_LIMIT and attempt.lost > spec.retries.max:
             message = (
                 f"the worker process died {attempt.lost} times while running this, and it is not tried again; look for "
                 "a crash in a library, os._exit, or memory that ran out (the worker's log has the exit code)"

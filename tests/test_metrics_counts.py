@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from itertools import zip_longest
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from runtime.cancel import cancel
 from runtime.config import StoreSettings
 from runtime.context import Context
 from runtime.deployment import Deployment
-from runtime.histogram import INFINITE, RETRIES, SECONDS, Histogram, lua, merged
+from runtime.histogram import INFINITE, RETRIES, SECONDS, Histogram, merged
 from runtime.measures import Counts
 from runtime.requeue import requeue
 from runtime.retry import Decision
@@ -117,7 +118,7 @@ def test_an_error_without_a_type_counts_all_the_same(
 @given(st.lists(st.integers(0, 5_000_000), max_size=20))
 def test_the_scripts_count_as_python_does(client: redis.Redis, values: list[int]) -> None:
     client.delete(keys.METRICS_TIMES)
-    one = "local found = {} measure(found, 'run', 'f', 'q', tonumber(value), MS) add_measured(found)"
+    one = "local found = {} measure(found, 'run', 'f', 'q', tonumber(value), bound_of_ms) add_measured(found)"
     body = f"for _, value in ipairs(ARGV) do {one} end"
     scripts.run_text(client, scripts.around(body, new_work=False), [], values)
     ours = Histogram()
@@ -126,6 +127,15 @@ def test_the_scripts_count_as_python_does(client: redis.Redis, values: list[int]
     found = read(client).runs.get(("f", "q"), Histogram())
     assert found.counts == ours.counts
     assert found.total == pytest.approx(ours.total)
+
+
+def test_the_scripts_know_every_bound(redis_client: redis.Redis) -> None:
+    asked = "return {bound_of_ms(tonumber(ARGV[1])), bound_of_retries(tonumber(ARGV[2]))}"
+    script = scripts.around(asked, new_work=False)
+    for seconds, retries in zip_longest(SECONDS, RETRIES, fillvalue=0.0):
+        told = scripts.run_text(redis_client, script, [], [f"{seconds * 1000:.0f}", f"{retries:.0f}"])
+        assert [int(bound) for bound in told] == [round(seconds * 1000), retries]
+    assert scripts.run_text(redis_client, script, [], [3_600_001, 11]) == [b"inf", b"inf"]
 
 
 @settings(deadline=None, max_examples=50)
@@ -144,7 +154,6 @@ def test_bounds_of_another_version_count_at_the_next_larger_one() -> None:
     for bound in (0.5, 1.0, 2.0, 5.0, 7.0, INFINITE):
         histogram.add(bound, 1)
     assert histogram.counts == [2, 2, 2]
-    assert lua(RETRIES, 1) == "{0, 1, 2, 3, 5, 10}"
     assert sum(merged({("f", "a"): histogram, ("f", "b"): histogram})["f"].counts) == 12
 
 

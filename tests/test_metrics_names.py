@@ -17,6 +17,7 @@ from gateway.metrics_index import Told
 from gateway.metrics_usage import Quotas
 from gateway.state import Gateway
 from runtime import worker_metrics
+from runtime.attempt import Attempt
 from runtime.census import Census
 from runtime.config import CronTrigger, Settings
 from runtime.context import IndexVersion
@@ -148,9 +149,9 @@ def named(families: Iterable[Metric]) -> set[str]:
 def of_a_worker() -> set[str]:
     tally = Tally("q")
     told = worker_metrics.Told("q@host", "q", lambda: ["f"], lambda: 1, tally, Meter())
-    counts = tally.counts()
-    counts.failures["f", "KeyError"] = counts.retries["f"] = 1
-    counts.runs["f", "q"], counts.waits["f", "q"] = Histogram(), Histogram()
+    attempt = Attempt("id", 1, 1, {b"queued": b"1000", b"started": b"1500"})
+    for state in ("retrying", "dead"):
+        tally.ended(attempt, "f", state, 0.2, "KeyError")
     return named(told.collect())
 
 

@@ -189,11 +189,14 @@ def test_what_may_not_be_read_is_not_sent_ahead(pool: tuple[WatchfulPool, int, l
         os.read(reading, 1)
 
 
-@pytest.mark.parametrize(("case", "sent"), [("free", 1), ("revoked", 0), ("paced", 0), ("unknown", 0), ("listened", 0)])
+@pytest.mark.parametrize(
+    ("case", "sent"), [("free", 1), ("revoked", 0), ("paced", 0), ("unknown", 0), ("listened", 0), ("long-way", 0)]
+)
 def test_what_celery_may_refuse_or_hold_is_not_sent_ahead(
     monkeypatch: pytest.MonkeyPatch, case: str, sent: int
 ) -> None:
     taken, told = TaskPool.__new__(TaskPool), list[tuple[Begun, bytes]]()
+    taken.app = SimpleNamespace(tundish_endings=None if case == "long-way" else object())
     taken._pool = SimpleNamespace(write_ahead=lambda *given: told.append(given))
     revoked = {"an id"} if case == "revoked" else set()
     buckets = {} if case == "unknown" else {"noop": "a bucket" if case == "paced" else None}

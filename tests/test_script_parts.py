@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,35 @@ def test_a_script_gets_what_it_names_and_what_that_needs() -> None:
     assert "function now_us" in text
     assert "function close" not in text
     assert "function now_us" not in with_steps("-- unlike now_ms\nreturn 1"), "a comment needs nothing"
+
+
+def test_what_it_seldom_calls_is_made_when_it_is_called(redis_client: redis.Redis) -> None:
+    """Behind a step that makes it, with what only it needs. What others need, too, is there from the start."""
+    text = "-- Seldom: leave_gates, forget\nif is_over(ARGV[1]) then leave_gates(ARGV[1], 'a\\nb') end\nreturn now_ms()"
+    found = with_steps(text)
+    assert (
+        found.index("function leave_gates(...)\n") < found.index("function split") < found.index("return leave_gates(")
+    )
+    assert found.index("function now_us") < found.index("function leave_gates(...)")
+    assert "function now_us" not in found[found.index("function leave_gates(...)") : found.index("return leave_gates(")]
+    redis_client.zadd(f"{keys.PREFIX}holders:a", {"gone": 1})
+    redis_client.zadd(f"{keys.PREFIX}holders:b", {"gone": 1, "other": 2})
+    scripts.run_text(redis_client, scripts.around(text, new_work=False), [], ["gone"])
+    assert not redis_client.exists(f"{keys.PREFIX}holders:a")
+    assert redis_client.zrange(f"{keys.PREFIX}holders:b", 0, -1) == [b"other"]
+
+
+def test_what_seldom_steps_share_is_there_once() -> None:
+    found = with_steps("-- Seldom: crowded, beyond\ncrowded({}, nil) beyond({}, {})")
+    assert found.count("local clock = nil") == 1, "one moment for both"
+    assert found.index("local clock") < found.index("function beyond(...)") < found.index("function crowded(...)")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_what_a_script_calls_seldom_is_a_step(name: str) -> None:
+    for line in re.findall(r"-- Seldom: (.*)", body(name)):
+        for step in line.split(", "):
+            assert f"local function {step}(...)" in scripts.source(name)
 
 
 def test_names_of_keys_stand_in_it_as_they_are() -> None:

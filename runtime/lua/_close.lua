@@ -22,25 +22,35 @@ local function went_on(parent, fan, amount, last, now)
   if last or now - far.said >= 500 then
     far.said = now
     -- A parent that waits is told with the attempt that it goes on with.
-    redis.call('XADD', K.log .. parent, 'MAXLEN', '~', 20000, '*', 'at', string.format('%.0f', now),
+    redis.call('XADD', K.log .. parent, 'MAXLEN', '~', 20000, '*', 'at', now,
       'attempt', r[2] == 'waiting' and r[3] + 1 or r[3], 'stream', 'progress', 'text', cjson.encode(told))
   end
   told.at = now / 1000
   redis.call('HSET', key, 'progress', cjson.encode(told), 'far ' .. fan, cjson.encode(far))
 end
 
--- What was measured, in the bound it falls under: `kind` is run, wait, latency (ms) or retries. It is noted in `found`,
--- a field of the counts and by how much it grows in turn.
-local function measure(found, kind, name, queue, value, bounds)
-  local field, bound = kind .. '\n' .. name .. '\n' .. queue .. '\n', 'inf'
-  for i = 1, #bounds do
-    if value <= bounds[i] then
-      bound = bounds[i]
-      break
-    end
-  end
-  found[#found + 1], found[#found + 2] = field .. bound, 1
-  if value > 0 then found[#found + 1], found[#found + 2] = field .. 'sum', value end
+-- A child of a map has ended: its parent is told. Answers the parent if it may go on now; else ''.
+local function answer_parent(id, r, state, now)
+  local told = redis.call('HMGET', K.record .. id, 'result', 'result_ref', 'error', 'result_type')
+  local kind = state == 'succeeded' and (told[4] and 'file' or told[2] and 'ref' or 'result') or state
+  local value = state == 'succeeded' and (told[2] or told[1]) or told[3]
+  local fan, parent = K.fan .. r.fan, parent_of(r.fan)
+  local total = redis.call('HGET', fan, 'total')
+  if not total then return '' end -- its parent is long over
+  redis.call('HSETNX', fan, r.fan_index, kind .. '\n' .. (value or ''))
+  local last = redis.call('HLEN', fan) - 1 >= tonumber(total)
+  if r.amount then went_on(parent, r.fan, tonumber(r.amount), last, now) end
+  if not last or redis.call('HGET', K.record .. parent, 'state') ~= 'waiting' then return '' end
+  redis.call('ZADD', K.due, now, parent)
+  return parent
+end
+
+-- What was measured, in the bound it falls under, which `bound_of` tells: `kind` is run, wait, latency (ms) or retries.
+-- It is noted in `found`, a field of the counts and by how much it grows in turn.
+local function measure(found, kind, name, queue, value, bound_of)
+  local field, at = kind .. '\n' .. name .. '\n' .. queue .. '\n', #found
+  found[at + 1], found[at + 2] = field .. bound_of(value), 1
+  if value > 0 then found[at + 3], found[at + 4] = field .. 'sum', math.floor(value + 0.5) end
 end
 
 -- Add what was measured to the counts, all of it by two commands; each field is in it once.
@@ -49,7 +59,7 @@ local function add_measured(found)
   for i = 1, #found, 2 do fields[#fields + 1] = found[i] end
   if #fields == 0 then return end
   for i, before in ipairs(redis.call('HMGET', K.times, unpack(fields))) do
-    found[2 * i] = string.format('%.0f', (before or 0) + found[2 * i])
+    found[2 * i] = (before or 0) + found[2 * i]
   end
   redis.call('HSET', K.times, unpack(found))
 end
@@ -57,8 +67,8 @@ end
 -- An attempt is over: how long it ran, and had waited for its worker.
 local function measure_attempt(found, name, queue, queued, started, now)
   if not started then return end
-  measure(found, 'run', name, queue, math.max(0, now - started), MS)
-  if queued then measure(found, 'wait', name, queue, math.max(0, started - queued), MS) end
+  measure(found, 'run', name, queue, math.max(0, now - started), bound_of_ms)
+  if queued then measure(found, 'wait', name, queue, math.max(0, started - queued), bound_of_ms) end
 end
 
 -- A failure, by the type of its error. There are so many of them at most: a type may be made up by whoever raises it.
@@ -82,10 +92,12 @@ local function measure_end(r, state, fields, now)
   local name, found = r['function'], {}
   if r.state == 'running' then measure_attempt(found, name, r.queue, r.queued, r.started, now) end
   if state ~= 'cancelled' then
-    if r.created and not r.round then measure(found, 'latency', name, '', math.max(0, now - r.created), MS) end
+    if r.created and not r.round then
+      measure(found, 'latency', name, '', math.max(0, now - r.created), bound_of_ms)
+    end
     local retries = (tonumber(r.attempts) or 0) - 1
     -- The others are all that ended but these.
-    if retries > 0 then measure(found, 'retries', name, '', retries, RETRIES) end
+    if retries > 0 then measure(found, 'retries', name, '', retries, bound_of_retries) end
   end
   add_measured(found)
   if state == 'cancelled' then return end
@@ -101,12 +113,12 @@ end
 local function copied(id, r, fields)
   for i = 1, #fields - 1, 2 do r[fields[i]] = fields[i + 1] end
   if r.state ~= 'succeeded' and not r.error then r.error = redis.call('HGET', K.record .. id, 'error') end
-  local told = {}
-  for _, name in ipairs(COPIED) do
-    local value = r[name]
+  local told, last = {}, 0
+  for i = 1, #COPIED do
+    local value = r[COPIED[i]]
     if value then
-      told[#told + 1] = name
-      told[#told + 1] = type(value) == 'number' and string.format('%.0f', value) or value
+      told[last + 1], told[last + 2] = COPIED[i], type(value) == 'number' and string.format('%.0f', value) or value
+      last = last + 2
     end
   end
   return told
@@ -143,14 +155,17 @@ local function close(id, state, arguments, at, fields, r)
   redis.call('HDEL', key, 'lease', 'waits', 'gate', 'gates', 'admitted')
   -- The upkeep forgets it in time, with all that hangs on it; its own life is for a system without upkeep.
   redis.call('PEXPIRE', key, life + DAY)
-  redis.call('PEXPIRE', K.log .. id, life + DAY)
+  if redis.call('EXISTS', K.log .. id, K.sent .. id) > 0 then -- most have written nothing, and called nobody
+    redis.call('PEXPIRE', K.log .. id, life + DAY)
+    redis.call('PEXPIRE', K.sent .. id, HOUR)
+  end
   redis.call('ZREM', K.running, id)
   if r.state ~= 'running' then -- else it left the other lists when it began
     redis.call('ZREM', waiting_list(r.queue, r.priority), id)
     redis.call('ZREM', K.due, id)
   end
   if r.expires or r.deadline then redis.call('ZREM', K.expiring, id) end
-  unpark(id, r.gate)
+  if r.gate then unpark(id, r.gate) end
   redis.call('ZADD', K.ended .. state, now, id)
   local surplus = redis.call('ZCARD', K.ended .. state) - arguments[at + 2]
   if surplus > 0 then
@@ -166,30 +181,20 @@ local function close(id, state, arguments, at, fields, r)
     redis.call('PEXPIRE', K.idem .. r.idem, arguments[at + 3])
   end
   if r.callback then redis.call('ZADD', K.callbacks, now, id) end
-  for _, fan in ipairs(split(r.fans)) do redis.call('PEXPIRE', K.fan .. fan, HOUR) end
-  redis.call('PEXPIRE', K.sent .. id, HOUR)
-  local answer = {''}
-  if r.fan then
-    local told = redis.call('HMGET', key, 'result', 'result_ref', 'error', 'result_type')
-    local kind = state == 'succeeded' and (told[4] and 'file' or told[2] and 'ref' or 'result') or state
-    local value = state == 'succeeded' and (told[2] or told[1]) or told[3]
-    local fan, parent = K.fan .. r.fan, parent_of(r.fan)
-    local total = redis.call('HGET', fan, 'total')
-    if total then -- else its parent is long over
-      redis.call('HSETNX', fan, r.fan_index, kind .. '\n' .. (value or ''))
-      local last = redis.call('HLEN', fan) - 1 >= tonumber(total)
-      if r.amount then went_on(parent, r.fan, tonumber(r.amount), last, now) end
-      if last and redis.call('HGET', K.record .. parent, 'state') == 'waiting' then
-        redis.call('ZADD', K.due, now, parent)
-        answer[1] = parent
-      end
-    end
+  if r.fans then
+    for _, fan in ipairs(split(r.fans)) do redis.call('PEXPIRE', K.fan .. fan, HOUR) end
   end
-  for _, gate in ipairs(leave_gates(id, r.gates)) do answer[#answer + 1] = gate end
-  local chain = K.chain .. r['function']
-  if r.chained and redis.call('GET', chain .. ':active') == id then
-    redis.call('DEL', chain .. ':active')
-    redis.call('SET', chain .. ':ended', now, 'PX', 60000)
+  local answer = {''}
+  if r.fan then answer[1] = answer_parent(id, r, state, now) end
+  if r.gates then
+    for _, gate in ipairs(leave_gates(id, r.gates)) do answer[#answer + 1] = gate end
+  end
+  if r.chained then
+    local chain = K.chain .. r['function']
+    if redis.call('GET', chain .. ':active') == id then
+      redis.call('DEL', chain .. ':active')
+      redis.call('SET', chain .. ':ended', now, 'PX', 60000)
+    end
   end
   redis.call('PUBLISH', K.ended_channel, id)
   if r.reply_to then redis.call('PUBLISH', r.reply_to, answer_of(id, r, fields)) end

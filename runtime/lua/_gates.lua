@@ -73,7 +73,7 @@ local function park(id, r, gate, why)
   redis.call('ZREM', waiting_list(r.queue, r.priority), id)
   if r.gate and r.gate ~= gate then unpark(id, r.gate) end
   redis.call('HSET', K.record .. id, 'state', 'accepted', 'waits', why, 'gate', gate)
-  redis.call('ZADD', K.parked .. ':' .. gate, string.format('%.0f', r.turn), id)
+  redis.call('ZADD', K.parked .. ':' .. gate, r.turn, id)
   redis.call('SADD', K.parked, gate)
 end
 
@@ -122,7 +122,7 @@ local function too_late(r)
 end
 
 -- Whether it is one of a map whose parent has ended: nobody needs it any more.
-local function orphaned(r) return r.in_flight and over(parent_of(r.fan)) end
+local function orphaned(r) return r.in_flight and is_over(parent_of(r.fan)) end
 
 local ORPHANED = 'its parent has ended'
 

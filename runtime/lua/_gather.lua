@@ -27,7 +27,7 @@ local function send_gathered(list, name, queue, priority, g, message, target)
   if redis.call('EXISTS', list) == 0 then redis.call('SREM', K.gathering, list) end
   if #members == 0 then return 0 end
   redis.call('HSET', K.record .. g.carrier, 'function', name, 'state', 'queued', 'queue', queue, 'priority', priority,
-    'tenant', g.tenant, 'trigger', 'gather', 'attempts', 0, 'fence', 0, 'turn', string.format('%.0f', now_us()),
+    'tenant', g.tenant, 'trigger', 'gather', 'attempts', 0, 'fence', 0, 'turn', now_us(),
     'created', now, 'queued', now, 'root', g.carrier, 'arguments', '\128', 'members', table.concat(members, '\n'))
   local wait = waiting_list(queue, priority)
   redis.call('ZADD', wait, now, g.carrier)

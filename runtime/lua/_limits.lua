@@ -3,7 +3,7 @@
 -- key (the name under which the key's usage is counted, where it has a quota)}.
 
 -- What was used of each in this day or month, with what `more` adds.
-local function used(quota, more)
+local function used_of(quota, more)
   local month, day = date(now_ms())
   local key, sums = K.usage .. quota.of .. ':' .. month, {}
   for what in pairs(quota.most) do
@@ -17,7 +17,7 @@ local function used(quota, more)
   return sums
 end
 
-local function told(quota, what, sum)
+local function limit_told(quota, what, sum)
   return {what = what, whose = quota.whose, used = sum, limit = quota.most[what], per = quota.per}
 end
 
@@ -26,12 +26,12 @@ end
 local function beyond(limits, more)
   local sums = {}
   for i, quota in ipairs(limits.quotas) do
-    sums[i] = used(quota, more)
+    sums[i] = used_of(quota, more)
     for what, limit in pairs(quota.most) do
       local sum = sums[i][what]
       -- What is counted when it has ended (ms) is over when it is reached; what is asked for now may just reach it.
       if sum > limit or (not more[what] and sum >= limit) then
-        return cjson.encode(told(quota, what, sum - (more[what] or 0)))
+        return cjson.encode(limit_told(quota, what, sum - (more[what] or 0)))
       end
     end
   end
@@ -56,7 +56,7 @@ local function close_to(limits, sums)
   for i, quota in ipairs(limits.quotas) do
     for what, sum in pairs(sums[i]) do
       local share = sum / math.max(1, quota.most[what])
-      if share >= best then best, found = share, cjson.encode(told(quota, what, sum)) end
+      if share >= best then best, found = share, cjson.encode(limit_told(quota, what, sum)) end
     end
   end
   return found

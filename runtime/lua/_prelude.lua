@@ -73,7 +73,7 @@ local function unpark(id, gate)
 end
 
 -- Whether an invocation has ended, or was forgotten.
-local function over(id)
+local function is_over(id)
   local r = redis.call('HMGET', K.record .. id, 'state', 'ended')
   return not r[1] or r[2] ~= false
 end

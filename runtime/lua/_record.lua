@@ -7,7 +7,7 @@ local function write_record(a)
       break
     end
   end
-  redis.call('HSET', K.record .. id, 'turn', string.format('%.0f', now), unpack(a, 17))
+  redis.call('HSET', K.record .. id, 'turn', now, unpack(a, 17))
   redis.call('ZADD', K.all, created, id)
   redis.call('ZADD', K.by .. a[2], created, id)
   if a[6] ~= id then

@@ -1,3 +1,16 @@
+-- Whether a call may be accepted: the limit that it would go beyond (JSON); or nil, the quota that is nearly used up (JSON
+-- or ''), and its share of the queue. `terms`: JSON, see _limits.lua and _overload.lua.
+local function on_terms(terms)
+  local limits = cjson.decode(terms)
+  local limit, sums = limits.before and crowded(limits.before, limits.share), nil
+  if limit then return limit end
+  limit, sums = beyond(limits, {calls = 1})
+  if limit then return limit end
+  local near = close_to(limits, sums)
+  if limits.key then use(limits.key, 'calls', 1, now_ms()) end
+  return nil, near, limits.share
+end
+
 -- Record an invocation and queue its message, once: a second call with the same id changes nothing.
 -- a: id, function, queue, priority, created (ms), root, message ('' for none), list, delay (ms),
 --    gate to wait at ('' for none), may start until (ms, '' for ever), idempotency key, hash of its body,
@@ -13,14 +26,9 @@ local function submit(a)
     if first[1] then return {first[2] == a[13] and 'known' or 'differs', first[1]} end
   end
   if a[16] ~= '' then
-    local limits = cjson.decode(a[16])
-    share = limits.share
-    local full = limits.before and crowded(limits.before, share)
-    if full then return {'over', full} end
-    local over, sums = beyond(limits, {calls = 1})
-    if over then return {'over', over} end
-    near = close_to(limits, sums)
-    if limits.key then use(limits.key, 'calls', 1, now_ms()) end
+    local limit
+    limit, near, share = on_terms(a[16])
+    if limit then return {'over', limit} end
   end
   if a[12] ~= '' then
     redis.call('HSET', K.idem .. a[12], 'id', id, 'body', a[13])

@@ -8,7 +8,7 @@ if held[3] then return {held[1]} end
 local reason = ARGV[2] ~= '' and ARGV[2] or 'it was asked for'
 local children = held[4] and 'children' or nil
 for _, member in ipairs(split(held[5])) do -- of a gathered call
-  if redis.call('HGET', K.record .. member, 'carrier') == id and not over(member) then
+  if redis.call('HGET', K.record .. member, 'carrier') == id and not is_over(member) then
     redis.call('HINCRBY', K.record .. member, 'fence', 1)
     close(member, 'cancelled', ARGV, 3, {'stop', reason})
   end

@@ -2,6 +2,7 @@
 -- ARGV: id, fence, state, four limits, chain that follows ('' for none), its member, circuit (failures, window,
 --       open; 0 0 0 for none), 1 when it speaks against the circuit, field, value, …
 -- Answers {0}, or {1, state, parent that may go on, gates with others…}.
+-- Seldom: answer_parent, leave_gates
 local id = ARGV[1]
 local held = before_end(id)
 if held.state ~= 'running' or held.fence ~= ARGV[2] then return {0} end

@@ -5,7 +5,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.gathered, '-inf', ARGV[1], 'LI
   local member = redis.call('HMGET', K.record .. id, 'state', 'carrier')
   if member[1] == 'queued' and member[2] then
     redis.call('ZADD', K.gathered, 'XX', now, id)
-    if over(member[2]) then lost[#lost + 1] = id end
+    if is_over(member[2]) then lost[#lost + 1] = id end
   else
     redis.call('ZREM', K.gathered, id)
   end

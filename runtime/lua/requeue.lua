@@ -22,7 +22,7 @@ if held[1] == 'waiting' then redis.call('HSET', key, 'admitted', 1) end
 if ARGV[9] == '1' then
   -- It answers anew into a map that is waited for. The maps of its own are over: it has new children.
   local map = redis.call('HMGET', key, 'fan', 'fan_index', 'fans')
-  if map[1] and over(parent_of(map[1])) then
+  if map[1] and is_over(parent_of(map[1])) then
     redis.call('HDEL', key, 'fan', 'fan_index', 'in_flight')
   elseif map[1] then
     redis.call('HDEL', K.fan .. map[1], map[2])

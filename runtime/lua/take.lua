@@ -4,34 +4,32 @@
 -- the submission that woke it: the two are one write to its disk.
 -- KEYS: held:WORKER, the worker's list of tokens, list…  The lists in the order in which they are emptied.
 -- ARGV: worker, lease (ms), four limits (see close), version of the worker's code, how many to take, with how many to
---       begin, life of the mark (s), function that may be begun, its policy (JSON, '' for none), 1 where it is so quick
---       that it is begun while no process is free, …
--- Answers {{list, id, message, word, …}, …}: the word is 'plain' (another program's, or one that names no record here),
--- 'marked', or what `claim` answers.
-local left, free, taken, marked, policies, quick = tonumber(ARGV[8]), tonumber(ARGV[9]), {}, {}, {}, {}
+--       begin, life of the mark (s), functions that may be begun ('\n', and of each its name, '\n', its policy as
+--       JSON or '', '\n'), those of them that are so quick that they are begun while no process is free ('\n', name,
+--       '\n' of each).  Each are one argument, for every argument costs the broker something.
+-- Answers {{list, id, message, word, record}, …}: the word is 'plain' (another program's, or one that names no record
+-- here), 'marked', or what `claim` answers; and the record only with its 'run'.
+-- Seldom: close
+local left, free, taken, marked = tonumber(ARGV[8]), tonumber(ARGV[9]), {}, {}
 local all_quick = true -- what waits behind a call that takes long is not begun
-for i = 11, #ARGV, 3 do
-  policies[ARGV[i]] = ARGV[i + 1]
-  quick[ARGV[i]] = ARGV[i + 2] == '1'
-end
 
 local function one(list, raw)
   free = free - 1 -- it is the next for a process, whoever begins it
   -- As runtime/message.py begins its messages: their bodies may be long.
-  local name, id = string.match(raw, '^{"headers": {"lang": "py", "task": "([^"\\]+)", "id": "([^"\\]+)"')
+  local name, id = string.match(raw, '^{"headers": {"lang": "py", "task": "([^"\\\n]+)", "id": "([^"\\]+)"')
   if not id then
     all_quick = false
     return {list, '', raw, 'plain'}
   end
-  all_quick = all_quick and quick[name]
-  if policies[name] and (free >= 0 or all_quick) then
-    local policy = policies[name] ~= '' and cjson.decode(policies[name]) or {}
-    local found = claim(id, ARGV[1], ARGV[2], policy, ARGV[7], ARGV, 3)
-    if found[1] ~= 'run' then free = free + 1 end
-    table.insert(found, 1, raw)
-    table.insert(found, 1, id)
-    table.insert(found, 1, list)
-    return found
+  local line = '\n' .. name .. '\n'
+  local _, found = string.find(ARGV[11], line, 1, true)
+  all_quick = all_quick and string.find(ARGV[12], line, 1, true) ~= nil
+  if found and (free >= 0 or all_quick) then
+    local policy = string.match(ARGV[11], '^[^\n]*', found + 1)
+    policy = policy ~= '' and cjson.decode(policy) or {}
+    local word, record = claim(id, ARGV[1], ARGV[2], policy, ARGV[7], ARGV, 3)
+    if word ~= 'run' then free = free + 1 end
+    return {list, id, raw, word, record}
   end
   marked[#marked + 1] = id
   return {list, id, raw, 'marked'}
