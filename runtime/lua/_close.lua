@@ -1,5 +1,7 @@
 -- The end of an invocation: one function, `close`, and what follows from an end.
 
+-- What an answer is made of (gateway/outcome.py); and more, which is kept for a second call with the same key.
+local ANSWER = {'function', 'state', 'attempts', 'started', 'ended', 'result', 'result_ref', 'result_type', 'error', 'stop'}
 local COPIED = {'function', 'state', 'queue', 'priority', 'tenant', 'trigger', 'attempts', 'created', 'started',
   'ended', 'root', 'result', 'result_ref', 'result_type', 'error', 'stop'}
 
@@ -110,14 +112,14 @@ end
 
 -- What of a record makes its answer, names and values in turn. `r` is what `close` has read of it, and `fields` what it
 -- has written since.
-local function copied(id, r, fields)
+local function copied(id, r, fields, names)
   for i = 1, #fields - 1, 2 do r[fields[i]] = fields[i + 1] end
   if r.state ~= 'succeeded' and not r.error then r.error = redis.call('HGET', K.record .. id, 'error') end
   local told, last = {}, 0
-  for i = 1, #COPIED do
-    local value = r[COPIED[i]]
+  for i = 1, #names do
+    local value = r[names[i]]
     if value then
-      told[last + 1], told[last + 2] = COPIED[i], type(value) == 'number' and string.format('%.0f', value) or value
+      told[last + 1], told[last + 2] = names[i], type(value) == 'number' and string.format('%.0f', value) or value
       last = last + 2
     end
   end
@@ -126,7 +128,7 @@ end
 
 -- What a waiting caller's gateway is told at the end: the id, and with it what makes the answer, if that is little.
 local function answer_of(id, r, fields)
-  local told, size = copied(id, r, fields), 0
+  local told, size = copied(id, r, fields, ANSWER), 0
   for i = 2, #told, 2 do size = size + #told[i] end
   return size <= 16384 and id .. '\n' .. cmsgpack.pack(told) or id
 end
@@ -177,7 +179,7 @@ local function close(id, state, arguments, at, fields, r)
   if r.state == 'running' then ran(r.tenant, r.started, r.carrier, now) end
   -- Not into an entry that lapsed meanwhile: its key may belong to another call by now.
   if r.idem and redis.call('HGET', K.idem .. r.idem, 'id') == id then
-    redis.call('HSET', K.idem .. r.idem, unpack(copied(id, r, fields)))
+    redis.call('HSET', K.idem .. r.idem, unpack(copied(id, r, fields, COPIED)))
     redis.call('PEXPIRE', K.idem .. r.idem, arguments[at + 3])
   end
   if r.callback then redis.call('ZADD', K.callbacks, now, id) end
