@@ -32,10 +32,11 @@ KINDS = ("gateway", "triggers", "beat", "embedder", "worker embedding", "worker 
 
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """What is shipped, as it is; but what failed while something was killed is tried again after a second."""
+    """What is shipped, as it is; but what failed while something was killed is tried again after five seconds, and not
+    after one or two minutes. A build has two retries: they are to outlast a store that starts slowly (11 s)."""
     sample = tmp_path_factory.mktemp("sample")
     shutil.copytree(ROOT / "functions", sample / "functions", ignore=shutil.ignore_patterns("__pycache__"))
-    text, changed = re.subn(r"backoff: \d+s", "backoff: 1s", (ROOT / "functions.yaml").read_text())
+    text, changed = re.subn(r"backoff: \d+s", "backoff: 5s", (ROOT / "functions.yaml").read_text())
     assert changed == 2, "functions.yaml says it in another way now"
     (sample / "functions.yaml").write_text(text)
     with running_system(tmp_path_factory.mktemp("shipped"), "--no-reload", sample=sample) as found:
