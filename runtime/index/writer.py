@@ -68,6 +68,13 @@ class Builder:
         only from time to time.
         """
         faiss.omp_set_num_threads(1)  # a pool of threads must not be started in a forked worker
+        try:
+            return self._built(index, named)
+        except Exception:
+            self._next_listing.pop(index, None)  # it may have been its last attempt, and nobody names these again
+            raise
+
+    def _built(self, index: str, named: Sequence[str]) -> Result:
         result = self._publish(index, Wanted(named)) if named else None
         began = time.monotonic()
         if result is None or began >= self._next_listing.get(index, 0.0):
