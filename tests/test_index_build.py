@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from runtime import keys
 from runtime.config import StoreSettings
 from runtime.context import Row
-from runtime.errors import BadInput, StoreDown
-from runtime.index import layout, manifest, publication, writer
+from runtime.errors import BadInput
+from runtime.index import layout, manifest, writer
 from runtime.index.lease import BuildLease
 from runtime.index.plan import MOST_SEGMENTS
 from runtime.index.port import FaissIndex
@@ -324,26 +324,6 @@ def test_a_builder_that_is_told_of_batches_still_looks_for_others(home: House, m
     assert (report.published, report.generation, report.documents) == (True, 3, 3), "first what is named, then the rest"
     home.reader.refresh("default")
     assert home.contents() == {"a": ["a at 1"], "b": ["b at 2"], "c": ["c at 3"]}
-
-
-def test_what_a_build_could_not_publish_is_looked_for_by_the_next_one(
-    home: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A store that was away for longer than a build has retries: the call is dead, and with it what it was told of."""
-    write(home.index, "b1", put("a", 1))
-    home.index.build("default", ["b1"])
-    write(home.index, "b2", put("b", 2))
-
-    def away(*_: object) -> None:
-        raise StoreDown("The store did not answer.")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(publication, "take", away)
-        with pytest.raises(StoreDown):
-            home.index.build("default", ["b2"])
-    write(home.index, "b3", put("c", 3))
-    assert home.index.build("default", ["b3"]).documents == 3
-    assert built(home) == {"a": ["a at 1"], "b": ["b at 2"], "c": ["c at 3"]}
 
 
 @pytest.mark.parametrize("part", [layout.ROWS, layout.VECTORS])

@@ -15,8 +15,9 @@ import redis
 
 from runtime.config import StoreSettings
 from runtime.context import Row
-from runtime.errors import BadInput, NoWords, OtherModel
+from runtime.errors import BadInput, NoWords, OtherModel, StoreDown
 from runtime.index.filters import Filters, Range
+from runtime.index.lease import BuildLease
 from runtime.index.search import Search
 from tests.engines import ENGINES, Place, a_qdrant
 from tests.indexing import Doc, fresh_store, gone, put, vector, write
@@ -83,6 +84,27 @@ def test_named_batches_are_published_at_once(place: Place) -> None:
     report = index.build("default", ["two"])
     assert (report.published, report.vectors, report.documents, report.batches) == (True, 2, 2, 1)
     assert set(place.contents()) == {"a", "b"}
+
+
+def test_what_a_build_could_not_publish_is_looked_for_by_the_next_one(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that was away for longer than a build has retries: the call is dead, and with it what it was told of."""
+    index = place.index()
+    write(index, "one", put("a", 1, "first"))
+    index.build("default", ["one"])
+    write(index, "two", put("b", 2, "second"))
+
+    def away(_: BuildLease) -> None:
+        raise StoreDown("The store did not answer.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BuildLease, "__enter__", away)
+        with pytest.raises(StoreDown):
+            index.build("default", ["two"])
+    write(index, "three", put("c", 3, "third"))
+    assert index.build("default", ["three"]).documents == 3
+    assert set(place.contents()) == {"a", "b", "c"}
 
 
 def test_an_empty_index(place: Place) -> None:

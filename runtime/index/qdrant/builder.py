@@ -46,6 +46,13 @@ class Builder:
     def build(self, index: str, named: Sequence[str] = ()) -> Result:
         """Publish what is new: the `named` batches first; what else there is takes a listing, which follows only from
         time to time. Raises EngineDown: then all of it waits in the store."""
+        try:
+            return self._built(index, named)
+        except Exception:
+            self._next_listing.pop(index, None)  # it may have been its last attempt, and nobody names these again
+            raise
+
+    def _built(self, index: str, named: Sequence[str]) -> Result:
         result = self._published(index, Wanted(named)) if named else None
         began = time.monotonic()
         if result is None or began >= self._next_listing.get(index, 0.0):
