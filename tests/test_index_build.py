@@ -18,7 +18,7 @@ from runtime import keys
 from runtime.config import StoreSettings
 from runtime.context import Row
 from runtime.errors import BadInput
-from runtime.index import layout, manifest, writer
+from runtime.index import layout, listings, manifest, writer
 from runtime.index.lease import BuildLease
 from runtime.index.plan import MOST_SEGMENTS
 from runtime.index.port import FaissIndex
@@ -319,7 +319,7 @@ def test_a_builder_that_is_told_of_batches_still_looks_for_others(home: House, m
     write(home.index, "unnamed", put("b", 2))
     write(home.index, "b3", put("c", 3))
     now = time.monotonic
-    monkeypatch.setattr(time, "monotonic", lambda: now() + 2 * writer.LISTING_SECONDS)
+    monkeypatch.setattr(time, "monotonic", lambda: now() + 2 * listings.LISTING_SECONDS)
     report = home.index.build("default", ["b3"])
     assert (report.published, report.generation, report.documents) == (True, 3, 3), "first what is named, then the rest"
     home.reader.refresh("default")

@@ -178,7 +178,7 @@ def test_builders_that_meet(home: House, redis_client: redis.Redis, monkeypatch:
     write(home.index, "b1", put("a", 1, "old"), put("b", 2))
     commit = manifest.commit
     other = FaissIndex(home.store, redis_client, home.cache.parent / "other")
-    other._builder._next_listing["default"] = math.inf  # it builds what it is told of
+    other._builder._listings.due["default"] = math.inf  # it builds what it is told of
 
     def late(store: Store, made: Manifest) -> Manifest:
         monkeypatch.setattr(manifest, "commit", commit)

@@ -143,7 +143,7 @@ def test_many_batches_that_came_too_late_are_read_once(
 
     monkeypatch.setattr(batches, "read", told)
     before = newest(home)
-    home.index._builder._next_listing.clear()
+    home.index._builder._listings.due.clear()
     home.index.build("default")
     home.index.build("default")
     assert sorted(names) == [f"late{number}" for number in range(4)]

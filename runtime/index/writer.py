@@ -16,7 +16,7 @@ from functools import partial
 import faiss
 import redis
 
-from runtime.context import BuildReport, Store
+from runtime.context import Store
 from runtime.errors import CorruptSegment, PreconditionFailed, Retry
 from runtime.index import batches, layout, manifest, plan
 from runtime.index.cache import SegmentCache
@@ -24,6 +24,7 @@ from runtime.index.early import Early
 from runtime.index.included import Included
 from runtime.index.intake import Wanted
 from runtime.index.lease import BuildLease
+from runtime.index.listings import Listings, Result
 from runtime.index.manifest import Manifest
 from runtime.index.publication import Publication
 from runtime.index.spool import Spool
@@ -32,11 +33,6 @@ ATTEMPTS = 20
 PAUSE_SECONDS = 0.05
 """At most, by chance, between two attempts. All but the newest manifest is at hand for the next one."""
 
-LISTING_SECONDS = 60.0
-LISTING_SHARE = 0.05
-"""A builder that is told of new batches lists all of them at most this often, and for this part of the time."""
-
-Result = tuple[BuildReport, Manifest | None]
 log = logging.getLogger("tundish.index")
 
 
@@ -58,7 +54,7 @@ class Builder:
         self._store, self._client, self._cache, self._tell, self._merge = store, client, cache, tell, merge
         self._hybrid = hybrid
         self._newest: dict[str, Manifest] = {}
-        self._next_listing: dict[str, float] = {}
+        self._listings = Listings()
         self._known: dict[str, dict[str, Included]] = {}
 
     def build(self, index: str, named: Sequence[str] = ()) -> Result:
@@ -68,21 +64,8 @@ class Builder:
         only from time to time.
         """
         faiss.omp_set_num_threads(1)  # a pool of threads must not be started in a forked worker
-        try:
-            return self._built(index, named)
-        except Exception:
-            self._next_listing.pop(index, None)  # it may have been its last attempt, and nobody names these again
-            raise
-
-    def _built(self, index: str, named: Sequence[str]) -> Result:
-        result = self._publish(index, Wanted(named)) if named else None
-        began = time.monotonic()
-        if result is None or began >= self._next_listing.get(index, 0.0):
-            everything = self._publish(index, self._all(index))
-            if not (everything[1] and everything[1].held):
-                pause = max(LISTING_SECONDS, (time.monotonic() - began) / LISTING_SHARE)
-                self._next_listing[index] = time.monotonic() + pause
-            result = everything if result is None or everything[0].published else result
+        told = partial(self._publish, index, Wanted(named)) if named else None
+        result = self._listings.build(index, told, lambda: self._publish(index, self._all(index)))
         if result[1] and len(result[1].segments) > plan.MOST_SEGMENTS:
             return self._merged(index) or result
         return result
@@ -143,7 +126,7 @@ class Builder:
                     left -= 1
                     current = self._current(index)
                     if current and current.restores is not None:  # what it lacks since a rollback nobody names
-                        self._next_listing.pop(index, None)
+                        self._listings.soon(index)
                     try:
                         return self._told(publication.attempt(current, self._known.setdefault(index, {})), current)
                     except PreconditionFailed:

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import redis
 
@@ -19,6 +20,7 @@ from runtime.errors import IndexUnavailable, PreconditionFailed, Retry
 from runtime.index import batches, manifest
 from runtime.index.intake import Intake, Wanted, gather, take
 from runtime.index.lease import BuildLease
+from runtime.index.listings import Listings, Result
 from runtime.index.manifest import Manifest
 from runtime.index.qdrant import epochs, ledger
 from runtime.index.qdrant.collection import Collection, switch
@@ -28,10 +30,6 @@ from runtime.index.qdrant.filling import Filling, Known
 from runtime.index.remote import Remote
 
 ATTEMPTS = 5
-LISTING_SECONDS, LISTING_SHARE = 60.0, 0.05
-"""A builder that is told of new batches lists all of them at most this often, and for this part of the time."""
-
-Result = tuple[BuildReport, Manifest | None]
 Tell = Callable[[Manifest], object]
 log = logging.getLogger("tundish.index")
 
@@ -41,27 +39,13 @@ class Builder:
 
     def __init__(self, store: Store, client: redis.Redis, connect: Callable[[str], Connection], *, tell: Tell) -> None:
         self._store, self._client, self._connect, self._tell = store, client, connect, tell
-        self._next_listing: dict[str, float] = {}
+        self._listings = Listings()
 
     def build(self, index: str, named: Sequence[str] = ()) -> Result:
         """Publish what is new: the `named` batches first; what else there is takes a listing, which follows only from
         time to time. Raises EngineDown: then all of it waits in the store."""
-        try:
-            return self._built(index, named)
-        except Exception:
-            self._next_listing.pop(index, None)  # it may have been its last attempt, and nobody names these again
-            raise
-
-    def _built(self, index: str, named: Sequence[str]) -> Result:
-        result = self._published(index, Wanted(named)) if named else None
-        began = time.monotonic()
-        if result is None or began >= self._next_listing.get(index, 0.0):
-            everything = self._published(index, Wanted())
-            if not (everything[1] and everything[1].held):
-                pause = max(LISTING_SECONDS, (time.monotonic() - began) / LISTING_SHARE)
-                self._next_listing[index] = time.monotonic() + pause
-            result = everything if result is None or everything[0].published else result
-        return result
+        told = partial(self._published, index, Wanted(named)) if named else None
+        return self._listings.build(index, told, partial(self._published, index, Wanted()))
 
     def rebuild(self, index: str, why: str) -> Result:
         """Publish a version that is built in a new collection from the stored batches alone."""
