@@ -137,9 +137,12 @@ class WatchfulPool(AsynPool):  # type: ignore[misc]
 
         What Celery refuses after that has no job: what its process says then is not heard, and its record is right.
         """
-        fd, number, parts = self._ready(), next(pool.job_counter), tuple(begun)
+        fd = self._ready()
+        if fd < 0 or self._putlock.value <= 0 or len(raw) > select.PIPE_BUF:
+            return
+        number, parts = next(pool.job_counter), tuple(begun)
         payload = _payload(number, short_way.run_ahead, (parts, raw), {})
-        if self._putlock.value > 0 and self._write_payload(fd, payload):
+        if self._write_payload(fd, payload):
             self._ahead = Ahead(parts, number, payload, self._fileno_to_inq[fd])
 
     def _ready(self) -> int:
