@@ -88,6 +88,10 @@ def _built(place: House, corpus: Corpus, size: int, plan: Plan) -> dict[str, Any
         "kind": builds[-1][-1]["kind"],
         "build_seconds": statistics.median(sum(step["seconds"] for step in steps) for steps in builds),
         "build_cpu_seconds": statistics.median(sum(step["cpu_seconds"] for step in steps) for steps in builds),
+        "build_opened_seconds": statistics.median(sum(step["opened_seconds"] for step in steps) for steps in builds),
+        "build_opened_cpu_seconds": statistics.median(
+            sum(step["opened_cpu_seconds"] for step in steps) for steps in builds
+        ),
         "faiss_alone_seconds": statistics.median(peer["seconds"] for peer in peers) if peers else None,
         "faiss_alone_cpu_seconds": statistics.median(peer["cpu_seconds"] for peer in peers) if peers else None,
         "faiss_by_hand_seconds": statistics.median(peer["seconds"] for peer in by_hand) if by_hand else None,

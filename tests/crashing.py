@@ -20,7 +20,7 @@ import redis
 from runtime import broker, keys
 from runtime.config import StoreSettings
 from runtime.index import layout, manifest, pieces
-from runtime.index.integrity import damaged_batches
+from runtime.index.integrity import damaged_batches, rows_flaw
 from runtime.index.pieces import PIECES
 from runtime.index.port import FaissIndex
 from runtime.index.reader import IndexReader
@@ -168,10 +168,11 @@ class Scene:
         return (there ^ named) | {folder for folder, files in halves.items() if files != 2}
 
     def _lacking(self, folder: str, meta: Meta) -> dict[str, int]:
-        """The batches whose vectors a segment needs and that are not what they were."""
+        """The batches that a segment needs and that are not what they were."""
         store = self.home.store
         _, listed = pieces.decode(PIECES, store.get(store.bucket, folder + PIECES).data)
-        return {key: 0 for key, *_ in damaged_batches(store, meta.refers, listed)}
+        rows = {"rows": 0} if rows_flaw(store, meta, listed) else {}
+        return {key: 0 for key, *_ in damaged_batches(store, meta.refers, listed)} | rows
 
 
 def _context() -> Any:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -18,7 +19,7 @@ import redis
 from runtime.config import StoreSettings
 from runtime.context import Store
 from runtime.errors import CorruptSegment, ObjectMissing
-from runtime.index import batches, integrity, layout, manifest, pieces, plan
+from runtime.index import batches, integrity, layout, manifest, pieces, plan, whole
 from runtime.index.cache import SegmentCache
 from runtime.index.local import damaged
 from runtime.index.manifest import Manifest
@@ -262,9 +263,10 @@ def test_releases_refuse_what_they_cannot_read(home: House) -> None:
     meta = SegmentCache(home.cache, home.store).meta("default", ref.segment)
     data = encode_meta(meta)
     assert b'"format": 2' in data, "which earlier releases refuse, as they know 1 only"
-    later = data.replace(b'"format": 2', b'"format": 3')
-    with pytest.raises(CorruptSegment, match="has format 3; this release reads 1 and 2"):
+    later = data.replace(b'"format": 2', b'"format": 4')
+    with pytest.raises(CorruptSegment, match="has format 4; this release reads 1, 2 and 3"):
         decode_meta(sha256(later).hexdigest(), later)
+    assert b'"format": 3' in encode_meta(replace(meta, whole=True)), "which those refuse that know 1 and 2 only"
 
 
 @pytest.mark.parametrize("how", ["flipped", "gone"])
@@ -309,6 +311,12 @@ def build(index: FaissIndex, name: str) -> None:
     index.build(name)
 
 
+def build_of_whole_batches(index: FaissIndex, name: str) -> None:
+    """Published before its vectors are read."""
+    whole.LEAST_BYTES = 1
+    build(index, name)
+
+
 def compact(index: FaissIndex, name: str) -> None:
     all_refer()
     plan.MANY_SEGMENTS = 1
@@ -322,7 +330,7 @@ def cleanup(index: FaissIndex, name: str) -> None:
 Action = Callable[[FaissIndex, str], Any]
 
 
-@pytest.mark.parametrize("action", [build, compact, cleanup])
+@pytest.mark.parametrize("action", [build, build_of_whole_batches, compact, cleanup])
 def test_killed_at_every_step(
     store_settings: StoreSettings,
     broker_url: str,
@@ -343,10 +351,13 @@ def test_killed_at_every_step(
         before = dict(scene.expected)
         scene.commit(("a", f"a {at}"), ("b", f"b {at}"))
         scene.commit((f"k{at % ROWS}", f"k {at} new"), (f"c{at}", "c"))
-        if action is not build:
+        if action not in (build, build_of_whole_batches):
             scene.build()
             before = dict(scene.expected)
         through = scene.kill(at, action, scene.name)
+        if through and action is build_of_whole_batches:
+            name = newest(scene.home).segments[-1].segment
+            assert SegmentCache(tmp_path / "look", store).meta(scene.name, name).whole
         assert scene.seen() in (before, scene.expected)
         scene.build()
         compact(scene.home.index, scene.name)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from runtime.context import Store
 from runtime.errors import CorruptSegment
-from runtime.index import layout, pieces
+from runtime.index import layout, pieces, trust
 from runtime.index.fetch import THREADS, alone, replacing
 from runtime.index.pieces import OWN, Piece
 from runtime.index.vector_file import HEADER_BYTES, INDEX, NPY_BYTES, header
@@ -36,7 +36,8 @@ def assemble(store: Store, space: str, folder: Path, size: int) -> None:
         placed: dict[tuple[str, str], list[Placed]] = {}
         for one in zip(wanted, starts, strict=False):
             placed.setdefault(one[0][:2], []).append(one)
-        with replacing(path) as temporary, temporary.open("r+b") as file:
+        durable = not trust.marked(folder)
+        with replacing(path, durable=durable) as temporary, temporary.open("r+b") as file:
             file.write(header(dimensions, starts[-1]))
             file.flush()
             target = _Target(file.fileno(), dimensions * 4)
@@ -79,7 +80,11 @@ class _Target:
                     self._write(memoryview(file.read(count * self._width)), start + row)
 
     def _write(self, data: memoryview, row: int) -> None:
-        at = HEADER_BYTES + row * self._width
-        while len(data):
-            done = os.pwrite(self._descriptor, data, at)
-            data, at = data[done:], at + done
+        put_at(self._descriptor, data, HEADER_BYTES + row * self._width)
+
+
+def put_at(descriptor: int, data: memoryview, at: int) -> None:
+    """Write all of `data` to this place of a file."""
+    while len(data):
+        done = os.pwrite(descriptor, data, at)
+        data, at = data[done:], at + done

@@ -34,6 +34,9 @@ class Commit:
     made: str = ""
     backends: tuple[str, ...] = ()
     """Which back ends of the model have made its vectors; empty where earlier releases did not say."""
+    etag: str = ""
+    """What the store called the object of the vectors when it was written; empty where earlier releases did not say."""
+    dimensions: int = 0
 
     def rows(self) -> list[Row]:
         values = self.contents.values() if isinstance(self.contents, Packed) else self.contents
@@ -51,7 +54,13 @@ class Commit:
 
 
 def encode(
-    packed: Packed, model: str, dimensions: int, vectors: str, made: str = "", backends: Sequence[str] = ()
+    packed: Packed,
+    model: str,
+    dimensions: int,
+    vectors: str,
+    made: str = "",
+    backends: Sequence[str] = (),
+    etag: str = "",
 ) -> bytes:
     data: bytes = msgpack.packb(
         {
@@ -61,6 +70,7 @@ def encode(
             "backends": list(backends),
             "dimensions": dimensions,
             "vectors": vectors,
+            "etag": etag,
             "fields": FIELDS,
             "rows": packed.rows,
             "lengths": packed.lengths.tobytes(),
@@ -92,7 +102,9 @@ def decode(name: str, data: bytes) -> Commit:
         raise CorruptBatch(f"{name} has not all parts of a batch: {error or type(error).__name__}.") from error
     if flaw:
         raise CorruptBatch(f"{name} {flaw}.")
-    return Commit(model, vectors, contents, str(head.get("made", "")), tuple(map(str, head.get("backends", ()))))
+    backends, etag, dimensions = tuple(map(str, head.get("backends", ()))), head.get("etag"), head.get("dimensions")
+    known = (etag if isinstance(etag, str) else "", dimensions if isinstance(dimensions, int) else 0)
+    return Commit(model, vectors, contents, str(head.get("made", "")), backends, *known)
 
 
 def _packed(head: dict[str, Any]) -> tuple[Packed, str]:

@@ -43,6 +43,8 @@ class Batch:
     """Which back ends of the model have made its vectors, where that is known."""
     digest: str = ""
     """The sha256 of the object of its vectors, where these are stored as they are here; else nothing."""
+    unread: bool = False
+    """Whether nobody has looked at the vectors (glance.py): only their number and dimensions are known."""
 
     @property
     def rows(self) -> list[Row]:
@@ -52,6 +54,13 @@ class Batch:
     def dimensions(self) -> int:
         """0 for a batch that only deletes."""
         return int(self.vectors.shape[1]) if len(self.vectors) else 0
+
+
+class Written(NamedTuple):
+    """The object of a batch's vectors as it is stored: its sha256, and what the store calls it."""
+
+    digest: str
+    etag: str
 
 
 class Origin(NamedTuple):
@@ -159,7 +168,9 @@ def _taken(store: Store, index: str, name: str, packed: Packed, vectors: Vectors
     try:
         return read(store, index, name).rows
     except CorruptBatch:
-        _commit(store, path, packed, vectors, _replaced(store, path, vectors), origin, create_only=False)
+        kept = _kept(store, path, packed)
+        _commit(store, path, kept or packed, vectors, _replaced(store, path, vectors), origin, create_only=False)
+        return [Row(*values) for values in kept.values()] if kept else None
     except ObjectMissing:
         try:
             _commit(store, path, packed, vectors, _adopted(store, path, vectors), origin, create_only=True)
@@ -177,8 +188,12 @@ def _outdated(stored: list[Row], rows: list[Row]) -> bool:
 
 def _create(store: Store, path: str, packed: Packed, vectors: Vectors, origin: Origin) -> None:
     """Two PUTs, no look: a batch is new almost always. Raises PreconditionFailed where something is there."""
-    store.put(store.bucket, path + layout.VECTORS, raw := _raw(vectors), create_only=True)
-    _commit(store, path, packed, vectors, raw, origin, create_only=True)
+    etag = store.put(store.bucket, path + layout.VECTORS, raw := _raw(vectors), create_only=True)
+    _commit(store, path, packed, vectors, _written(raw, etag), origin, create_only=True)
+
+
+def _written(raw: bytes, etag: str) -> Written:
+    return Written(sha256(raw).hexdigest(), etag)
 
 
 def _raw(vectors: Vectors) -> bytes:
@@ -198,28 +213,40 @@ def _packed(rows: list[Row], vectors: Vectors) -> tuple[Packed, Vectors]:
 
 
 def _commit(
-    store: Store, path: str, packed: Packed, vectors: Vectors, raw: bytes, origin: Origin, *, create_only: bool
+    store: Store, path: str, packed: Packed, vectors: Vectors, written: Written, origin: Origin, *, create_only: bool
 ) -> None:
     dimensions = int(vectors.shape[1]) if len(vectors) else 0
-    data = encode(packed, origin.model, dimensions, sha256(raw).hexdigest(), origin.made, origin.backends)
+    data = encode(packed, origin.model, dimensions, written.digest, origin.made, origin.backends, written.etag)
     store.put(store.bucket, path + layout.ROWS, data, content_type="application/msgpack", create_only=create_only)
 
 
-def _replaced(store: Store, path: str, vectors: Vectors) -> bytes:
+def _kept(store: Store, path: str, packed: Packed) -> Packed | None:
+    """The stored rows, where only the vectors are damaged and the documents are ours but for their sequence numbers:
+    segments may refer to them (whole.py)."""
+    try:
+        found = decode(path + layout.ROWS, store.get(store.bucket, path + layout.ROWS).data).contents
+    except (CorruptBatch, ObjectMissing):
+        return None
+    names = ["h1", "h2", "first", "count", "tie", "op"]
+    same = isinstance(found, Packed) and np.array_equal(found.docs[names], packed.docs[names])
+    return found if isinstance(found, Packed) and same else None
+
+
+def _replaced(store: Store, path: str, vectors: Vectors) -> Written:
     """The stored vectors where they are ours but for rounding: segments may refer to them (pieces.py). Else ours, put
     in their place."""
     try:
-        raw = store.get(store.bucket, path + layout.VECTORS).data
-        stored = _vectors(path, raw)
+        found = store.get(store.bucket, path + layout.VECTORS)
+        stored = _vectors(path, found.data)
         if stored.shape == vectors.shape and np.allclose(stored, vectors, rtol=0.0, atol=_ROUNDING):
-            return raw
+            return _written(found.data, found.etag)
     except (CorruptBatch, ObjectMissing):
         pass
-    store.put(store.bucket, path + layout.VECTORS, raw := _raw(vectors))
-    return raw
+    etag = store.put(store.bucket, path + layout.VECTORS, raw := _raw(vectors))
+    return _written(raw, etag)
 
 
-def _adopted(store: Store, path: str, vectors: Vectors) -> bytes:
+def _adopted(store: Store, path: str, vectors: Vectors) -> Written:
     """The stored vectors where they fit our rows; else ours, put in their place.
 
     Vectors without a commit are of a worker that died, or is at it too: embeddings differ by rounding between
@@ -228,11 +255,11 @@ def _adopted(store: Store, path: str, vectors: Vectors) -> bytes:
     stored = store.get(store.bucket, path + layout.VECTORS)
     try:
         if _vectors(path, stored.data).shape == vectors.shape:
-            return stored.data
+            return _written(stored.data, stored.etag)
     except CorruptBatch:
         pass
-    store.put(store.bucket, path + layout.VECTORS, raw := _raw(vectors), if_match=stored.etag)
-    return raw
+    etag = store.put(store.bucket, path + layout.VECTORS, raw := _raw(vectors), if_match=stored.etag)
+    return _written(raw, etag)
 
 
 def _vectors(path: str, raw: bytes) -> Vectors:

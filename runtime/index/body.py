@@ -32,6 +32,7 @@ class Stored:
     """Where finished files lie. `files`: name → (sha256, bytes) where these are known; what is copied is checked.
 
     `attributes`: what filters ask of the rows, where it is known. `pieces`: where else the vectors are; none: nowhere.
+    `whole`: they are whole batches, and there is no file of vectors here.
     """
 
     folder: Path
@@ -40,6 +41,7 @@ class Stored:
     files: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     attributes: Collector | None = None
     pieces: Sequence[Piece] = ()
+    whole: bool = False
 
 
 class Body:
@@ -50,7 +52,7 @@ class Body:
         self._folder, self.vectors = folder, folder / INDEX
         self._vectors, self._rows = self.vectors.open("wb"), (folder / ROWS).open("wb")
         self._vectors.write(bytes(HEADER_BYTES))
-        self._lengths = array("I")
+        self._lengths, self._whole = array("I"), False
 
     def __len__(self) -> int:
         return len(self._lengths)
@@ -64,9 +66,14 @@ class Body:
         self._vectors.close()
         self._rows.close()
 
-    def append(self, vectors: Vectors, rows: bytes, lengths: NDArray[np.uint32]) -> None:
-        """One vector a row, float32, shape (len(lengths), dimensions); the bytes of each row, one after the other."""
-        self._vectors.write(np.ascontiguousarray(vectors).data)
+    def append(self, vectors: Vectors | None, rows: bytes, lengths: NDArray[np.uint32]) -> None:
+        """One vector a row, float32, shape (len(lengths), dimensions); the bytes of each row, one after the other.
+
+        None for all vectors: they stay where they are, and no file of them is made."""
+        if vectors is None:
+            self._whole = True
+        else:
+            self._vectors.write(np.ascontiguousarray(vectors).data)
         self._rows.write(rows)
         self._lengths.frombytes(lengths.tobytes())
 
@@ -99,10 +106,14 @@ class Body:
         offsets = np.zeros(len(self) + 1, np.uint64)
         np.cumsum(np.frombuffer(self._lengths, np.uint32), dtype=np.uint64, out=offsets[1:])
         np.save(self._folder / OFFSETS, offsets, allow_pickle=False)
+        self._rows.close()
+        if self._whole:
+            self._vectors.close()
+            self.vectors.unlink()
+            return Stored(self._folder, len(self), dimensions, whole=True)
         self._vectors.seek(0)
         self._vectors.write(header(dimensions, len(self)))
         self._vectors.close()
-        self._rows.close()
         return Stored(self._folder, len(self), dimensions)
 
 

@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 
 from runtime.context import Store, StoredObject
 from runtime.errors import CorruptSegment, ObjectMissing
-from runtime.index import layout, trust
+from runtime.index import layout, trust, whole
 from runtime.index.assemble import assemble
 from runtime.index.fetch import Fetch, alone, fetch, replacing
 from runtime.index.lexical_file import LEXICAL, UNPACKED
 from runtime.index.pack import LARGEST
 from runtime.index.pieces import OWN, PIECES
-from runtime.index.segment import INDEX, META, OFFSETS, SCAN, TABLE, Meta, Segment, decode_meta, digests
+from runtime.index.segment import ANY, INDEX, META, OFFSETS, SCAN, TABLE, Meta, Segment, decode_meta, digests
 from runtime.index.unpack import unpack
 
 # What was used this recently may be about to be opened by another process.
@@ -39,6 +39,9 @@ _SMALL, _TOGETHER = 2 * LARGEST, 16
 """Bytes of a part, and parts, that are fetched in one trip: they are held in memory, and come one after the other."""
 
 _HOT = (SCAN, OFFSETS, TABLE, INDEX)
+_NEEDED = (PIECES, OWN, OFFSETS)
+"""Where files are lent, by those that are made of them."""
+
 SEGMENTS, TOMBSTONES, WORK = "segments", "tombstones", "work"
 
 
@@ -126,16 +129,18 @@ class SegmentCache:
             self.check(index, sha)
             trust.renew(folder)
         wanted, path = names or tuple(meta.files), str(folder)
-        if any(_size(f"{path}/{name}") != meta.files[name][1] for name in wanted):
+        if any(not _fits(f"{path}/{name}", meta.files[name][1]) for name in wanted):
             if layout.is_packed(sha):
                 self._fetched(index, sha)
             else:
                 place = layout.segment(index, sha)
-                together = meta.refers and INDEX in wanted
-                here = [name for name in meta.stored if name in wanted or (together and name in (PIECES, OWN))]
+                lent = [name for name in meta.lent if name in wanted]
+                here = [name for name in meta.stored if name in wanted or (lent and name in _NEEDED)]
                 with _named(sha):
                     fetch(self._store, folder, [Fetch(place + name, folder / name, *meta.files[name]) for name in here])
-                    if together:
+                    if lent and meta.whole:
+                        whole.make(self._store, folder, meta, lent)
+                    elif lent:
                         assemble(self._store, meta.refers, folder, meta.files[INDEX][1])
         os.utime(folder)  # "used just now", for trim
         return folder
@@ -169,7 +174,7 @@ class SegmentCache:
         folder, meta = self._segment(index, sha), self.meta(index, sha)
         here = [name for name in meta.files if (folder / name).exists()]
         actual = digests(folder, here)
-        damaged = [name for name in here if actual[name] != meta.files[name]]
+        damaged = [name for name in here if actual[name][0] != meta.files[name][0]]
         for name in damaged:
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / UNPACKED, ignore_errors=True)  # a copy, made anew when it is needed
@@ -249,12 +254,13 @@ def _named(sha: str) -> Iterator[None]:
         raise CorruptSegment(f"A part of the index, {sha[:12]}, is gone. {error}") from error
 
 
-def _size(path: str) -> int:
-    """Of a file; -1 where there is none."""
+def _fits(path: str, size: int) -> bool:
+    """Whether there is a file of so many bytes."""
     try:
-        return os.stat(path).st_size  # noqa: PTH116 - this is done for every file of every version
+        found = os.stat(path).st_size  # noqa: PTH116 - this is done for every file of every version
     except FileNotFoundError:
-        return -1
+        return False
+    return size in (found, ANY)
 
 
 def _matching(path: Path, sha: str) -> bytes | None:

@@ -123,7 +123,7 @@ class Compactor:
             words=self._hybrid(layout.own(index)),
             space=current.space,
         )
-        segment_write.verify(target, sha, meta, parts)
+        segment_write.verify(target, sha, meta, sum(part.rows for part in parts))
         name = segment_write.upload(self._store, index, target, (sha, meta), {})
         self._cache.adopt(index, target, name)
         documents = sum(int((docs["op"] == PUT).sum()) for docs in tables)

@@ -58,11 +58,32 @@ def winners(docs: Docs) -> Positions:
     """Positions of the winning version of every document, in the order of the hashes."""
     if not len(docs):
         return np.empty(0, np.int64)
-    order = np.lexsort((docs["tie"], docs["seq"], docs["h2"], docs["h1"]))
+    order = _by_first(docs)
+    if order is not None:
+        return order
+    order = np.lexsort((docs["tie"], docs["seq"], docs["h2"], docs["h1"])).astype(np.int64)
     h1, h2 = docs["h1"][order], docs["h2"][order]
-    last = np.append((h1[1:] != h1[:-1]) | (h2[1:] != h2[:-1]), True)
-    chosen: Positions = order[last].astype(np.int64)
+    chosen: Positions = order[np.append((h1[1:] != h1[:-1]) | (h2[1:] != h2[:-1]), True)]
     return chosen
+
+
+def in_order(docs: Docs) -> Docs:
+    """Sorted by the hashes, as a table of different documents is stored."""
+    h1 = docs["h1"]
+    if (h1[1:] > h1[:-1]).all():
+        return docs
+    order = _by_first(docs)
+    sorted_docs: Docs = docs[np.lexsort((docs["h2"], docs["h1"])) if order is None else order]
+    return sorted_docs
+
+
+def _by_first(docs: Docs) -> Positions | None:
+    """The order of the first hashes, which NumPy sorts in a tenth of the time of all columns; None where two are
+    alike: versions of one document, mostly."""
+    h1 = np.ascontiguousarray(docs["h1"])
+    order = np.argsort(h1).astype(np.int64, copy=False)
+    h1 = h1[order]
+    return None if (h1[1:] == h1[:-1]).any() else order
 
 
 def find(table: Docs, wanted: Docs) -> Positions:

@@ -79,16 +79,17 @@ def alone(folder: Path, *, wait: bool = True) -> Iterator[bool]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file that takes the place of `path` when it is complete and on disk."""
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """A temporary file that takes the place of `path` when it is complete and, if it is to be `durable`, on disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=_PART)
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from runtime.context import Store
 from runtime.errors import CorruptBatch, ObjectMissing
-from runtime.index import batches, layout
+from runtime.index import batches, glance, layout, whole
 from runtime.index.batches import Batch, Listed
 from runtime.index.included import Batch as Named
 from runtime.index.manifest import Skipped
@@ -55,8 +55,8 @@ class Sink(Protocol):
         """Those that were taken."""
         ...
 
-    def expect(self, sizes: Sequence[int]) -> Any:
-        """Batches with so many bytes of vectors are to come."""
+    def expect(self, sizes: Sequence[int]) -> bool:
+        """Batches with so many bytes of vectors are to come. Whether nobody need look at these (glance.py)."""
         ...
 
     def add(self, batch: Batch) -> Any: ...
@@ -99,9 +99,9 @@ def gather(
             _skip(intake, old)
         else:
             fresh.append(batch[0])
-    spool.expect([max(0, listed[batch_id].size - NPY_BYTES) for batch_id in fresh])
+    glances = spool.expect([_size(listed[batch_id]) for batch_id in fresh if listed[batch_id].vectors])
     fresh.sort(key=lambda batch_id: (-listed[batch_id].modified, batch_id))
-    for batch_id, outcome in _read(store, index, fresh, renew):
+    for batch_id, outcome in _read(store, index, fresh, renew, listed if glances else {}):
         path = layout.batch(index, batch_id)
         if isinstance(outcome, ObjectMissing):
             intake.warnings.append(f"Batch {path} is incomplete: {outcome} It is left out until it is there.")
@@ -130,7 +130,10 @@ def take(
     fresh = [batch_id for batch_id in dict.fromkeys(wanted.named) if not below.has(batch_id)]
     if not {skip.batch for skip in skipped}.isdisjoint(fresh):
         return None
-    for batch_id, outcome in _read(store, index, fresh, renew):
+    told = glance.asked(store, index, fresh) if len(fresh) >= whole.LEAST_BATCHES else {}
+    if told and not spool.expect([_size(one) for one in told.values()]):
+        told = {}
+    for batch_id, outcome in _read(store, index, fresh, renew, told):
         if not isinstance(outcome, Batch) or foreign(layout.batch(index, batch_id), index, outcome, spool):
             return None
         spool.add(outcome)
@@ -154,16 +157,23 @@ def foreign(path: str, index: str, batch: Batch, spool: Sink) -> str:
     )
 
 
+def _size(listed: Listed) -> int:
+    return max(0, listed.size - NPY_BYTES)
+
+
 def _etags(listed: Listed) -> str:
     return f"{listed.rows} {listed.vectors}"
 
 
-def _read(store: Store, index: str, ids: list[str], renew: Callable[[], None]) -> Iterator[Outcome]:
-    """Read batches ahead, in order, a bounded number at a time."""
+def _read(
+    store: Store, index: str, ids: list[str], renew: Callable[[], None], glances: Mapping[str, Listed]
+) -> Iterator[Outcome]:
+    """Read batches ahead, in order, a bounded number at a time; of those in `glances` no vectors, if that will do."""
 
     def one(batch_id: str) -> Outcome:
         try:
-            return batch_id, batches.read(store, index, batch_id)
+            seen = glance.glance(store, index, batch_id, glances[batch_id]) if batch_id in glances else None
+            return batch_id, seen or batches.read(store, index, batch_id)
         except (ObjectMissing, CorruptBatch) as error:
             return batch_id, error
 

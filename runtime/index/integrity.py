@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal
 
 from runtime.context import Store
 from runtime.errors import BadInput, CorruptSegment, ObjectMissing
-from runtime.index import layout, manifest, pack, pieces, spaces
+from runtime.index import layout, manifest, pack, pieces, spaces, whole
 from runtime.index.manifest import Manifest, SegmentRef
 from runtime.index.pieces import PIECES, Piece
-from runtime.index.segment import decode_meta
+from runtime.index.segment import ROWS, Meta, decode_meta
 
 Tell = Callable[[int, int], None]
 LOOKS, PAUSE_SECONDS = 5, 0.2
@@ -97,7 +97,17 @@ def _segment(store: Store, index: str, sha: str) -> str:
     except (CorruptSegment, ObjectMissing) as error:
         return str(error)
     bad = (_wrong(key, found) for key, _, _, found in damaged_batches(store, meta.refers, listed))
-    return next(bad, "")
+    return next(bad, "") or rows_flaw(store, meta, listed)
+
+
+def rows_flaw(store: Store, meta: Meta, listed: Sequence[Piece]) -> str:
+    """What is wrong with the rows of a segment that are in the commits of its batches, or nothing."""
+    if not meta.whole:
+        return ""
+    try:
+        return whole.rows_flaw(store, meta.refers, listed, meta.files[ROWS][0])
+    except ObjectMissing as error:
+        return str(error)
 
 
 def damaged_batches(

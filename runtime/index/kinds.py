@@ -41,6 +41,14 @@ def is_compact(rows: int) -> bool:
     return rows >= COMPACT_FROM
 
 
+def size(dimensions: int, rows: int) -> int:
+    """Bytes of the file of a compact form."""
+    # Any: what faiss says of its types leaves out what its Python layer adds.
+    empty: Any = faiss.IndexRaBitQ(dimensions, faiss.METRIC_INNER_PRODUCT, 1)
+    empty.train(np.zeros((1, dimensions), np.float32))
+    return len(faiss.serialize_index(empty)) + rows * rabitq.size(dimensions)
+
+
 class CompactWriter:
     """Encodes blocks of vectors as they come; memory: 56 bytes a row of 384 dimensions."""
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from runtime.errors import CorruptSegment
 from runtime.index.vector_file import HEADER_BYTES, INDEX, header, npy_header
 
-PIECES, OWN = "pieces.msgpack", "own.npy"
+PIECES, OWN, MADE = "pieces.msgpack", "own.npy", ".sha256"
 LEAST_BYTES = 2**16
 """Of a piece, on average over its object: reading a smaller one takes the store as long as taking it once more."""
 
@@ -84,8 +84,18 @@ def chosen(pieces: Sequence[Piece], dimensions: int) -> list[Piece]:
     return made if enough and referred * dimensions * 4 >= LEAST_SEGMENT and len(made) <= MOST else []
 
 
-def write(folder: Path, pieces: Sequence[Piece], dimensions: int) -> list[str]:
-    """Write what the store needs of index.faiss, which is complete; the names of the files."""
+def _tell(folder: Path, pieces: Sequence[Piece], dimensions: int) -> None:
+    """Write the list of pieces, each with its hash."""
+    packed = msgpack.packb({"format": 1, "dimensions": dimensions, "pieces": [list(piece) for piece in pieces]})
+    (folder / PIECES).write_bytes(packed)
+
+
+def write(folder: Path, pieces: Sequence[Piece], dimensions: int, *, whole: bool = False) -> list[str]:
+    """Write what the store needs of index.faiss, which is complete; the names of the files. `whole`: there is no such
+    file, and every piece is all of a batch."""
+    if whole:
+        _tell(folder, pieces, dimensions)
+        return [PIECES]
     own = sum(piece.rows for piece in pieces if not piece.batch)
     done, told = 0, []
     names = [PIECES, OWN] if own else [PIECES]
@@ -108,8 +118,7 @@ def write(folder: Path, pieces: Sequence[Piece], dimensions: int) -> list[str]:
             told.append(piece._replace(first=first, digest=digest.hexdigest()))
     if not own:
         (folder / OWN).unlink()
-    packed = msgpack.packb({"format": 1, "dimensions": dimensions, "pieces": [list(piece) for piece in told]})
-    (folder / PIECES).write_bytes(packed)
+    _tell(folder, told, dimensions)
     return names
 
 
@@ -154,7 +163,14 @@ def rebuilt(folder: Path, dimensions: int, pieces: Sequence[Piece], batch: str) 
 
 def hashing(path: Path) -> Any:
     """What takes the bytes of a segment's file, from its beginning on, and has its hash then (`hexdigest`)."""
-    return Checked(path.parent) if path.name == INDEX and (path.parent / PIECES).exists() else sha256()
+    if path.name == INDEX and (path.parent / PIECES).exists():
+        return Checked(path.parent)
+    return Derived(path) if made(path).exists() else sha256()
+
+
+def made(path: Path) -> Path:
+    """Where the hash of a file is that was made on this host (whole.py)."""
+    return path.with_name(path.name + MADE)
 
 
 class Checked:
@@ -199,6 +215,21 @@ class Checked:
     def hexdigest(self) -> str:
         """Empty where a piece is not what it should be, or is missing. Nothing can be added any more."""
         return "" if self._next() or not self._good else self._digest
+
+
+class Derived:
+    """Takes the bytes of a file that was made on this host and has its hash in a file beside it. What it was made of
+    is what it stands for: its hash is that of the list of pieces, if it is as it was made."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._hash = path, sha256()
+
+    def update(self, data: Any) -> None:
+        self._hash.update(data)
+
+    def hexdigest(self) -> str:
+        good = made(self._path).read_text() == self._hash.hexdigest()
+        return sha256(self._path.with_name(PIECES).read_bytes()).hexdigest() if good else ""
 
 
 def _blocks(size: int) -> Iterator[int]:

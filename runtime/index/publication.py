@@ -13,6 +13,7 @@ import numpy as np
 from runtime.context import BuildReport, Store
 from runtime.errors import Retry
 from runtime.index import base, manifest, plan, segment_write
+from runtime.index.attribute_terms import Collector
 from runtime.index.base import Base
 from runtime.index.cache import SegmentCache
 from runtime.index.docs import PUT, Docs
@@ -25,6 +26,7 @@ from runtime.index.segment import INDEX, Meta
 from runtime.index.segment_write import Part
 from runtime.index.sent import Sent
 from runtime.index.spool import Spool
+from runtime.index.whole import NotWhole
 
 MANY_BEATEN = 64
 """So many batches that hold nothing new are worth a version of their own."""
@@ -51,12 +53,14 @@ class Publication:
         self._intake: Intake | None = None
         self._space = index
         self._made: tuple[Docs, SegmentRef, int] | None = None
+        self.unwritten: Collector | None = None
+        """Of a segment of whole batches: what filters ask of its rows."""
 
     def attempt(self, current: Manifest | None, known: dict[str, Included]) -> tuple[BuildReport, Manifest | None]:
         """Publish on `current`; the report and the version that is current then. `known`: see base.load.
 
         Raises PreconditionFailed where another one was published meanwhile, CorruptSegment where `current` cannot be
-        built upon, and Retry where another engine holds it.
+        built upon, NotWhole where the spool has to read vectors, and Retry where another engine holds the index.
         """
         if current and current.held:
             at = current.restores or current.generation
@@ -123,6 +127,8 @@ class Publication:
 
     def _write(self, new: Docs, tombstones: dict[str, bytes]) -> tuple[Docs, SegmentRef, int]:
         parts = [Part(self._spool.stored(), new)]
+        if parts[0].source.whole and parts[0].rows < parts[0].source.rows:
+            raise NotWhole
         target = self._folder / uuid.uuid4().hex
         target.mkdir()
         sent = Sent(self._store, self._index, target)
@@ -138,13 +144,14 @@ class Publication:
                 space="" if self._spool.sends else self._space,
                 sent=sent,
             )
-            segment_write.verify(target, sha, meta, parts)
+            segment_write.verify(target, sha, meta, parts[0].rows)
         except BaseException:
             sent.give_up()
             raise
         ahead = sent if sent.names else self._ahead(meta)
         name = segment_write.upload(self._store, self._index, target, (sha, meta), tombstones, ahead)
         self._cache.adopt(self._index, target, name)
+        self.unwritten = parts[0].source.attributes if meta.whole else None
         documents = int((new["op"] == PUT).sum())
         return new, SegmentRef(name, None, meta.vectors, meta.vectors, documents, meta.bytes, meta.kind), meta.max_seq
 

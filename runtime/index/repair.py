@@ -19,7 +19,7 @@ from runtime.errors import CorruptSegment, ObjectMissing, PreconditionFailed, Tr
 from runtime.index import contents, integrity, layout, local, manifest, pack, pieces
 from runtime.index.body import Stored
 from runtime.index.cache import SEGMENTS, TOMBSTONES, SegmentCache
-from runtime.index.integrity import Damage, damaged_batches
+from runtime.index.integrity import Damage, damaged_batches, rows_flaw
 from runtime.index.lease import BuildLease
 from runtime.index.manifest import Manifest
 from runtime.index.port import FaissIndex
@@ -109,7 +109,7 @@ class _Repair:
 
     def _good_batches(self, folder: Path, meta: Meta) -> dict[str, bytes]:
         """The damaged batches that a segment refers to, from its own vectors. Raises CorruptSegment where these are not
-        all that a batch has."""
+        all that a batch has, and where it is rows that are damaged."""
         if not meta.refers:
             return {}
         dimensions, listed = pieces.load(folder)
@@ -119,6 +119,8 @@ class _Repair:
             if sha256(data).hexdigest() != digest:
                 raise CorruptSegment(f"{key} has more rows than its segment.")
             found[key] = data
+        if flaw := rows_flaw(self._store, meta, listed):
+            raise CorruptSegment(flaw)
         return found
 
     def _scan_again(self, sha: str) -> bool:
@@ -130,7 +132,7 @@ class _Repair:
                 folder = cache.folder(self._index, sha, tuple(name for name in meta.files if name != SCAN))
             except (CorruptSegment, ObjectMissing):
                 return False
-            if SCAN not in meta.files:
+            if SCAN not in meta.stored:
                 return False
             faiss.omp_set_num_threads(1)
             for by_faiss in (False, True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 
@@ -18,11 +19,11 @@ from runtime.index.vector_file import HEADER_BYTES, INDEX
 PLACES = 256  # of the file, from which the sample for the centre is taken
 
 
-def write_scan(body: Stored, *, by_faiss: bool = False, hashed: bool = True) -> str:
+def write_scan(body: Stored, *, by_faiss: bool = False, hashed: bool = True, path: Path | None = None) -> str:
     """Write it; from the same vectors the same file. Returns the sha256 of the file of the exact vectors.
 
     `by_faiss`: encoded by FAISS, as earlier releases did, which rounds otherwise. `hashed`: whether that hash is
-    wanted.
+    wanted. `path`: where it goes, if not to its place beside them.
     """
     rows = max(1, SAMPLE // PLACES)
     starts = np.linspace(0, body.rows, PLACES, endpoint=False, dtype=np.int64)
@@ -35,7 +36,7 @@ def write_scan(body: Stored, *, by_faiss: bool = False, hashed: bool = True) -> 
     digest = sha256()
     for block in _blocks(body, range(0, body.rows, BLOCK), BLOCK, digest.update if hashed else None):
         scan.add(block)
-    scan.write(body.folder / SCAN)
+    scan.write(path or body.folder / SCAN)
     return digest.hexdigest()
 
 

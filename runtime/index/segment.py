@@ -10,6 +10,7 @@
 | docs.npy | the table of documents (docs.py); rows of a document are neighbours |
 | batches.npy | the batches that it was made of (included.py) |
 | pieces.msgpack, own.npy | instead of index.faiss in the store, where its vectors are in batches (pieces.py) |
+| scan.faiss.sha256, attributes.bin.sha256 | of what this host has made, where all of it is in batches (whole.py) |
 | meta.json | counts, hashes of the other files; its own sha256 names the segment |
 """
 
@@ -35,9 +36,10 @@ from runtime.index.docs import DELETE, DOCS, Bits, Docs, Positions, Vectors
 from runtime.index.kinds import Compact
 from runtime.index.lexical_file import LEXICAL
 
-META, INDEX, SCAN = layout.META, vector_file.INDEX, "scan.faiss"
+META, INDEX, SCAN = layout.META, vector_file.INDEX, vector_file.SCAN
 _FILE = re.compile(r"\w[\w.-]*", re.ASCII)
 ROWS, OFFSETS, TABLE = "rows.bin", "offsets.npy", "docs.npy"
+ANY = -1
 FEW = 4096
 """Rows of a selection that are scored exactly at once."""
 
@@ -46,7 +48,8 @@ ROW_FIELDS = ("bucket", "key", "etag", "seq", "tenant", "chunk", "start", "end",
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """What a segment says of itself. `batches` are (id, etag of the commit); `files` are name → (sha256, bytes)."""
+    """What a segment says of itself. `batches` are (id, etag of the commit); `files` are name → (sha256, bytes), where
+    ANY is a number of bytes that only who makes the file knows."""
 
     dimensions: int
     vectors: int
@@ -61,15 +64,25 @@ class Meta:
     kind: str = "flat"
     refers: str = ""
     """Whose batches (layout.space) hold its vectors; empty where it has them itself."""
+    whole: bool = False
+    """Whether it is made of whole batches, which have its rows, too (whole.py)."""
 
     @property
     def bytes(self) -> int:
-        return sum(size for _, size in self.files.values())
+        return sum(max(size, 0) for _, size in self.files.values())
+
+    @property
+    def lent(self) -> list[str]:
+        """The files that are not in the store: each host makes them of what is."""
+        if not self.refers:
+            return []
+        return [name for name in (ROWS, ATTRIBUTES, INDEX, SCAN) if name in self.files] if self.whole else [INDEX]
 
     @property
     def stored(self) -> list[str]:
         """The files that are in the store under its own name."""
-        return [name for name in self.files if name != INDEX or not self.refers]
+        lent = self.lent
+        return [name for name in self.files if name not in lent]
 
     @property
     def usable(self) -> bool:
@@ -78,11 +91,13 @@ class Meta:
 
 
 def encode_meta(meta: Meta) -> bytes:
-    """Format 2 where it refers to batches, which earlier releases cannot follow; they refuse it."""
-    told = {"format": 2, **asdict(meta)}
+    """Format 2 where it refers to batches for its vectors, 3 for its rows as well: earlier releases cannot follow and
+    refuse it."""
+    told = {"format": 3 if meta.whole else 2 if meta.refers else 1, **asdict(meta)}
     if not meta.refers:  # as earlier releases write it
-        told["format"] = 1
         del told["refers"]
+    if not meta.whole:
+        del told["whole"]
     return json.dumps(told, sort_keys=True, indent=1).encode()
 
 
@@ -91,8 +106,8 @@ def decode_meta(name: str, data: bytes) -> Meta:
     if sha256(data).hexdigest() != layout.digest(name):
         raise CorruptSegment(f"Segment {name[:12]}: {META} does not match its hash.")
     fields: dict[str, Any] = json.loads(data)
-    if (form := fields.pop("format")) not in (1, 2):
-        raise CorruptSegment(f"Segment {name[:12]} has format {form}; this release reads 1 and 2.")
+    if (form := fields.pop("format")) not in (1, 2, 3):
+        raise CorruptSegment(f"Segment {name[:12]} has format {form}; this release reads 1, 2 and 3.")
     fields["batches"] = [(batch_id, etag) for batch_id, etag in fields["batches"]]
     fields["files"] = {name: (digest, size) for name, (digest, size) in fields["files"].items()}
     if strange := [file for file in fields["files"] if file == META or not _FILE.fullmatch(file)]:
@@ -108,6 +123,14 @@ def digests(folder: Path, names: list[str]) -> dict[str, tuple[str, int]]:
             digest = file_digest(file, partial(pieces.hashing, folder / name)).hexdigest()
             found[name] = (digest, file.tell())
     return found
+
+
+def offsets_of(folder: Path) -> NDArray[np.uint64]:
+    """Where each row begins in rows.bin, and where the last one ends; mapped read-only."""
+    try:
+        return npy.mapped(folder / OFFSETS, np.dtype(np.uint64))
+    except ValueError as error:
+        raise CorruptSegment(f"Segment {folder.name[:12]}: {OFFSETS} cannot be read: {error}.") from error
 
 
 def load_docs(folder: Path) -> Docs:
@@ -129,10 +152,7 @@ class Segment:
             )
         self.sha, self.meta = sha, meta
         self.docs = load_docs(folder)
-        try:
-            self._offsets: NDArray[np.uint64] = npy.mapped(folder / OFFSETS, np.dtype(np.uint64))
-        except ValueError as error:
-            raise CorruptSegment(f"Segment {sha[:12]}: {OFFSETS} cannot be read: {error}.") from error
+        self._offsets = offsets_of(folder)
         self._rows = npy.octets(folder / ROWS).data
         attributes = folder / ATTRIBUTES if ATTRIBUTES in meta.files else None
         self.attributes = Attributes(attributes, self._rows, meta.vectors)

@@ -16,9 +16,9 @@ import numpy as np
 
 from runtime.context import Store
 from runtime.errors import CorruptSegment
-from runtime.index import attributes, included, layout, lexical_file, pack, pieces
+from runtime.index import attributes, included, layout, lexical_file, pack, pieces, vector_file, whole
 from runtime.index.body import Body, Stored
-from runtime.index.docs import DOCS, Docs, rows_of
+from runtime.index.docs import DOCS, Docs, in_order, rows_of
 from runtime.index.early import Early
 from runtime.index.included import BATCHES, Batch
 from runtime.index.kinds import is_compact
@@ -38,6 +38,10 @@ class Part:
 
     source: Stored
     docs: Docs
+
+    @property
+    def rows(self) -> int:
+        return int(self.docs["count"].sum(dtype=np.int64))
 
 
 def write(
@@ -60,13 +64,8 @@ def write(
     Raises CorruptSegment where files of a part are damaged, ServiceFailed where the library for words is missing.
     """
     body, tables = _bodies(folder, parts, dimensions)
-    docs = np.concatenate(tables) if tables else np.empty(0, DOCS)
-    docs = docs[np.lexsort((docs["h2"], docs["h1"]))]
-    places = included.write(folder, included.packed(batches))
-    docs["batch"] = places[docs["batch"]]
-    np.save(folder / TABLE, docs, allow_pickle=False)
-    compact, size = is_compact(body.rows), (folder / INDEX).stat().st_size
-    referred = pieces.chosen(body.pieces, dimensions) if space else []
+    compact, size = is_compact(body.rows), vector_file.size(dimensions, body.rows)
+    referred = body.pieces if body.whole else pieces.chosen(body.pieces, dimensions) if space else []
     names: list[str] = []
 
     def complete(*made: str) -> None:
@@ -75,16 +74,29 @@ def write(
             for name in made:
                 sent.send(name)
 
-    complete(ROWS, TABLE, OFFSETS, BATCHES)
+    complete(OFFSETS)
+    if not body.whole:
+        complete(ROWS, *attributes.write(folder, folder / ROWS, body.rows, body.attributes))
+    docs = in_order(np.concatenate(tables)) if tables else np.empty(0, DOCS)
+    places = included.write(folder, included.packed(batches))
+    docs["batch"] = places[docs["batch"]]
+    np.save(folder / TABLE, docs, allow_pickle=False)
+    complete(TABLE, BATCHES)
     if referred:
-        complete(*pieces.write(folder, referred, dimensions))
-    digest = write_scan(body, hashed=not referred) if compact else ""
-    complete(*([SCAN] if compact else []), *attributes.write(folder, folder / ROWS, body.rows, body.attributes))
+        complete(*pieces.write(folder, referred, dimensions, whole=body.whole))
+    digest = ""
+    if compact and not body.whole:
+        digest = write_scan(body, hashed=not referred)
+        complete(SCAN)
     if words:
         complete(*lexical_file.write(folder, folder / ROWS, body.rows))
-    known = digests(folder, names if referred or compact else [*names, INDEX])
-    if referred or compact:
+    if body.whole:
+        known = digests(folder, [*names, ROWS]) | whole.lent(folder, dimensions, body.rows)
+    elif referred or compact:
+        known = digests(folder, names)
         known[INDEX] = (known[PIECES][0] if referred else digest), size
+    else:
+        known = digests(folder, [*names, INDEX])
     meta = Meta(
         dimensions=dimensions,
         vectors=body.rows,
@@ -98,18 +110,21 @@ def write(
         kind="compact" if compact else "flat",
         files=known,
         refers=space if referred else "",
+        whole=body.whole,
     )
     data = encode_meta(meta)
     (folder / META).write_bytes(data)
     return sha256(data).hexdigest(), meta
 
 
-def verify(folder: Path, sha: str, meta: Meta, sources: Sequence[Part]) -> None:
-    """Open what was written and look at some rows as a reader would. Raises CorruptSegment."""
+def verify(folder: Path, sha: str, meta: Meta, rows: int) -> None:
+    """Open what was written and look at some of the `rows` rows as a reader would, where there are vectors to be looked
+    at. Raises CorruptSegment."""
+    if meta.vectors != rows:
+        raise CorruptSegment(f"Segment {sha[:12]} holds {meta.vectors} rows; {rows} were to be written.")
+    if meta.whole and not (folder / INDEX).exists():
+        return
     segment = Segment(folder, sha, meta)
-    expected = sum(int(part.docs["count"].sum(dtype=np.int64)) for part in sources)
-    if len(segment) != expected:
-        raise CorruptSegment(f"Segment {sha[:12]} holds {len(segment)} rows; {expected} were to be written.")
     if LEXICAL in meta.files and segment.lexical is None:
         raise CorruptSegment(f"Segment {sha[:12]}: its words cannot be looked up; the log says why.")
     positions = np.linspace(0, len(segment) - 1, min(SAMPLE, len(segment)), dtype=np.int64)
@@ -186,12 +201,11 @@ def _send(
 
 def _bodies(folder: Path, parts: Sequence[Part], dimensions: int) -> tuple[Stored, list[Docs]]:
     """The vectors and rows of all parts, and their tables with the row numbers that documents have now."""
-    if len(parts) == 1 and parts[0].source.rows == int(parts[0].docs["count"].sum(dtype=np.int64)):
+    if len(parts) == 1 and parts[0].source.rows == parts[0].rows:
         only = parts[0].source  # all of it: these are the files
-        for name in (INDEX, ROWS, OFFSETS):
+        for name in (ROWS, OFFSETS) if only.whole else (INDEX, ROWS, OFFSETS):
             os.link(only.folder / name, folder / name)
-        found = Stored(folder, only.rows, dimensions, attributes=only.attributes, pieces=only.pieces)
-        return found, [np.array(parts[0].docs)]
+        return replace(only, folder=folder, dimensions=dimensions, files={}), [np.array(parts[0].docs)]
     tables, left = [], list[Piece]()
     with Body(folder) as body:
         for part in parts:

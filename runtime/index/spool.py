@@ -9,13 +9,14 @@ from types import TracebackType
 
 import numpy as np
 
-from runtime.index import early, pieces
+from runtime.index import early, pieces, whole
 from runtime.index.attribute_terms import Collector
 from runtime.index.batches import Batch
 from runtime.index.body import Body, Stored
 from runtime.index.docs import DOCS, Docs
 from runtime.index.early import Early
 from runtime.index.pieces import Piece
+from runtime.index.whole import NotWhole
 
 Begin = Callable[[Path, int, int], Early]
 
@@ -23,9 +24,12 @@ Begin = Callable[[Path, int, int], Early]
 class Spool:
     """Takes batches one by one; `stored` gives their rows, `docs` says whose they are."""
 
-    def __init__(self, folder: Path, begin: Begin | None = None) -> None:
-        """`begin` sends many vectors ahead: it is told their file, their dimensions and how many there will be."""
+    def __init__(self, folder: Path, begin: Begin | None = None, *, glances: bool = False) -> None:
+        """`begin` sends many vectors ahead: it is told their file, their dimensions and how many there will be.
+        `glances`: whether many batches may become a segment without a look at their vectors (whole.py)."""
         self._body, self._begin, self._expected = Body(folder / "spool"), begin, 0
+        self._glances = glances
+        self._whole = False
         self._early: Early | None = None
         self._stored: Stored | None = None
         self._attributes = Collector()
@@ -50,7 +54,10 @@ class Spool:
         return len(self._body)
 
     def add(self, batch: Batch) -> None:
-        """Append a batch whose dimensions and model are those of the others."""
+        """Append a batch whose dimensions and model are those of the others. Raises NotWhole for one that cannot be
+        referred to, where no vectors are kept."""
+        if self._whole and batch.dimensions and not batch.digest:
+            raise NotWhole
         if batch.dimensions:
             self.dimensions, self.model = batch.dimensions, batch.model
         self.backends.update(batch.backends)
@@ -58,18 +65,22 @@ class Spool:
         docs["first"] += len(self)
         docs["batch"] = len(self.batches)
         self._docs.append(docs)
-        self._body.append(batch.vectors, batch.packed.rows, batch.packed.lengths)
+        self._body.append(None if self._whole else batch.vectors, batch.packed.rows, batch.packed.lengths)
         if len(batch.vectors):
             self._pieces.append(pieces.whole(batch.id, batch.digest, len(batch.vectors)))
         self._hand_on()
         self._attributes.merge(batch.packed.attributes)
         self.batches.append((batch.id, batch.etag))
 
-    def expect(self, sizes: Sequence[int]) -> None:
-        """Batches with so many bytes of vectors are to come, if nothing is wrong with them."""
+    def expect(self, sizes: Sequence[int]) -> bool:
+        """Batches with so many bytes of vectors are to come, if nothing is wrong with them. Whether no vectors are
+        kept: then none need be read."""
+        if not self.batches:
+            self._whole = self._glances and whole.worth(sizes)
         if 2 * sum(size for size in sizes if size >= pieces.LEAST_BYTES) >= sum(sizes):
             self._begin = None  # most of them will be referred to where they are
         self._expected = sum(sizes) + len(self) * self.dimensions * 4
+        return self._whole
 
     def _hand_on(self) -> None:
         if self._begin and self.dimensions and self._expected >= early.LEAST_BYTES:

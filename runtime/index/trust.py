@@ -21,6 +21,11 @@ def until_restart(folder: Path) -> None:
     (folder / _MARK).write_text(_boot())
 
 
+def marked(folder: Path) -> bool:
+    """Whether that was said of files in this folder: then no other one need be forced to disk, either."""
+    return (folder / _MARK).exists()
+
+
 def lost(folder: Path) -> bool:
     """Whether the machine was started again since, so that every byte must be looked at."""
     try:

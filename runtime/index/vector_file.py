@@ -9,9 +9,14 @@ import struct
 import faiss
 import numpy as np
 
-INDEX = "index.faiss"
+INDEX, SCAN = "index.faiss", "scan.faiss"
 HEADER_BYTES, NPY_BYTES = 45, 128
 """Of the headers."""
+
+
+def size(dimensions: int, rows: int) -> int:
+    """Bytes of an `index.faiss`."""
+    return HEADER_BYTES + rows * dimensions * 4
 
 
 def header(dimensions: int, rows: int) -> bytes:

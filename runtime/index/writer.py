@@ -19,6 +19,7 @@ import redis
 from runtime.context import Store
 from runtime.errors import CorruptSegment, PreconditionFailed, Retry
 from runtime.index import batches, layout, manifest, plan
+from runtime.index.attribute_terms import Collector
 from runtime.index.cache import SegmentCache
 from runtime.index.early import Early
 from runtime.index.included import Included
@@ -26,8 +27,10 @@ from runtime.index.intake import Wanted
 from runtime.index.lease import BuildLease
 from runtime.index.listings import Listings, Result
 from runtime.index.manifest import Manifest
+from runtime.index.opening import Opening
 from runtime.index.publication import Publication
 from runtime.index.spool import Spool
+from runtime.index.whole import NotWhole
 
 ATTEMPTS = 20
 PAUSE_SECONDS = 0.05
@@ -94,8 +97,7 @@ class Builder:
     def rebuild(self, index: str, why: str) -> Result:
         """Publish a version that is built from the stored batches alone; `why` becomes a warning of the report."""
         faiss.omp_set_num_threads(1)
-        with BuildLease(self._client, index) as lease:
-            return self._committed(index, Wanted(), lease, why)
+        return self._published(index, Wanted(), why)
 
     def _all(self, index: str) -> Wanted:
         """Listed before the lease is taken: it takes long where there are many, and nobody has to wait for it."""
@@ -105,20 +107,27 @@ class Builder:
         return Wanted(listed=batches.listing(self._store, current.space if current else index))
 
     def _publish(self, index: str, wanted: Wanted) -> Result:
-        with BuildLease(self._client, index) as lease:
-            try:
-                return self._committed(index, wanted, lease, "")
-            except CorruptSegment as error:
-                # Retention keeps every batch that the current version needs, so nothing is lost.
-                anew = f"{error} Index {index!r} is built anew from the stored batches."
-                log.warning("%s", anew)
-                return self._committed(index, Wanted(), lease, anew)
+        try:
+            return self._published(index, wanted)
+        except CorruptSegment as error:
+            # Retention keeps every batch that the current version needs, so nothing is lost.
+            anew = f"{error} Index {index!r} is built anew from the stored batches."
+            log.warning("%s", anew)
+            return self._published(index, Wanted(), anew)
 
-    def _committed(self, index: str, wanted: Wanted, lease: BuildLease, anew: str) -> Result:
-        left = ATTEMPTS
+    def _published(self, index: str, wanted: Wanted, anew: str = "") -> Result:
+        """Raises CorruptSegment where the version before cannot be built upon, and where this one cannot be opened."""
+        with BuildLease(self._client, index) as lease:
+            result, opening = self._committed(index, wanted, lease, anew)
+        if opening:
+            opening.end()
+        return result
+
+    def _committed(self, index: str, wanted: Wanted, lease: BuildLease, anew: str) -> tuple[Result, Opening | None]:
+        left, glances = ATTEMPTS, not anew
         while left:
             ahead = partial(Early, self._store, index)
-            with self._cache.workspace(index) as folder, Spool(folder, ahead) as spool:
+            with self._cache.workspace(index) as folder, Spool(folder, ahead, glances=glances) as spool:
                 words = self._hybrid(layout.own(index))
                 publication = Publication(self._store, self._cache, index, folder, spool, wanted, lease, anew, words)
                 # What is built upon nothing must hold what was published meanwhile: it reads everything again.
@@ -128,22 +137,31 @@ class Builder:
                     if current and current.restores is not None:  # what it lacks since a rollback nobody names
                         self._listings.soon(index)
                     try:
-                        return self._told(publication.attempt(current, self._known.setdefault(index, {})), current)
+                        result = publication.attempt(current, self._known.setdefault(index, {}))
+                        return self._told(result, current, publication.unwritten)
+                    except NotWhole:
+                        glances = False
+                        break
                     except PreconditionFailed:
                         log.info("index %s: somebody else published first; once more on that version", index)
                         time.sleep(random.uniform(0, PAUSE_SECONDS))  # noqa: S311 - nothing to guess
                         lease.renew()
         raise Retry(f"Other builders of index {index!r} were faster {ATTEMPTS} times. Build it again.", after=1.0)
 
-    def _told(self, result: Result, before: Manifest | None) -> Result:
+    def _told(
+        self, result: Result, before: Manifest | None, unwritten: Collector | None
+    ) -> tuple[Result, Opening | None]:
         report, current = result
+        opening = None
         if report.published and current:
             self._newest[current.index] = current
+            if unwritten:  # before gateways of this host hear of it: they find here what they need
+                opening = Opening(self._cache, current.index, current.segments[-1], unwritten)
             self._tell(current, before)
             manifest.write_hint(self._store, current)
             if current.index == layout.own(current.index):  # a migration must not drop what the index answers from
                 self._cache.trim(current.index, current.parts)
-        return result
+        return result, opening
 
     def _current(self, index: str) -> Manifest | None:
         current = manifest.newest(self._store, index, self._newest.get(index))

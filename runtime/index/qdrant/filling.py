@@ -118,8 +118,9 @@ class Filling:
         self._waiting: list[Batch] = []
         self._unmarked: list[Named] = []
 
-    def expect(self, sizes: Sequence[int]) -> None:
-        """Nothing is prepared by size."""
+    def expect(self, sizes: Sequence[int]) -> bool:
+        """Nothing is prepared by size, and every vector is needed."""
+        return False
 
     def add(self, batch: Batch) -> None:
         """Write what is new in a batch. Raises what Connection.ask does."""
