@@ -52,7 +52,11 @@ def test_every_layer_of_the_built_in_model_gets_such_a_count() -> None:
     )
 
 
-@given(st.integers(1, 5), st.integers(1, 4), st.floats(0, 1e4), st.integers(0, 2**32 - 1))
+SIZES = st.just(0.0) | st.floats(1e-30, 1e4)
+"""Of weights: smaller ones than these have fewer digits in float32."""
+
+
+@given(st.integers(1, 5), st.integers(1, 4), SIZES, st.integers(0, 2**32 - 1))
 def test_weights_in_eight_bits_are_near_what_they_were(rows: int, groups: int, size: float, seed: int) -> None:
     weights = (np.random.default_rng(seed).standard_normal((rows, groups * GROUP)) * size).astype(np.float32)
     whole, scales = in_eighths(weights)
