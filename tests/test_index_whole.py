@@ -147,6 +147,30 @@ def test_nobody_reads_a_vector_before_it_is_published(home: House, monkeypatch: 
     assert list(damaged(home.cache.parent / "builder", "default")) == []
 
 
+def test_a_gateway_of_the_same_host_reads_nothing_twice(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (1, 2, 3):
+        two(home, number)
+    reading, found = Reading(home.store), list[dict[str, list[str]]]()
+    tell, gateways = home.index._builder._tell, list[threading.Thread]()
+    cache = home.cache.parent / "builder"
+
+    def gateway() -> None:
+        reader = IndexReader(reading, cache)  # type: ignore[arg-type]
+        reader.refresh("default")
+        found.append(House(home.store, home.index, reader, cache).contents())
+
+    def telling(made: Manifest, before: Manifest | None) -> object:
+        gateways.append(threading.Thread(target=gateway))
+        gateways[0].start()
+        return tell(made, before)
+
+    home.index._builder._tell = telling
+    home.index.build("default")
+    gateways[0].join(30)
+    assert found == [of(1, 2, 3)]
+    assert [key for key in reading.read if "/batches/" in key] == []
+
+
 class Held:
     """A step that waits to be let go."""
 

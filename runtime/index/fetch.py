@@ -6,6 +6,7 @@ import fcntl
 import io
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,8 @@ from runtime.errors import CorruptSegment
 THREADS = 8
 _PART = ".part-"
 _LITTER_SECONDS = 3600.0  # a file that grows is younger
+_held = threading.local()
+"""`folders`: those that this thread holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,14 @@ def fetch(store: Store, folder: Path, wanted: Sequence[Fetch]) -> None:
 
 @contextmanager
 def alone(folder: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Hold a folder against other processes and threads that do the same; False where another one holds it."""
+    """Hold a folder against other processes and threads that do the same; False where another one holds it.
+
+    Who holds it may do so once more.
+    """
+    mine: set[Path] = _held.__dict__.setdefault("folders", set())
+    if folder in mine:
+        yield True
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
@@ -73,8 +83,10 @@ def alone(folder: Path, *, wait: bool = True) -> Iterator[bool]:
             return
         except OSError:  # a file system that knows no locks: the same may be fetched twice, no more
             pass
+        mine.add(folder)
         yield True
     finally:
+        mine.discard(folder)
         os.close(descriptor)
 
 

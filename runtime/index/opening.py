@@ -12,6 +12,7 @@ from runtime.errors import CorruptSegment, TundishError
 from runtime.index import segment_write, whole
 from runtime.index.attribute_terms import Collector
 from runtime.index.cache import SegmentCache
+from runtime.index.fetch import alone
 from runtime.index.manifest import SegmentRef
 from runtime.index.segment import TABLE
 
@@ -44,5 +45,7 @@ class Opening:
     def _open(self) -> None:
         index, name = self._index, self._ref.segment
         meta = self._cache.meta(index, name)
-        whole.write_attributes(self._cache.folder(index, name, (TABLE,)), meta, self._attributes)
-        segment_write.verify(self._cache.folder(index, name), name, meta, self._ref.vectors)
+        folder = self._cache.folder(index, name, (TABLE,))
+        with alone(folder):  # gateways of this host, who hear of it now, wait here instead of doing the same
+            whole.write_attributes(folder, meta, self._attributes)
+            segment_write.verify(self._cache.folder(index, name), name, meta, self._ref.vectors)
