@@ -16,6 +16,7 @@ from runtime.config import StoreSettings
 from runtime.context import Store
 from runtime.errors import BadInput, CorruptSegment, StoreDown
 from runtime.index import attributes, batches, integrity, kinds, layout, manifest, opening, pieces, plan, whole
+from runtime.index.attribute_terms import Collector
 from runtime.index.attributes import ATTRIBUTES
 from runtime.index.batch_commit import encode
 from runtime.index.cache import SegmentCache
@@ -152,7 +153,12 @@ def test_a_gateway_of_the_same_host_reads_nothing_twice(home: House, monkeypatch
         two(home, number)
     reading, found = Reading(home.store), list[dict[str, list[str]]]()
     tell, gateways = home.index._builder._tell, list[threading.Thread]()
-    cache = home.cache.parent / "builder"
+    cache, write, started = home.cache.parent / "builder", whole.write_attributes, threading.Event()
+
+    def slow(folder: Path, told: Meta, known: Collector) -> None:
+        started.wait(30)
+        gateways[0].join(0.5)  # it has the time to do it all, if it does
+        write(folder, told, known)
 
     def gateway() -> None:
         reader = IndexReader(reading, cache)  # type: ignore[arg-type]
@@ -160,10 +166,12 @@ def test_a_gateway_of_the_same_host_reads_nothing_twice(home: House, monkeypatch
         found.append(House(home.store, home.index, reader, cache).contents())
 
     def telling(made: Manifest, before: Manifest | None) -> object:
-        gateways.append(threading.Thread(target=gateway))
         gateways[0].start()
+        started.set()
         return tell(made, before)
 
+    gateways.append(threading.Thread(target=gateway))
+    monkeypatch.setattr(whole, "write_attributes", slow)
     home.index._builder._tell = telling
     home.index.build("default")
     gateways[0].join(30)
