@@ -14,6 +14,7 @@ import redis
 from runtime.broker import connect
 from runtime.config import StoreSettings
 from runtime.doctor.patient import Patient
+from runtime.free_ports import Ports
 from tests.brokers import Broker, own_broker
 from tests.doctoring import CarelessStore, cannot, look, one, patient, project, rewording
 from tests.indexing import fresh_store
@@ -78,7 +79,8 @@ def test_a_replica(who: Patient, setting: redis.Redis) -> None:
 def test_a_cluster(tmp_path: Path) -> None:
     project(tmp_path)
     cluster = Broker(tmp_path / "cluster")
-    cluster.start(**{"cluster-enabled": "yes"})
+    bus = Ports(tmp_path / "bus").take("bus")  # or it is the broker's port and 10,000, which may be anybody's
+    cluster.start(**{"cluster-enabled": "yes", "cluster-port": bus})
     try:
         found = one(patient(tmp_path, cluster.url), "broker")
     finally:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +21,8 @@ import redis
 from runtime import keys, presence
 from runtime.broker import connect
 from runtime.config_load import load_settings
-from runtime.deployment import Deployment, load_deployment
+from runtime.deployment import Deployment, build_deployment, describe_project, load_deployment
+from runtime.describe import describe
 from runtime.invocations import Invocation, read
 from runtime.reaper import Upkeep
 
@@ -78,7 +82,24 @@ def environment(broker_url: str, extra: Mapping[str, str] | None = None) -> dict
 
 def deployment(file: Path, broker_url: str, extra: Mapping[str, str] | None = None) -> Deployment:
     environ = environment(broker_url, extra)
-    return load_deployment(load_settings(environ, file=file), environ)
+    settings = load_settings(environ, file=file)
+    if settings.description is None and settings.root.is_relative_to(SAMPLES):
+        return build_deployment(settings, describe_project(settings, environ, ask=_described_once))
+    return load_deployment(settings, environ)
+
+
+def _described_once(
+    root: Path, functions: Mapping[str, Mapping[str, Any]], environ: Mapping[str, str], python: str
+) -> dict[str, dict[str, Any]]:
+    """Samples do not change, and many tests are about the same one."""
+    return copy.deepcopy(_describe(root, json.dumps(functions), tuple(sorted(environ.items())), python))
+
+
+@cache
+def _describe(
+    root: Path, functions: str, environ: tuple[tuple[str, str], ...], python: str
+) -> dict[str, dict[str, Any]]:
+    return describe(root, json.loads(functions), dict(environ), python)
 
 
 @contextlib.contextmanager
