@@ -68,11 +68,11 @@ def fetch(store: Store, folder: Path, wanted: Sequence[Fetch]) -> None:
 def alone(folder: Path, *, wait: bool = True) -> Iterator[bool]:
     """Hold a folder against other processes and threads that do the same; False where another one holds it.
 
-    Who holds it may do so once more.
+    Who waits for it and holds it already goes on at once.
     """
     mine: set[Path] = _held.__dict__.setdefault("folders", set())
     if folder in mine:
-        yield True
+        yield wait
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
