@@ -2,31 +2,53 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
+import faiss
+import msgpack
 import numpy as np
 import pytest
 import redis
 
 from runtime.config import StoreSettings
 from runtime.context import Store
-from runtime.errors import BadInput, CorruptSegment, StoreDown
-from runtime.index import attributes, batches, integrity, kinds, layout, manifest, opening, pieces, plan, whole
+from runtime.errors import BadInput, BrokerDown, CorruptSegment, PreconditionFailed, Retry, StoreDown
+from runtime.index import (
+    attributes,
+    batches,
+    integrity,
+    kinds,
+    layout,
+    manifest,
+    opening,
+    pieces,
+    plan,
+    segment_write,
+    whole,
+    writer,
+)
 from runtime.index.attribute_terms import Collector
 from runtime.index.attributes import ATTRIBUTES
 from runtime.index.batch_commit import encode
+from runtime.index.body import Stored
 from runtime.index.cache import SegmentCache
+from runtime.index.fetch import alone
 from runtime.index.filters import Filters
 from runtime.index.glance import asked, glance
 from runtime.index.local import damaged
 from runtime.index.manifest import Manifest
+from runtime.index.packed import FIELDS
 from runtime.index.pieces import PIECES
 from runtime.index.port import FaissIndex
 from runtime.index.reader import IndexReader
+from runtime.index.scan_write import write_scan
 from runtime.index.search import Search
 from runtime.index.segment import INDEX, ROWS, SCAN, Meta
 from tests.crashing import LATER
@@ -454,6 +476,192 @@ def test_two_builders_at_once(home: House, redis_client: redis.Redis, monkeypatc
     home.index.build("default")
     assert elsewhere(home) == of(1, 2) | {"z": ["z"]}
     assert any(meta(home, place).whole for place in range(len(newest(home).segments)))
+
+
+def test_a_commit_of_the_first_format(home: House) -> None:
+    """Its rows are not stored as a segment has them: no host could make them of it."""
+    two(home, 1), two(home, 2)
+    key = layout.batch("default", "two2") + layout.ROWS
+    head = msgpack.unpackb(home.store.get(home.store.bucket, key).data)
+    found = home.index.read_batch("default", "two2")
+    assert found is not None
+    rows = [[getattr(row, name) for name in FIELDS] for row in found[0]]
+    old = {"format": 1, "model": "model", "vectors": head["vectors"], "fields": list(FIELDS), "rows": rows}
+    home.store.put(home.store.bucket, key, msgpack.packb(old))
+    assert home.index.build("default").warnings == ()
+    assert not meta(home).whole and elsewhere(home) == of(1, 2)
+
+
+def test_nothing_but_deletes_can_be_used(home: House) -> None:
+    two(home, 1)
+    home.index.build("default")
+    for number in range(8):
+        write(home.index, f"foreign{number}", put(f"x{number}", 5), dimensions=8)
+    write(home.index, "gone", gone("a1", 9))
+    report = home.index.build("default")
+    assert report.published and "cannot be compared" in report.warnings[0]
+    assert elsewhere(home) == {"b1": ["b1 at 3"]}
+
+
+def test_attempts_end_where_vectors_have_to_be_read(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(home.index, "b1", put("a", 1, "old"))
+    write(home.index, "b2", put("a", 3, "new"))
+    tries = list[int]()
+
+    def faster(store: Store, made: Manifest) -> Manifest:
+        tries.append(1)
+        assert len(tries) < 20, "it goes on for ever"
+        raise PreconditionFailed("Somebody else was faster.")
+
+    monkeypatch.setattr(writer, "ATTEMPTS", 3)
+    monkeypatch.setattr(manifest, "commit", faster)
+    with pytest.raises(Retry, match="faster 3 times"):
+        home.index.build("default")
+    assert len(tries) < 3, "the first attempt ended before it"
+
+
+def test_a_full_disk(home: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """FAISS raises what nobody expects, or leaves out the end and says nothing. Neither is a failure of the build, nor
+    is it kept: there is room again some day."""
+    two(home, 1), two(home, 2)
+
+    def refused(*_: object, **__: object) -> None:
+        raise RuntimeError("No space left on device")
+
+    def cut(body: Stored, *, hashed: bool, path: Path) -> None:
+        write_scan(body, hashed=hashed, path=path)
+        os.truncate(path, path.stat().st_size - 1)
+
+    monkeypatch.setattr(whole, "write_scan", refused)
+    assert home.index.build("default").published
+    assert "could not be opened here yet" in caplog.text
+    cache, name = SegmentCache(home.cache.parent / "full", home.store), newest(home).segments[0].segment
+    for how, told in ((refused, "No space left"), (cut, "cut short")):
+        monkeypatch.setattr(whole, "write_scan", how)
+        with pytest.raises(OSError, match=told):
+            cache.open("default", name)
+    monkeypatch.setattr(whole, "write_scan", write_scan)
+    assert len(cache.open("default", name)) == 4
+    assert here(home) == elsewhere(home) == of(1, 2)
+
+
+def test_commits_are_read_once_where_there_are_no_attributes(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attributes, "SMALL", 100)
+    monkeypatch.setattr(whole, "SMALL", 100)
+    two(home, 1), two(home, 2)
+    reading = Reading(home.store)
+    home.index._builder._store = home.index._builder._cache._store = reading  # type: ignore[assignment]
+    home.index.build("default")
+    assert sum("/batches/" in key and key.endswith(layout.ROWS) for key in reading.read) == 2
+    assert here(home) == elsewhere(home) == of(1, 2)
+
+
+def test_the_opening_starts_no_pool_of_threads(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be in a forked worker."""
+    monkeypatch.setattr(kinds, "COMPACT_FROM", 100)
+    two(home, 1), two(home, 2)
+    verify, seen = segment_write.verify, list[int]()
+
+    def looking(folder: Path, sha: str, told: Meta, rows: int) -> None:
+        seen.append(faiss.omp_get_max_threads())
+        verify(folder, sha, told, rows)
+
+    monkeypatch.setattr(segment_write, "verify", looking)
+    home.index.build("default")
+    assert seen == [1, 1]
+
+
+@pytest.mark.parametrize("how", ["killed", "nobody told", "away", "not built anew"])
+def test_damage_is_found_by_the_next_build(home: House, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """Nothing is new for it then, and nobody else looks."""
+    for number in (1, 2, 3):
+        two(home, number)
+    rotten(home, monkeypatch, "two2")
+
+    def down(*_: object) -> None:
+        raise StoreDown("The store does not answer.")
+
+    def untold(*_: object) -> None:
+        raise BrokerDown("The broker does not answer.")
+
+    with monkeypatch.context() as patched:
+        if how == "killed":
+            patched.setattr(opening, "_look", lambda *_: None)
+        elif how == "nobody told":
+            patched.setattr(home.index._builder, "_tell", untold)
+        else:
+            patched.setattr(*((whole, "make") if how == "away" else (batches, "read")), down)
+        with suppress(StoreDown, BrokerDown):
+            home.index.build("default")
+    while any(thread.name.startswith("opening") for thread in threading.enumerate()):
+        gc.collect()
+    assert newest(home).generation == 1
+    later = FaissIndex(home.store, home.index._client, home.cache.parent / "builder")
+    assert "built anew" in later.build("default").warnings[0]
+    assert here(home) == elsewhere(home) == of(1, 3)
+    assert not later.build("default").published
+
+
+def test_who_is_at_it_is_not_waited_for(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    two(home, 1), two(home, 2)
+    monkeypatch.setattr(opening.Opening, "_open", held := Held(opening.Opening._open))
+    building = threading.Thread(target=home.index.build, args=("default",))
+    building.start()
+    assert held.begun.wait(30)
+    folder = SegmentCache(home.cache.parent / "builder", home.store).place("default", newest(home).segments[0].segment)
+    other = FaissIndex(home.store, home.index._client, home.cache.parent / "builder")
+    two(home, 3)
+    with alone(folder):
+        assert held.begun.wait(30)
+        building_on = threading.Thread(target=other.build, args=("default", ["two3"]))
+        building_on.start()
+        building_on.join(30)
+        assert not building_on.is_alive() and newest(home).vectors == 6
+    held.go.set()
+    building.join(30)
+    assert elsewhere(home) == of(1, 2, 3)
+
+
+def test_all_of_it_is_on_disk_where_it_is_to_be(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    two(home, 1), two(home, 2)
+    home.index.build("default")
+    fsync, synced = os.fsync, set[int]()
+
+    def seen(descriptor: int) -> None:
+        synced.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    cache = SegmentCache(home.cache.parent / "durable", home.store)
+    folder = cache.folder("default", newest(home).segments[0].segment)
+    assert [path.name for path in folder.iterdir() if path.stat().st_ino not in synced] == []
+
+
+def test_a_damaged_list_of_pieces_on_this_host(home: House) -> None:
+    two(home, 1), two(home, 2)
+    home.index.build("default")
+    cache, name = SegmentCache(home.cache.parent / "pieces", home.store), newest(home).segments[0].segment
+    path = cache.folder("default", name) / PIECES
+    told = msgpack.unpackb(data := path.read_bytes())
+    told["pieces"][1][4] += 1
+    path.write_bytes(changed := msgpack.packb(told))
+    assert len(changed) == len(data)
+    path.with_name(ROWS).unlink()
+    assert len(cache.open("default", name)) == 4
+
+
+def test_after_the_machine_was_started_again(home: House) -> None:
+    """What was not forced to disk is looked at, with the hashes beside it."""
+    two(home, 1), two(home, 2)
+    home.index.build("default")
+    (scan,) = (home.cache.parent / "builder").rglob(SCAN)
+    scan.with_name(".not-on-disk").write_text("another start")
+    pieces.made(scan).write_bytes(b"")
+    pieces.made(scan.with_name(ATTRIBUTES)).unlink()
+    rows = scan.with_name(ROWS)
+    rows.write_bytes(bytes(rows.stat().st_size))
+    assert here(home) == of(1, 2)
+    assert list(damaged(home.cache.parent / "builder", "default")) == []
 
 
 def test_what_is_worth_it() -> None:

@@ -53,10 +53,14 @@ def write(folder: Path, rows: Path, count: int, known: Collector | None = None) 
         # Read and not mapped: what is mapped and was looked at counts as memory of this process.
         with rows.open("rb") as packed:
             known = collected(iter(partial(packed.read, _BLOCK), b""))
-    with (folder / ATTRIBUTES).open("wb") as file:
-        for piece in known.pieces():
-            file.write(piece)
+    write_table(folder / ATTRIBUTES, known)
     return [ATTRIBUTES]
+
+
+def write_table(path: Path, known: Collector) -> None:
+    """Write the table of what was collected, piece by piece: it may be large."""
+    with path.open("wb") as file:
+        file.writelines(known.pieces())
 
 
 def collected(blocks: Iterable[bytes | memoryview]) -> Collector:

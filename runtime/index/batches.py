@@ -43,8 +43,8 @@ class Batch:
     """Which back ends of the model have made its vectors, where that is known."""
     digest: str = ""
     """The sha256 of the object of its vectors, where these are stored as they are here; else nothing."""
-    unread: bool = False
-    """Whether nobody has looked at the vectors (glance.py): only their number and dimensions are known."""
+    rows_stored: bool = True
+    """Whether its commit has the rows as they are here; earlier releases wrote them otherwise."""
 
     @property
     def rows(self) -> list[Row]:
@@ -110,12 +110,12 @@ def read(store: Store, index: str, batch_id: str) -> Batch:
     vectors = _vectors(path, raw)
     if len(vectors) != commit.puts():
         raise CorruptBatch(f"{path} holds {len(vectors)} vectors for {commit.puts()} rows.")
-    flaw = _flaw(vectors)
-    if flaw:
+    if flaw := _flaw(vectors):
         raise CorruptBatch(f"{path}{layout.VECTORS} {flaw}.")
     packed, ordered = commit.packed(vectors)
     digest = commit.vectors if ordered is vectors and raw.startswith(_usual_header(vectors)) else ""
-    return Batch(batch_id, stored.etag, commit.model, packed, ordered, commit.made, commit.backends, digest)
+    facts = commit.made, commit.backends, digest, packed is commit.contents
+    return Batch(batch_id, stored.etag, commit.model, packed, ordered, *facts)
 
 
 def read_rows(store: Store, index: str, batch_id: str) -> list[Row]:

@@ -235,6 +235,10 @@ class SegmentCache:
                 else:
                     Path(entry).unlink(missing_ok=True)
 
+    def place(self, index: str, sha: str) -> Path:
+        """Where a segment is on this host, if it is."""
+        return self._segment(index, sha)
+
     def _segment(self, index: str, sha: str) -> Path:
         return self._place(index, SEGMENTS) / sha
 

@@ -45,7 +45,6 @@ def glance(store: Store, index: str, batch_id: str, listed: Listed) -> Batch | N
         commit.made,
         commit.backends,
         commit.vectors,
-        unread=True,
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from runtime.context import BuildReport, Store
 from runtime.errors import Retry
-from runtime.index import base, manifest, plan, segment_write
+from runtime.index import base, manifest, opening, plan, segment_write
 from runtime.index.attribute_terms import Collector
 from runtime.index.base import Base
 from runtime.index.cache import SegmentCache
@@ -69,6 +69,8 @@ class Publication:
         if current and current.remote:  # it has no segments: what is built upon it would be all that there is
             raise Retry(f"Index {self._index!r} got another engine while it was built. Build it again.", after=1.0)
         below = base.load(self._cache, None if self._anew else current, known)
+        if current and not self._anew:
+            opening.finish(self._cache, current)
         intake = self._taken(below, current)
         warnings = (*([self._anew] if self._anew else []), *intake.warnings)
         new = plan.settle(below.old, self._spool.docs())
@@ -150,6 +152,8 @@ class Publication:
             raise
         ahead = sent if sent.names else self._ahead(meta)
         name = segment_write.upload(self._store, self._index, target, (sha, meta), tombstones, ahead)
+        if meta.whole:
+            opening.owe(target)
         self._cache.adopt(self._index, target, name)
         self.unwritten = parts[0].source.attributes if meta.whole else None
         documents = int((new["op"] == PUT).sum())

@@ -56,7 +56,7 @@ class Spool:
     def add(self, batch: Batch) -> None:
         """Append a batch whose dimensions and model are those of the others. Raises NotWhole for one that cannot be
         referred to, where no vectors are kept."""
-        if self._whole and batch.dimensions and not batch.digest:
+        if self._whole and batch.dimensions and not (batch.digest and batch.rows_stored):
             raise NotWhole
         if batch.dimensions:
             self.dimensions, self.model = batch.dimensions, batch.model
@@ -65,7 +65,8 @@ class Spool:
         docs["first"] += len(self)
         docs["batch"] = len(self.batches)
         self._docs.append(docs)
-        self._body.append(None if self._whole else batch.vectors, batch.packed.rows, batch.packed.lengths)
+        vectors = None if self._whole and batch.dimensions else batch.vectors
+        self._body.append(vectors, batch.packed.rows, batch.packed.lengths)
         if len(batch.vectors):
             self._pieces.append(pieces.whole(batch.id, batch.digest, len(batch.vectors)))
         self._hand_on()

@@ -28,7 +28,7 @@ from runtime.errors import CorruptBatch, CorruptSegment
 from runtime.index import kinds, layout, pieces, trust, vector_file
 from runtime.index.assemble import assemble, put_at
 from runtime.index.attribute_terms import Collector
-from runtime.index.attributes import ATTRIBUTES, SMALL
+from runtime.index.attributes import ATTRIBUTES, SMALL, write_table
 from runtime.index.batch_commit import decode
 from runtime.index.body import Stored
 from runtime.index.fetch import THREADS, alone, replacing
@@ -71,19 +71,20 @@ def lent(folder: Path, dimensions: int, rows: int) -> dict[str, tuple[str, int]]
 
 def make(store: Store, folder: Path, meta: Meta, names: Collection[str]) -> None:
     """Make those of the lent files `names` that are not here; the stored ones are. Raises CorruptSegment,
-    ObjectMissing, StoreDown."""
+    ObjectMissing, StoreDown and OSError."""
     if ROWS in names or ATTRIBUTES in names:
         _of_commits(store, folder, meta)
     if INDEX in names or SCAN in names:
         assemble(store, meta.refers, folder, meta.files[INDEX][1])
     if SCAN in names:
-        _made(folder, SCAN, lambda path: write_scan(_vectors(folder, meta), hashed=False, path=path))
+        size = meta.files[SCAN][1]
+        _made(folder, SCAN, size, lambda path: write_scan(_vectors(folder, meta), hashed=False, path=path))
 
 
 def write_attributes(folder: Path, meta: Meta, known: Collector) -> None:
     """Make attributes.bin where it is wanted and not here, from what was collected of the segment's rows."""
     if ATTRIBUTES in meta.files:
-        _made(folder, ATTRIBUTES, lambda path: path.write_bytes(b"".join(known.pieces())))
+        _made(folder, ATTRIBUTES, ANY, lambda path: write_table(path, known))
 
 
 def rows_flaw(store: Store, space: str, listed: Sequence[Piece], digest: str) -> str:
@@ -105,9 +106,12 @@ def _of_commits(store: Store, folder: Path, meta: Meta) -> None:
     digest, size = meta.files[ROWS]
     path, known = folder / ROWS, Collector()
     _, listed = pieces.load(folder)
+    if sum(piece.rows for piece in listed) != meta.vectors:
+        raise CorruptSegment(f"{folder.name[:12]}/{PIECES} has other rows than its segment says.")
     places = offsets_of(folder)[[0, *accumulate(piece.rows for piece in listed)]].tolist()
     with alone(folder):
-        if path.exists() and path.stat().st_size == size and (folder / ATTRIBUTES).exists():
+        complete = ATTRIBUTES not in meta.files or (folder / ATTRIBUTES).exists()
+        if complete and path.exists() and path.stat().st_size == size:
             return
         with replacing(path, durable=not trust.marked(folder)) as temporary, temporary.open("r+b") as file:
 
@@ -132,16 +136,22 @@ def _vectors(folder: Path, meta: Meta) -> Stored:
     return Stored(folder, meta.vectors, meta.dimensions)
 
 
-def _made(folder: Path, name: str, write: Callable[[Path], object]) -> None:
-    """Make a file that has its hash beside it."""
+def _made(folder: Path, name: str, size: int, write: Callable[[Path], object]) -> None:
+    """Make a file that has its hash beside it. Raises OSError where it cannot be written."""
     path = folder / name
     with alone(folder):
         if path.exists() and pieces.made(path).exists():
             return
-        with replacing(path, durable=not trust.marked(folder)) as temporary:
-            write(temporary)
-            with temporary.open("rb") as file:
-                pieces.made(path).write_text(file_digest(file, sha256).hexdigest())
+        durable = not trust.marked(folder)
+        with replacing(path, durable=durable) as temporary:
+            try:
+                write(temporary)
+            except RuntimeError as error:  # what every C++ exception of FAISS becomes
+                raise OSError(f"{path} cannot be written: {error}") from error
+            if temporary.stat().st_size < size:  # FAISS does not say what happens when it closes a file
+                raise OSError(f"{path} cannot be written: it was cut short.")
+            with temporary.open("rb") as file, replacing(pieces.made(path), durable=durable) as beside:
+                beside.write_text(file_digest(file, sha256).hexdigest())
 
 
 def _rows(store: Store, space: str, piece: Piece) -> Packed:

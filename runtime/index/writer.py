@@ -131,7 +131,7 @@ class Builder:
                 words = self._hybrid(layout.own(index))
                 publication = Publication(self._store, self._cache, index, folder, spool, wanted, lease, anew, words)
                 # What is built upon nothing must hold what was published meanwhile: it reads everything again.
-                for _ in range(1 if anew else ATTEMPTS):
+                for _ in range(1 if anew else left):
                     left -= 1
                     current = self._current(index)
                     if current and current.restores is not None:  # what it lacks since a rollback nobody names
