@@ -429,6 +429,21 @@ def test_vectors_that_are_written_again_leave_the_rows(home: House) -> None:
     assert elsewhere(home) == of(1, 2)
 
 
+def test_a_damaged_commit_that_is_written_again_with_newer_numbers(home: House) -> None:
+    """Its rows are others then, and no other host could make those of the segment: the index is built anew."""
+    path = two(home, 1)
+    two(home, 2)
+    home.index.build("default")
+    home.store.put(home.store.bucket, path + layout.ROWS, b"damage")
+    docs = [put("a1", 50, "a1 at 2"), put("b1", 51, "b1 at 3")]
+    vectors = np.array([vector(doc.contents[0]) for doc in docs], np.float32)
+    assert home.index.write_batch("default", "two1", rows_of(docs), vectors, "model") == path
+    report = home.index.build("default")
+    assert "two1 was written again" in report.warnings[0] and not meta(home).whole
+    assert here(home) == elsewhere(home) == of(1, 2)
+    assert not home.index.build("default").published
+
+
 @pytest.mark.parametrize("part", [layout.ROWS, layout.VECTORS])
 def test_repair(world: World, tmp_path: Path, part: str) -> None:
     """Vectors are put back from the copy on this host; without the rows the index is built from what is whole."""

@@ -11,7 +11,7 @@ import faiss
 import numpy as np
 
 from runtime.context import BuildReport, Store
-from runtime.errors import Retry
+from runtime.errors import CorruptSegment, Retry
 from runtime.index import base, manifest, opening, plan, segment_write
 from runtime.index.attribute_terms import Collector
 from runtime.index.base import Base
@@ -72,6 +72,8 @@ class Publication:
         if current and not self._anew:
             opening.finish(self._cache, current)
         intake = self._taken(below, current)
+        if rewritten := self._rewritten(below):
+            raise CorruptSegment(f"The commit of batch {rewritten} was written again; a segment had its rows of it.")
         warnings = (*([self._anew] if self._anew else []), *intake.warnings)
         new = plan.settle(below.old, self._spool.docs())
         if not len(new) and (current is None or self._beaten(below) < MANY_BEATEN):
@@ -81,6 +83,16 @@ class Publication:
         made = manifest.commit(self._store, made)
         done = report(self._index, made, warnings)
         return replace(done, published=True, batches=len(self._spool.batches)), made
+
+    def _rewritten(self, below: Base) -> str:
+        """A new batch that a segment of whole batches is made of as it was before: no other host could open it."""
+        for ref, included in zip(below.refs, below.included, strict=True):
+            if self._cache.meta(self._index, ref.segment).whole:
+                same = included.holds(self._spool.batches).tolist()
+                for (batch, _), known in zip(self._spool.batches, same, strict=True):
+                    if not known and included.has(batch):
+                        return batch
+        return ""
 
     def _beaten(self, below: Base) -> int:
         """How many batches came too late for any of their documents. A segment of no document that names them keeps
