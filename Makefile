@@ -38,7 +38,7 @@ demo: install
 	@$(BIN)/tundish up --port 0 --demo
 
 test: install
-	@$(BIN)/python -m pytest -n $(J) --dist loadgroup --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n $(J) --dist loadfile --no-loadscope-reorder
 
 lint: install
 	$(BIN)/ruff check .

@@ -26,9 +26,9 @@ from tests.triggering import House
 from tests.workers import deployment
 
 LONGEST = (
-    *("chaos", "chaos_buckets", "cli", "up", "replay", "dashboard", "channel", "tutorial", "system_documents"),
+    *("chaos", "chaos_buckets", "up", "replay", "dashboard", "channel", "tutorial", "system_documents"),
     *("reload_system", "dashboard_documents", "bucket_trigger", "bucket_semantics", "two_beats", "index_verify"),
-    *("index_crash", "pools", "dispatch_loss", "listen_trigger", "memory_limit", "migrate_system"),
+    *("index_crash", "pools", "dispatch_loss", "cli", "listen_trigger", "memory_limit", "migrate_system"),
     *("backends_real", "environments", "index_repair", "bucket_guard", "stopping", "gather", "flow_loss"),
 )
 """Files that take half a minute and more: they go first, so that none is alone at the end of the run."""
@@ -42,20 +42,8 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of a file run in one process; all that look at the session's own system in the same one, so
-    that not each process starts such a system."""
     place = {f"test_{name}.py": at for at, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.name, len(place)))
-    shared = {item.path for item in items if _of_session(item, "system")}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("system" if item.path in shared else item.path.stem))
-
-
-def _of_session(item: pytest.Item, name: str) -> bool:
-    """Whether a test wants this fixture, and as it is here."""
-    known = getattr(item, "_fixtureinfo", None)
-    found = known.name2fixturedefs.get(name, ()) if known else ()
-    return any(one.scope == "session" for one in found[-1:])
 
 
 @contextlib.contextmanager
