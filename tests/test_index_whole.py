@@ -6,9 +6,8 @@ import gc
 import io
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from itertools import count
 from pathlib import Path
 
 import faiss
@@ -54,6 +53,7 @@ from runtime.index.segment import INDEX, ROWS, SCAN, Meta
 from tests.crashing import LATER
 from tests.indexing import House, fresh_store, gone, house, put, rows_of, vector, write
 from tests.migrating import pair
+from tests.test_index_referring import elsewhere, newest
 from tests.test_index_repair import flip, world
 from tests.verifying import World
 
@@ -77,12 +77,6 @@ def home(store_settings: StoreSettings, redis_client: redis.Redis, tmp_path: Pat
     return house(fresh_store(store_settings), redis_client, tmp_path, later=LATER)
 
 
-def newest(home: House) -> Manifest:
-    found = manifest.newest(home.store, "default")
-    assert found is not None
-    return found
-
-
 def meta(home: House, place: int = -1) -> Meta:
     """What a segment of the newest version says of itself."""
     cache = SegmentCache(home.cache.parent / "look", home.store)
@@ -91,14 +85,6 @@ def meta(home: House, place: int = -1) -> Meta:
 
 def files(home: House) -> set[str]:
     return {item.key.rpartition("/")[2] for item in home.store.list(home.store.bucket) if "/segments/" in item.key}
-
-
-def elsewhere(home: House, number: Iterator[int] = count()) -> dict[str, list[str]]:  # noqa: B008 - one for all
-    """What a gateway that starts now on another host answers from."""
-    cache = home.cache.parent / f"elsewhere-{next(number)}"
-    reader = IndexReader(home.store, cache)
-    reader.refresh("default")
-    return House(home.store, home.index, reader, cache).contents()
 
 
 def here(home: House) -> dict[str, list[str]]:
