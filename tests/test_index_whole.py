@@ -142,7 +142,7 @@ def test_nobody_reads_a_vector_before_it_is_published(home: House, monkeypatch: 
         return tell(made, before)
 
     home.index._builder._tell = telling
-    monkeypatch.setattr(opening.Opening, "_open", held := Held(opening.Opening._open))
+    monkeypatch.setattr(opening, "_tried", held := Held(opening._tried))
     building = threading.Thread(target=home.index.build, args=("default",))
     building.start()
     assert held.begun.wait(30) and heard.wait(30)
@@ -193,13 +193,10 @@ class Held:
     def __init__(self, step: Callable[..., None]) -> None:
         self._step, self.begun, self.go = step, threading.Event(), threading.Event()
 
-    def __get__(self, instance: object, owner: type) -> Callable[[], None]:
-        def run() -> None:
-            self.begun.set()
-            assert self.go.wait(30)
-            self._step(instance)
-
-        return run
+    def __call__(self, *arguments: object) -> None:
+        self.begun.set()
+        assert self.go.wait(30)
+        self._step(*arguments)
 
 
 def test_what_each_host_makes_is_what_a_build_writes(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -605,19 +602,19 @@ def test_damage_is_found_by_the_next_build(home: House, monkeypatch: pytest.Monk
 
 def test_who_is_at_it_is_not_waited_for(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
     two(home, 1), two(home, 2)
-    monkeypatch.setattr(opening.Opening, "_open", held := Held(opening.Opening._open))
+    monkeypatch.setattr(opening, "_tried", held := Held(opening._tried))
     building = threading.Thread(target=home.index.build, args=("default",))
     building.start()
     assert held.begun.wait(30)
     folder = SegmentCache(home.cache.parent / "builder", home.store).place("default", newest(home).segments[0].segment)
     other = FaissIndex(home.store, home.index._client, home.cache.parent / "builder")
     two(home, 3)
-    with alone(folder):
-        assert held.begun.wait(30)
-        building_on = threading.Thread(target=other.build, args=("default", ["two3"]))
-        building_on.start()
-        building_on.join(30)
-        assert not building_on.is_alive() and newest(home).vectors == 6
+    with alone(folder, wait=False) as free:
+        assert not free, "since it was told of"
+    building_on = threading.Thread(target=other.build, args=("default", ["two3"]))
+    building_on.start()
+    building_on.join(30)
+    assert not building_on.is_alive() and newest(home).vectors == 6
     held.go.set()
     building.join(30)
     assert elsewhere(home) == of(1, 2, 3)

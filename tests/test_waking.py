@@ -139,7 +139,7 @@ def test_auto_listens_where_it_can_and_lists_after_every_connection(redis_client
         ListenServer(live()).running() as server,
         Room(redis_client, server.settings, watching("auto")).running() as room,
     ):
-        until(lambda: room.is_told("minio_listen", woken=True))
+        until(lambda: room.is_told("minio_listen", woken=True) and room.has_asked(1))
         assert room.asked == [BUCKET] and room.rescan == 60.0
         server.tell(BUCKET, "a b.txt")
         (body,) = until(room.bodies)
@@ -204,7 +204,8 @@ def test_a_silent_stream_falls_back_and_comes_back(
         ListenServer(held, held, held, live()).running() as server,
         Room(redis_client, server.settings, watching("minio_listen")).running() as room,
     ):
-        until(lambda: room.is_told("minio_listen", woken=True) and server.listening)
+        # Its state is told before it asks.
+        until(lambda: room.is_told("minio_listen", woken=True) and server.listening and room.has_asked(4))
         assert len(server.calls) == 4 and room.asked == [BUCKET] * 4
         assert room.rescan == 60.0
     # It had begun each time, so each silence is news.

@@ -7,8 +7,9 @@ Where it did not come to its end, since the builder was killed or the store went
 from __future__ import annotations
 
 import logging
+import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import faiss
@@ -42,13 +43,15 @@ def finish(cache: SegmentCache, version: Manifest) -> None:
 
 
 class Opening:
-    """Begun at once, in a thread of its own."""
+    """Begun at once, in a thread of its own. When it is made it holds the segment's folder, or somebody else does:
+    gateways of this host, who hear of the segment afterwards, wait instead of doing the same."""
 
     def __init__(self, cache: SegmentCache, index: str, ref: SegmentRef, attributes: Collector) -> None:
         """`attributes`: what was collected of the segment's rows."""
         self._cache, self._index, self._ref, self._attributes = cache, index, ref, attributes
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="opening")
+        self._pool, self._held = ThreadPoolExecutor(1, thread_name_prefix="opening"), threading.Event()
         self._done = self._pool.submit(self._open)
+        self._held.wait()
 
     def end(self) -> None:
         """Wait for it. Raises CorruptSegment where something is not what it should be.
@@ -61,7 +64,13 @@ class Opening:
             self._pool.shutdown()
 
     def _open(self) -> None:
-        _tried(self._cache, self._index, self._ref, self._attributes)
+        with ExitStack() as stack:
+            try:
+                with suppress(FileNotFoundError):  # the look itself says so
+                    stack.enter_context(alone(self._cache.place(self._index, self._ref.segment), wait=False))
+            finally:
+                self._held.set()
+            _tried(self._cache, self._index, self._ref, self._attributes)
 
 
 def _tried(cache: SegmentCache, index: str, ref: SegmentRef, attributes: Collector | None = None) -> None:
@@ -78,7 +87,7 @@ def _look(cache: SegmentCache, index: str, ref: SegmentRef, attributes: Collecto
     name = ref.segment
     meta = cache.meta(index, name)
     folder = cache.folder(index, name, (TABLE,))
-    with alone(folder):  # gateways of this host, who hear of it now, wait here instead of doing the same
+    with alone(folder):
         if attributes:
             whole.write_attributes(folder, meta, attributes)
         segment_write.verify(cache.folder(index, name), name, meta, ref.vectors)
