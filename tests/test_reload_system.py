@@ -164,8 +164,9 @@ def test_a_mistake_keeps_the_last_good_version_and_is_shown(living: System) -> N
     asked = living.tundish("reload")
     assert asked.returncode == 1
     assert "nowhere_to_be_found" in asked.stderr
+    began = newest_at(living)
     save(living, "functions/two.py", CODE["two.py"])
-    assert reloaded(living, after=newest_at(living)).ok
+    assert reloaded(living, after=began).ok
 
 
 def test_code_that_is_never_imported_to_its_end_waits_for_nobody(living: System) -> None:
@@ -252,8 +253,9 @@ def test_a_queue_whose_worker_does_not_come_up_is_tried_again(living: System) ->
     assert not failed.ok
     assert "late" in failed.message
     assert living.tundish("reload").returncode == 1, "not forgotten, and not said to be well"
+    began = newest_at(living)
     save(living, "functions/late.py", "def late() -> str:\n    return 'at last'\n")
-    assert not reloaded(living, after=newest_at(living)).ok
+    assert not reloaded(living, after=began).ok
     assert call(living, "two")[0] == "two"
     save(living, "functions.yaml", good.replace("model: {", "late: {}, model: {", 1) + new)
     until(lambda: call(living, "late") == "at last", "the new function")
