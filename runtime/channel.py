@@ -119,12 +119,15 @@ class Channel(stock.Channel):  # type: ignore[misc]
         finally:
             self._in_poll = None
             self._flush_brpop_reauth()
-        if taken:
+        if answer and answer[0].decode() not in map(keys.wake, self._queue_cycle.items):
+            # Nobody had left a token, so this one is older than what the script behind the pop has taken.
+            self._receive_letters(answer[0].decode(), answer[1])
+            if taken:
+                self._receive_taken(taken, self.qos.room())
+        elif taken:
             self._send_ahead(taken)
             self._receive_taken(taken)
-        if answer and answer[0].decode() not in map(keys.wake, self._queue_cycle.items):
-            self._receive_letters(answer[0].decode(), answer[1])
-        elif not taken:
+        else:
             raise Empty
         self.deliver()
         return True
@@ -155,8 +158,9 @@ class Channel(stock.Channel):  # type: ignore[misc]
         if one.list.rsplit(self.sep, 1)[0] in self._active_queues:
             send(one.begun, one.raw)
 
-    def _receive_taken(self, taken: Sequence[Taken]) -> None:
-        """Take what was taken by script: for what has not begun the record or the mark is still to be made."""
+    def _receive_taken(self, taken: Sequence[Taken], most: int = MOST) -> None:
+        """Take what was taken by script: for what has not begun the record or the mark is still to be made. More than
+        `most` go back, the newest of them."""
         assert self.receiver  # noqa: S101
         letters, others = list[Letter](), list[Letter]()
         for one in taken:
@@ -171,10 +175,11 @@ class Channel(stock.Channel):  # type: ignore[misc]
         if others:
             gone = set(map(id, others)) - set(map(id, self.receiver.take(others, begun=False)))
             letters = [letter for letter in letters if id(letter) not in gone]
-        wanted = [letter for letter in letters if letter.queue in self._active_queues and not self._closing]
+        wanted = [letter for letter in letters if letter.queue in self._active_queues and not self._closing][:most]
         self._letters.extend(wanted)
         if len(wanted) < len(letters):
-            self._return([letter for letter in letters if letter.queue not in self._active_queues or self._closing])
+            kept = set(map(id, wanted))
+            self._return([letter for letter in letters if id(letter) not in kept])
 
     def _return(self, letters: Sequence[Letter]) -> None:
         """Put what was received, oldest first, back where it was: the newest first, so that the others go before it."""
