@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -19,19 +20,11 @@ from runtime import broker, services
 from runtime.config import Settings, StoreSettings
 from runtime.deployment import Deployment
 from runtime.free_ports import Ports
-from tests import foreign_store, gatewaying
+from tests import foreign_store, gatewaying, sharing
 from tests.system import System, running_system
 from tests.telling_store import TellingStore, telling_store
 from tests.triggering import House
 from tests.workers import deployment
-
-LONGEST = (
-    *("chaos", "chaos_buckets", "up", "replay", "dashboard", "channel", "tutorial", "system_documents"),
-    *("reload_system", "dashboard_documents", "bucket_trigger", "bucket_semantics", "two_beats", "index_verify"),
-    *("index_crash", "pools", "dispatch_loss", "cli", "listen_trigger", "memory_limit", "migrate_system"),
-    *("backends_real", "environments", "index_repair", "bucket_guard", "stopping", "gather", "flow_loss"),
-)
-"""Files that take half a minute and more: they go first, so that none is alone at the end of the run."""
 
 
 def pytest_configure() -> None:
@@ -42,8 +35,13 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    place = {f"test_{name}.py": at for at, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: place.get(item.path.name, len(place)))
+    items.sort(key=sharing.place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where tests are shared out by file: some files go together."""
+    return sharing.by_unit(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @contextlib.contextmanager

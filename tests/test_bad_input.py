@@ -7,7 +7,7 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ import uvicorn
 from hypothesis import HealthCheck, given
 from hypothesis import settings as rules
 from hypothesis import strategies as st
+from schemathesis.core.result import Ok
+from schemathesis.pytest.lazy import get_all_tests
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -84,21 +86,40 @@ def quick(made: Settings) -> Settings:
 
 
 DOCUMENT = build(deployment(settings("", StoreSettings(), Path())))
-api = schemathesis.openapi.from_dict(DOCUMENT)
+OPERATIONS = [f"{method.upper()} {path}" for path, item in DOCUMENT["paths"].items() for method in item]
+
+
+@rules(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+def answered(case: schemathesis.Case[Any], url: str, known: dict[str, str]) -> None:
+    check(case, url)
+    names = known | {"name": "default" if "/queue/" in case.path else "cut"}
+    if any(name in names for name in case.path_parameters):
+        case.path_parameters.update({name: names[name] for name in case.path_parameters if name in names})
+        check(case, url)
+
+
+@pytest.fixture(scope="module")
+def tests() -> dict[str, Callable[..., None]]:
+    """By operation. Made here and not by `parametrize`: they are seconds of work, which every process that collects
+    tests would do, and one of them runs them."""
+    schema = schemathesis.openapi.from_dict(DOCUMENT)
+    made = get_all_tests(schema=schema, test_func=answered, settings=None, given_kwargs=None)
+    return {operation.label: test for operation, test in (each.ok() for each in made if isinstance(each, Ok))}
 
 
 def test_the_document_is_the_one_that_is_served(url: str) -> None:
     assert urllib3.request("GET", f"{url}/openapi.json").json() == DOCUMENT
 
 
-@api.parametrize()
-@rules(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-def test_every_answer_is_one_that_is_described(case: schemathesis.Case[Any], url: str, known: dict[str, str]) -> None:
-    check(case, url)
-    names = known | {"name": "default" if "/queue/" in case.path else "cut"}
-    if any(name in names for name in case.path_parameters):
-        case.path_parameters.update({name: names[name] for name in case.path_parameters if name in names})
-        check(case, url)
+def test_no_operation_is_left_out(tests: dict[str, Callable[..., None]]) -> None:
+    assert sorted(tests) == sorted(OPERATIONS)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_answer_is_one_that_is_described(
+    tests: dict[str, Callable[..., None]], operation: str, url: str, known: dict[str, str]
+) -> None:
+    tests[operation](url=url, known=known)
 
 
 def check(case: schemathesis.Case[Any], url: str) -> None:

@@ -32,8 +32,10 @@ def world(
     broker_url: str,
     redis_client: redis.Redis,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[World]:
     """Every engine of an index agrees, or differs, in the same words."""
+    monkeypatch.setattr(settling, "PATIENCE_SECONDS", 0.3)  # what is pending here stays so, however long one waits
     made = World(store_settings, broker_url, redis_client, tmp_path)
     with a_qdrant(request.param) as served:
         if request.param != "faiss":

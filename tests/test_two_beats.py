@@ -6,6 +6,7 @@ import contextlib
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -20,7 +21,7 @@ from runtime.free_ports import Ports
 from runtime.schedule_state import ScheduleState, decode
 from runtime.schedules import Schedule, parse_tick, schedules
 from tests.conftest import running
-from tests.workers import SAMPLES, deployment, environment, kill, until
+from tests.workers import SAMPLES, deployment, kill, told, until
 
 FILE = SAMPLES / "clock" / "functions.yaml"
 MANY = 12
@@ -29,16 +30,16 @@ MANY = 12
 class Beats:
     """Beat processes, and what they did: `submitted` counts every tick that got into the queue, by its instant."""
 
-    def __init__(self, client: redis.Redis, broker_url: str, file: Path = FILE) -> None:
-        self._client, self._url, self._file = client, broker_url, file
+    def __init__(self, client: redis.Redis, broker_url: str, folder: Path, file: Path = FILE) -> None:
+        self._client, self._environ = client, {**told(folder, file, broker_url), "TUNDISH_FILE": str(file)}
         found = schedules(deployment(file, broker_url).settings.project)
         self.schedule: Schedule = next(one for one in found if one.trigger.every)
         self.running: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> subprocess.Popen[bytes]:
         """One more, once it ticks."""
-        environ = environment(self._url, {"TUNDISH_FILE": str(self._file)})
-        process = subprocess.Popen([sys.executable, "-m", "triggers.beat"], env=environ, start_new_session=True)
+        command = [sys.executable, "-m", "triggers.beat"]
+        process = subprocess.Popen(command, env=self._environ, start_new_session=True)
         self.running.append(process)
         # Beats of one host share a name, so that the key of the process shows whichever wrote it last.
         until(lambda: any(one.pid == process.pid and one.ready for one in presence.read(self._client)))
@@ -70,11 +71,12 @@ class Beats:
 
 @contextlib.contextmanager
 def beats(client: redis.Redis, broker_url: str) -> Iterator[Beats]:
-    found = Beats(client, broker_url)
-    try:
-        yield found
-    finally:
-        found.stop()
+    with tempfile.TemporaryDirectory() as folder:
+        found = Beats(client, broker_url, Path(folder))
+        try:
+            yield found
+        finally:
+            found.stop()
 
 
 def check_complete(found: Beats) -> None:

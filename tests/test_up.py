@@ -166,12 +166,19 @@ def test_what_check_refuses_does_not_start(tmp_path: Path) -> None:
     assert not (tmp_path / ".tundish" / "functions.json").exists()
 
 
-def test_a_function_that_does_not_load_keeps_nobody_from_starting(tmp_path: Path, sample: Path) -> None:
-    project = shutil.copytree(sample, tmp_path / "project")
+@pytest.fixture(scope="module")
+def half(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> Iterator[System]:
+    """A system of which one function cannot be loaded. The last test that asks for it ends it."""
+    folder = tmp_path_factory.mktemp("half")
+    project = shutil.copytree(sample, folder / "project")
     (project / "functions" / "two.py").write_text("def answer(:\n")
-    with running_system(tmp_path, "--no-reload") as system:
-        assert "Function two is not available: functions/two.py:1" in system.log
-        assert call(system, "one") == "one"
+    with running_system(folder, "--no-reload") as found:
+        yield found
+
+
+def test_a_function_that_does_not_load_keeps_nobody_from_starting(half: System) -> None:
+    assert "Function two is not available: functions/two.py:1" in half.log
+    assert call(half, "one") == "one"
 
 
 def test_a_new_function_on_a_new_queue_is_served(living: System) -> None:
@@ -208,17 +215,16 @@ def groups_of(pid: int) -> set[int]:
     return {int(group) for parent, group in map(str.split, lines) if int(parent) == pid} - {pid}
 
 
-def test_an_end_by_signal_leaves_nothing_and_the_data_is_there_again(tmp_path: Path, sample: Path) -> None:
-    with running_system(tmp_path, "--no-reload", sample=sample) as first:
-        task = first.tundish("invoke", "one", "--async").stdout.strip()
-        until(lambda: first.request("GET", f"/api/v1/tasks/task/{task}/result").status == 200, "the result")
-        groups = groups_of(first.process.pid)
-        assert len(groups) >= 8
-        first.process.send_signal(signal.SIGINT)
-        assert first.process.wait(40) == 0
-        assert all(map(group_is_gone, groups))
-        assert not (first.home / "run.json").exists()
-    with running_system(tmp_path, "--no-reload", sample=sample) as second:
+def test_an_end_by_signal_leaves_nothing_and_the_data_is_there_again(half: System) -> None:
+    task = half.tundish("invoke", "one", "--async").stdout.strip()
+    until(lambda: half.request("GET", f"/api/v1/tasks/task/{task}/result").status == 200, "the result")
+    groups = groups_of(half.process.pid)
+    assert len(groups) >= 8
+    half.process.send_signal(signal.SIGINT)
+    assert half.process.wait(40) == 0
+    assert all(map(group_is_gone, groups))
+    assert not (half.home / "run.json").exists()
+    with running_system(half.folder.parent, "--no-reload") as second:
         assert second.request("GET", f"/api/v1/tasks/task/{task}").status == 200
         groups = groups_of(second.process.pid)
         second.process.kill()

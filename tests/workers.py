@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,10 +19,10 @@ from typing import Any, TypeVar
 
 import redis
 
-from runtime import keys, presence
+from runtime import keys, presence, snapshot
 from runtime.broker import connect
 from runtime.config_load import load_settings
-from runtime.deployment import Deployment, build_deployment, describe_project, load_deployment
+from runtime.deployment import Deployment, build_deployment, describe_project, described, load_deployment
 from runtime.describe import describe
 from runtime.invocations import Invocation, read
 from runtime.reaper import Upkeep
@@ -102,6 +103,18 @@ def _describe(
     return describe(root, json.loads(functions), dict(environ), python)
 
 
+def told(folder: Path, file: Path, broker_url: str, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a process over a sample: like those of `tundish up` it learns from a file (in `folder`) what
+    the functions take. A child that imports them all, for each of some hundred workers, is a minute of a processor.
+    Nothing is told of other projects: who runs those looks at them."""
+    if (extra and "TUNDISH_DESCRIPTION" in extra) or not file.is_relative_to(SAMPLES):
+        return environment(broker_url, extra)
+    made, path = deployment(file, broker_url, extra), folder / "functions.json"
+    snapshot.prepare(path, made.settings.project, described(made))
+    snapshot.commit(path)
+    return environment(broker_url, {**(extra or {}), "TUNDISH_DESCRIPTION": str(path)})
+
+
 @contextlib.contextmanager
 def worker(
     file: Path,
@@ -115,14 +128,17 @@ def worker(
     """A worker of one queue that is ready; killed at the end, with all its children."""
     node = name or f"{queue}@test"
     command = [python, "-P", "-m", "runtime.worker", "-Q", queue, "-n", node, "-f", str(file), *options]
-    process = subprocess.Popen(command, env=environment(broker_url, environ), start_new_session=True)
-    client = connect(broker_url)
-    try:
-        until(lambda: any(p.pid == process.pid and p.ready for p in presence.read(client)), 60)
-        yield process
-    finally:
-        kill(process)
-        client.close()
+    with tempfile.TemporaryDirectory() as folder:
+        # Options are for a worker that somebody starts by hand: there functions.yaml is read.
+        own = environment(broker_url, environ) if options else told(Path(folder), file, broker_url, environ)
+        process = subprocess.Popen(command, env=own, start_new_session=True)
+        client = connect(broker_url)
+        try:
+            until(lambda: any(p.pid == process.pid and p.ready for p in presence.read(client)), 60)
+            yield process
+        finally:
+            kill(process)
+            client.close()
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
