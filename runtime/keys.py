@@ -9,7 +9,7 @@
 | tundish:running | zset id → lease end, ms | claim, finish, keeper | while running | what is being run; the reaper's list |
 | tundish:due | zset id → ms | task, reaper | until due | retries and delays; the mover's list |
 | tundish:ended:{state} | zset id → ms | finish | capped | terminal invocations, newest last |
-| tundish:ended | channel | finish | – | ids of invocations that just ended |
+| tundish:ended | channel | finish | – | ids of invocations of bucket triggers that just ended |
 | tundish:reply:{gateway} | channel | finish | – | answers for the callers of one gateway |
 | tundish:all | zset id → ms created | submit | as long as the record | every recorded invocation, for lists |
 | tundish:by:{function} | zset id → ms created | submit | as long as the record | those of one function |

@@ -198,7 +198,7 @@ local function close(id, state, arguments, at, fields, r)
       redis.call('SET', chain .. ':ended', now, 'PX', 60000)
     end
   end
-  redis.call('PUBLISH', K.ended_channel, id)
+  if r.trigger == 'bucket' then redis.call('PUBLISH', K.ended_channel, id) end -- only triggers listen
   if r.reply_to then redis.call('PUBLISH', r.reply_to, answer_of(id, r, fields)) end
   return answer
 end
