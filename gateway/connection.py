@@ -123,7 +123,9 @@ def bounded(most: int) -> type[Connection]:
 def most_connections() -> int:
     """How many connections there may be at once: what is open besides needs files, too."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else max(1, min(MOST_CONNECTIONS, soft - SPARE_FILES))
+    if soft == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return max(1, min(MOST_CONNECTIONS, max(soft - SPARE_FILES, soft // 2)))  # where there are few files, half of them
 
 
 async def _full(scope: Scope, receive: Receive, send: Send) -> None:

@@ -18,7 +18,7 @@ import uvicorn
 from gateway import connection, starting
 from gateway.app import create_app
 from gateway.state import Gateway
-from runtime import access, admin_key, grace, leash, logs, start_gate
+from runtime import access, admin_key, grace, leash, logs, open_files, start_gate
 from runtime.broker import connect
 from runtime.config import Settings
 from runtime.config_load import load_settings
@@ -101,6 +101,7 @@ def main(environ: Mapping[str, str]) -> int:
         died.set()
         os.kill(os.getpid(), signal.SIGTERM)
 
+    open_files.allow_many()
     app = create_app(settings, deployment, on_fatal=die)
     gateway: Gateway = app.state.gateway
     patience = grace.callers_wait(settings.project.grace)

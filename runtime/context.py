@@ -42,6 +42,7 @@ from runtime.interfaces_index import (
     Models,
     Row,
 )
+from runtime.legible import legible
 from runtime.trace_context import headers
 from runtime.urgency import Advice, Capacity, advice, capacity, level_of, next_step, urgency
 
@@ -167,7 +168,7 @@ class Context:
         known = None if total is None else _amount("total", total)
         if not isinstance(message, str):
             raise TypeError(f"progress: message must be a text, found {type(message).__name__}")
-        self._far = _amount("done", done), known, message[:MESSAGE_LIMIT]
+        self._far = _amount("done", done), known, legible(message[:MESSAGE_LIMIT])
         self.report(*self._far)
 
     def count(self, name: str, amount: int = 1) -> None:

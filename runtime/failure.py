@@ -7,25 +7,37 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import BadInput, InvalidArguments
+from runtime.legible import legible
 
 _HERE = Path(__file__).parent
+_LONGEST = 20_000
+"""Characters of a message or a traceback that are kept."""
+
 _SOFT_LIMIT = "SoftTimeLimitExceeded"  # Celery's, which is not imported here
 
 
 def describe_error(error: BaseException) -> dict[str, Any]:
     """What a record keeps of an exception: type, message, traceback, and the bad fields where there are some."""
-    message = str(error) or type(error).__name__
+    message = _message(error) or type(error).__name__
     if type(error).__name__ == _SOFT_LIMIT:
         message = "the soft time limit was reached"
     told: dict[str, Any] = {
         "type": type(error).__name__,
-        "message": message,
+        "message": message[:_LONGEST],
         "summary": f"{type(error).__name__}: {message}"[:500],
-        "traceback": _traceback(error)[-20_000:],
+        "traceback": legible(_traceback(error)[-_LONGEST:]),
     }
     if isinstance(error, InvalidArguments):
         told["fields"] = [{"field": field.field, "message": field.message} for field in error.errors]
     return told
+
+
+def _message(error: BaseException) -> str:
+    """What it says, if it can be asked: its `__str__` is the function's code, too."""
+    try:
+        return legible(str(error)[: _LONGEST + 1])
+    except Exception as inner:  # noqa: BLE001 - whatever that code raises
+        return f"its message cannot be shown ({type(inner).__name__} in its __str__)"
 
 
 def _traceback(error: BaseException) -> str:

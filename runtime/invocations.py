@@ -8,7 +8,6 @@ is a parent whose children are out; it holds no worker.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ import redis.asyncio
 from runtime import keys, packed_arguments
 from runtime.broker import translated
 from runtime.config import Retention
+from runtime.legible import loads
 from runtime.trace_context import unpacked
 
 TERMINAL = frozenset({"succeeded", "failed", "dead", "cancelled", "expired"})
@@ -55,7 +55,7 @@ _FIELDS: Mapping[bytes, tuple[str, Callable[[bytes], Any]]] = {
     **{name.encode(): (name, bytes.decode) for name in _TEXTS.split()},
     **{name.encode(): (name, int) for name in ("priority", "attempts", "lost", "items")},
     **{name.encode(): (name, _seconds) for name in _MOMENTS},
-    **{name.encode(): (name, json.loads) for name in ("event", "progress")},
+    **{name.encode(): (name, loads) for name in ("event", "progress")},
     b"arguments": ("arguments", packed_arguments.unpack),
     b"trace": ("trace", lambda value: unpacked(value.decode()) or None),
     b"split": ("split", bool),
@@ -148,7 +148,7 @@ def decode(task_id: str, fields: Mapping[bytes, bytes]) -> Invocation | None:
         if value and (known := _FIELDS.get(name)):
             found[known[0]] = known[1](value)
     if (error := fields.get(b"error")) and found["state"] != "succeeded":  # else it is that of an attempt before
-        found["error"] = json.loads(error)
+        found["error"] = loads(error)
     return Invocation(**found, result_json=fields.get(b"result"))
 
 

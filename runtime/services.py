@@ -97,7 +97,7 @@ def valkey(home: Path, ports: Ports, credentials: Credentials, *, durability: st
         "port": str(port),
         "protected-mode": "yes",
         "requirepass": credentials.broker_password,
-        "dir": json.dumps(str(folder)),  # quoted: a path may hold spaces
+        "dir": json.dumps(str(folder), ensure_ascii=False),  # quoted: a path may hold spaces
         "appendonly": "yes",
         "appendfsync": "everysec" if durability == "fast" else "always",
         "save": '""',

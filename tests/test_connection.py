@@ -242,6 +242,6 @@ def test_bodies_that_have_to_be_whole_share_their_room(web: TestClient, monkeypa
 
 
 def test_how_many_there_may_be_follows_from_the_files_that_may_be_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    for soft, most in ((1024, 724), (20_000, 10_000), (100, 1), (resource.RLIM_INFINITY, 10_000)):
+    for soft, most in ((1024, 724), (20_000, 10_000), (256, 128), (100, 50), (resource.RLIM_INFINITY, 10_000)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, soft=soft: (soft, soft))
         assert connection.most_connections() == most

@@ -49,12 +49,15 @@ def test_the_ports_behind_s3_are_closed_to_strangers(
 
 
 def test_data_and_credentials_survive_a_restart(tmp_path: Path) -> None:
+    """In a folder as people have them."""
+    home = tmp_path / 'Bärbel\'s "Öfen" 鋼'
+    home.mkdir()
     seen = []
     for turn in range(2):
-        credentials = services.load_credentials(tmp_path)
-        ports = Ports(tmp_path)
-        valkey, url = services.valkey(tmp_path, ports, credentials)
-        weed, store = services.seaweedfs(tmp_path, ports, credentials)
+        credentials = services.load_credentials(home)
+        ports = Ports(home)
+        valkey, url = services.valkey(home, ports, credentials)
+        weed, store = services.seaweedfs(home, ports, credentials)
         ports.save()
         seen.append((credentials, url, store.endpoint))
         with running(valkey), running(weed):

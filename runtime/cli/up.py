@@ -39,10 +39,11 @@ def up(
 
     Broker and store are started here unless CELERY_BROKER_URL and MINIO_ENDPOINT name others.
     """
-    from runtime import config_load, house
+    from runtime import config_load, house, open_files
     from runtime.console import Console
     from runtime.state_folder import places
 
+    open_files.allow_many()
     # A system in one piece takes calls while its broker restarts, and stops soon, unless the file says otherwise.
     environ = {"TUNDISH_OUTBOX": "auto", "TUNDISH_GRACE": "auto", **environ}
     file, home = places(file, home, environ)
