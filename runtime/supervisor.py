@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import FrameType
 
-from runtime import leash
+from runtime import leash, room
 from runtime.child import Child, Spec, ending
 from runtime.console import Console
 from runtime.errors import TundishError
@@ -228,6 +228,8 @@ class Supervisor:
             child.failed()
             seconds = child.due - time.monotonic()
             self.console.say(f"{name} {ending(code)}; it is started again in {seconds:.1f} s")
+            if told := room.missing(child.spec.folder):
+                self.console.say(told)
 
     def _stop_all(self) -> None:
         """Highest stage first: nobody accepts work any more, then work ends, then the services."""

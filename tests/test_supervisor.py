@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -76,6 +77,23 @@ def supervise(direct: Callable[[Supervisor], None]) -> tuple[int, str]:
     if failures:
         raise AssertionError(output.getvalue()) from failures[0]
     return code, output.getvalue()
+
+
+@pytest.mark.parametrize(("free", "told"), [(3 * 2**20, True), (2**30, False)])
+def test_who_ends_on_a_full_disk_is_told_with_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, told: bool
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+
+    def direct(supervisor: Supervisor) -> None:
+        found = supervisor.start(python("broker", PATIENT, tmp_path))
+        assert supervisor.wait_ready([found], 20)
+        os.kill(found.pid, signal.SIGKILL)
+        until(lambda: found.state == "waiting", "its end")
+
+    _, log = supervise(direct)
+    assert "broker was ended by SIGKILL" in log
+    assert (f"Only 3 MiB are free on the disk of {tmp_path}: make room" in log) is told
 
 
 def test_a_killed_child_is_started_again_and_all_are_stopped_in_the_end(tmp_path: Path) -> None:
