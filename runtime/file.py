@@ -41,7 +41,9 @@ class File:
             self._content, name = _binary(content), name or _name_of(content)
         else:
             raise TypeError(f"a File is made of bytes, a Path or an open file, found {type(content).__name__}")
-        self.name = PurePosixPath(name.replace("\\", "/")).name or None if name else None
+        name = PurePosixPath(name.replace("\\", "/")).name if name else ""
+        # It goes into a header: no line ends, and nothing that has no encoding.
+        self.name = "".join(one if one.isprintable() else "_" for one in name) or None
         self.content_type = content_type or mimetypes.guess_type(self.name or "")[0] or BINARY
         if not _MEDIA_TYPE.fullmatch(self.content_type):
             raise ValueError(f"{self.content_type[:100]!r} is no media type; write one like image/png")

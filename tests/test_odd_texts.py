@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from runtime.config import Settings
 from runtime.failure import describe_error
+from runtime.file import File
 from runtime.invocations import decode
 from runtime.legible import legible
 from runtime.testing import fake_context
@@ -88,3 +89,9 @@ def test_files_that_may_be_open(soft: int, most: int) -> None:
     )
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [str(most), "20000"]
+
+
+def test_the_name_of_a_file_goes_into_a_header() -> None:
+    assert File(b"abc", name="a\ud800\r\nX: Öfen.txt").name == "a___X: Öfen.txt"
+    assert File(b"abc", name="/some/where/").name == "where"
+    assert File(b"abc", name="").name is None
