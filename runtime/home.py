@@ -21,15 +21,26 @@ class AlreadyRunning(TundishError):
     """Another `tundish up` runs on this state folder."""
 
 
+class NotWritable(TundishError):
+    """The state folder cannot be written."""
+
+
 @contextlib.contextmanager
 def claimed(home: Path, say: Callable[[str], None]) -> Iterator[int]:
     """Hold the state folder; yields the file descriptor of the lock, which children are to inherit.
 
     Because they have it too, the folder is free only when the last process of a killed system is gone: no second
-    server ever opens the data of a first one. Raises AlreadyRunning, with the PID and the URL of the other.
+    server ever opens the data of a first one. Raises AlreadyRunning, with the PID and the URL of the other, and
+    NotWritable.
     """
-    path = private_folder(home) / "lock"
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        path = private_folder(home) / "lock"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise NotWritable(
+            f"Nothing can be written into the state folder {home}: {error.strerror}. Give this user the right to write "
+            "there, or choose another one: tundish up --home DIR, or TUNDISH_HOME."
+        ) from error
     try:
         until = time.monotonic() + _LEAVING_SECONDS
         told = False
@@ -104,4 +115,12 @@ def _alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return pid > 0
+    return pid > 0 and not _dead(pid)
+
+
+def _dead(pid: int) -> bool:
+    """Whether it has ended, and nobody has asked how (Linux tells)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X")
+    except (OSError, IndexError):
+        return False

@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from runtime.cli import streams
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -145,10 +146,8 @@ def cli(ctx: click.Context) -> None:
 
 def main() -> None:
     """The console script."""
-    try:
+    with streams.ready():
         cli(obj=dict(os.environ), prog_name="tundish")
-    except BrokenPipeError:  # `tundish functions | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":
