@@ -1,7 +1,8 @@
 """Describe functions in a child process: the processes that only route calls never import anybody's code.
 
-`python -m runtime.describe` reads {"root", "functions": {name: what request_for says}} from standard input and answers
-{name: what describe_function says} (runtime/describe_function.py) on standard output.
+`python -m runtime.describe` reads {"root", "functions": {name: what request_for says}, "told": PATH} from standard
+input and answers {name: what describe_function says} (runtime/describe_function.py) on standard output. The file PATH
+says at any time which function is being imported: nothing else does, when the child hangs or dies.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,28 @@ TIMEOUT_SECONDS = 120.0
 """Time for importing all the functions of a project; heavy libraries belong inside functions."""
 
 
+SLOW_SECONDS = 5.0
+"""After so long somebody is told what is being imported."""
+
+
+def slow(told: Path) -> str:
+    """What is said after that."""
+    return f"{being_imported(told)} is still being imported …"
+
+
+def too_slow(told: Path) -> str:
+    """What is said at the end of the time."""
+    return f"{being_imported(told)} was not imported within {TIMEOUT_SECONDS:.0f} s; move slow work into the functions"
+
+
+def being_imported(told: Path) -> str:
+    """The function that a child is at, by its handler."""
+    try:
+        return told.read_text(encoding="utf-8") or "a function"
+    except OSError:
+        return "a function"
+
+
 def describe(
     root: Path, functions: Mapping[str, Mapping[str, Any]], environ: Mapping[str, str], python: str = sys.executable
 ) -> dict[str, dict[str, Any]]:
@@ -27,37 +51,48 @@ def describe(
 
     Raises HandlerError where the child itself fails.
     """
-    request = json.dumps({"root": str(root), "functions": functions})
     command = [python, "-P", "-m", "runtime.describe"]
-    try:
-        done = subprocess.run(
-            command,
-            input=request.encode(),
-            capture_output=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-            env=dict(environ),
-        )
-    except subprocess.TimeoutExpired as error:
-        message = f"importing the functions took more than {TIMEOUT_SECONDS:.0f} s; move slow work into the functions"
-        raise HandlerError(message) from error
-    try:
-        result: dict[str, dict[str, Any]] = json.loads(done.stdout)
-    except ValueError as error:
-        tail = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise HandlerError(
-            f"the functions could not be described (exit {done.returncode}): {' '.join(tail)}"
-        ) from error
+    with tempfile.TemporaryDirectory() as folder:
+        told = Path(folder, "told")
+        request = json.dumps({"root": str(root), "functions": functions, "told": str(told)}).encode()
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=dict(environ)) as child:
+            try:
+                answer, said = child.communicate(request, SLOW_SECONDS)
+            except subprocess.TimeoutExpired:
+                sys.stderr.write(f"{slow(told)}\n")
+                try:
+                    answer, said = child.communicate(timeout=TIMEOUT_SECONDS - SLOW_SECONDS)
+                except subprocess.TimeoutExpired as error:
+                    child.kill()
+                    raise HandlerError(too_slow(told)) from error
+            except BaseException:
+                child.kill()
+                raise
+        try:
+            result: dict[str, dict[str, Any]] = json.loads(answer)
+        except ValueError as error:
+            tail = " ".join(said.decode(errors="replace").strip().splitlines()[-1:])
+            raise HandlerError(
+                f"{being_imported(told)} ended the process that imported it (exit {child.returncode}): {tail}"
+            ) from error
     return result
 
 
-def describe_here(root: Path, functions: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The child's half: load every function in this process."""
+def describe_here(
+    root: Path, functions: Mapping[str, Mapping[str, Any]], told: Path | None = None
+) -> dict[str, dict[str, Any]]:
+    """The child's half: load every function in this process, and say in the file `told` which."""
     from runtime.describe_function import describe_function
     from runtime.loader import prepare_path
 
     prepare_path(root)
-    return {name: describe_function(root, told) for name, told in functions.items()}
+    described = {}
+    for name, asked in functions.items():
+        if told:
+            told.write_text(str(asked["handler"]), encoding="utf-8")
+        described[name] = describe_function(root, asked)
+    return described
 
 
 def main() -> None:
@@ -65,7 +100,7 @@ def main() -> None:
     # What modules print while they are imported must not get into the answer.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    json.dump(describe_here(Path(request["root"]), request["functions"]), answer)
+    json.dump(describe_here(Path(request["root"]), request["functions"], Path(request["told"])), answer)
     answer.close()
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from runtime.child import ending
-from runtime.describe import TIMEOUT_SECONDS, describe_here
+from runtime.describe import SLOW_SECONDS, TIMEOUT_SECONDS, being_imported, describe_here, slow, too_slow
 from runtime.errors import HandlerError
 
 _PATIENCE_SECONDS = 1.0
@@ -32,7 +32,8 @@ _PATIENCE_SECONDS = 1.0
 class Describer:
     """The process's client: starts it with the first request, and again after it was lost. Thread-safe.
 
-    `overtaken` says that the answer is no longer wanted, since the files have changed again.
+    `overtaken` says that the answer is no longer wanted, since the files have changed again or the system stops; `say`
+    is told once of an import that takes long.
     """
 
     def __init__(
@@ -40,8 +41,9 @@ class Describer:
         environ: Mapping[str, str],
         python: str = sys.executable,
         overtaken: Callable[[], bool] = lambda: False,
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self._overtaken = overtaken
+        self._overtaken, self._say = overtaken, say
         self._command = [python, "-P", "-m", "runtime.describer"]
         self._environ = dict(environ)
         self._lock = threading.Lock()
@@ -49,15 +51,17 @@ class Describer:
 
     def describe(self, root: Path, functions: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         """What `runtime.describe` answers to the same request. Raises HandlerError."""
-        request = {"root": str(root), "functions": functions}
-        with self._lock:
-            answer = self._ask(json.dumps(request).encode() + b"\n")
-        try:
-            told = json.loads(answer)
-        except ValueError:
-            raise HandlerError("the functions could not be described: the process that does it ended") from None
-        if "failed" in told:
-            raise HandlerError(f"the functions could not be described: {told['failed']}")
+        with tempfile.TemporaryDirectory() as folder:
+            at = Path(folder, "told")
+            request = {"root": str(root), "functions": functions, "told": str(at)}
+            with self._lock:
+                answer = self._ask(json.dumps(request).encode() + b"\n", at)
+            try:
+                told = json.loads(answer)
+            except ValueError:
+                raise HandlerError("the functions could not be described: the process that does it ended") from None
+            if "failed" in told:
+                raise HandlerError(f"{being_imported(at)} could not be imported: {told['failed']}")
         result: dict[str, dict[str, Any]] = told["described"]
         return result
 
@@ -66,7 +70,7 @@ class Describer:
         with self._lock:
             self._end()
 
-    def _ask(self, request: bytes) -> bytes:
+    def _ask(self, request: bytes, at: Path) -> bytes:
         if self._process is None or self._process.poll() is not None:
             pipe = subprocess.PIPE
             self._process = subprocess.Popen(self._command, env=self._environ, stdin=pipe, stdout=pipe, process_group=0)
@@ -75,17 +79,18 @@ class Describer:
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(request)
             process.stdin.flush()
-            began = time.monotonic()
+            began, warned = time.monotonic(), False
             while not select.select([process.stdout], [], [], _PATIENCE_SECONDS)[0]:
                 if self._overtaken():
                     self._end()
-                    raise HandlerError("the files changed again before the functions had been imported")
+                    message = "was not waited for any longer: the files have changed again, or the system stops"
+                    raise HandlerError(f"{being_imported(at)} {message}")
                 if time.monotonic() - began > TIMEOUT_SECONDS:
                     self._end()
-                    raise HandlerError(
-                        f"importing the functions took more than {TIMEOUT_SECONDS:.0f} s; "
-                        "move slow work into the functions"
-                    )
+                    raise HandlerError(too_slow(at))
+                if not warned and time.monotonic() - began > SLOW_SECONDS:
+                    warned = True
+                    self._say(slow(at))
             return process.stdout.readline()
         return b""
 
@@ -138,7 +143,7 @@ def _describe(request: Mapping[str, Any], mouth: int, said: BinaryIO) -> None:
         os.dup2(null, 0)
         for number in (1, 2):
             os.dup2(said.fileno(), number)
-        found = describe_here(Path(request["root"]), request["functions"])
+        found = describe_here(Path(request["root"]), request["functions"], Path(request["told"]))
         with os.fdopen(mouth, "wb") as stream:
             stream.write(json.dumps({"described": found}).encode() + b"\n")
         code = 0

@@ -12,7 +12,9 @@ from runtime.describer import Describer
 class Describers:
     """Makes them when they are first needed, and keeps them."""
 
-    def __init__(self) -> None:
+    def __init__(self, say: Callable[[str], None] = lambda text: None) -> None:
+        """`say` is told of imports that take long."""
+        self._say = say
         self._describers: dict[str, Describer] = {}
         self.overtaken: Callable[[], bool] = lambda: False
         """Whether what is being described has changed again."""
@@ -22,7 +24,7 @@ class Describers:
     ) -> dict[str, dict[str, Any]]:
         """What `runtime.describe.describe` does, by a process that is there already. Raises HandlerError."""
         if python not in self._describers:
-            self._describers[python] = Describer(environ, python, self._is_overtaken)
+            self._describers[python] = Describer(environ, python, self._is_overtaken, self._say)
         return self._describers[python].describe(root, functions)
 
     def _is_overtaken(self) -> bool:

@@ -50,7 +50,7 @@ class House:
         self.deployment: Deployment
         # On a broker of somebody else another system may serve the same queues.
         self._generation = parts.any_generation() if self.settings.broker_url else 1
-        self.describers = Describers()
+        self.describers = Describers(self.console.say)
         self.describers.overtaken = supervisor.stopping
         self.description = self.settings.home / DESCRIPTION
         self._began = time.monotonic()
