@@ -153,12 +153,13 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _members(group: int) -> list[int]:
-    """The processes of a group that have not ended."""
+    """The processes of a group that have not ended. One counts as dead (Z) when its first thread is: the others may
+    take some time, and until then its sockets are open."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             state, _, of = path.read_text().rpartition(")")[2].split()[:3]
-            if int(of) == group and state != "Z":
+            if int(of) == group and (state != "Z" or len(list((path.parent / "task").iterdir())) > 1):
                 found.append(int(path.parent.name))
     return found
 
