@@ -38,9 +38,22 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_full_disk_behind_the_output(project: Path) -> None:
-    done = shell("tundish check > /dev/full", project)
-    assert (done.returncode, done.stderr) == (1, "tundish: No space left on device.\n")
+@pytest.mark.parametrize(
+    ("output", "why"), [("> /dev/full", "No space left on device"), ("1< /dev/null", "Bad file descriptor")]
+)
+def test_an_output_that_cannot_be_written(project: Path, output: str, why: str) -> None:
+    done = shell(f"tundish check {output}", project)
+    assert (done.returncode, done.stderr) == (1, f"tundish: The output could not be written: {why}.\n")
+
+
+def test_a_full_disk_that_is_not_that_of_the_output() -> None:
+    code = (
+        "from runtime.cli import streams\nwith streams.ready():\n    print('told')\n"
+        "    with open('/dev/full', 'w') as file:\n        file.write('x')"
+    )
+    environ = clean_environ()
+    done = subprocess.run([sys.executable, "-P", "-c", code], env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "told\n", "tundish: No space left on device.\n")
 
 
 def test_a_reader_that_goes_away(project: Path) -> None:
@@ -61,16 +74,16 @@ def test_nothing_is_seen_of_a_closed_output(project: Path) -> None:
     assert shell("tundish check -f nowhere.yaml >&- 2>&-", project).returncode == 1
 
 
-def test_nobody_answers_at_a_closed_input() -> None:
+@pytest.mark.parametrize("answer", ["<&-", "< /dev/null"])
+def test_nobody_answers_at_an_input_that_has_ended(answer: str) -> None:
     code = (
-        "import click\nfrom runtime.cli import streams\n"
-        "@click.command()\ndef ask() -> None:\n    click.confirm('Really?', abort=True, err=True)\n"
-        "with streams.ready():\n    ask()"
+        "from runtime.cli import asking, streams\n"
+        "with streams.ready():\n    asking.insist('Really?')\n    print('done')"
     )
-    line = f"'{sys.executable}' -P -c \"$CODE\" <&-"
+    line = f"'{sys.executable}' -P -c \"$CODE\" {answer}"
     done = subprocess.run(["sh", "-c", line], env=clean_environ(CODE=code), capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "Aborted!" in done.stderr and "Traceback" not in done.stderr
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[1:] == ["tundish: Nobody answered, which is a no. With --yes nothing is asked."]
 
 
 def test_characters_that_the_output_cannot_have_are_escaped() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from tests.system import System, until
 
 
@@ -94,3 +96,17 @@ def test_purge_of_a_queue_that_is_not_there(system: System) -> None:
     done = system.tundish("purge", "nowhere", "--yes")
     assert done.returncode == 1
     assert "There is no queue nowhere" in done.stderr
+
+
+@pytest.mark.parametrize("words", [("purge", "work"), ("dead", "purge"), ("buckets", "events", "--purge")])
+def test_where_nobody_answers_nothing_is_purged(system: System, words: tuple[str, ...]) -> None:
+    done = system.tundish(*words)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Nobody answered" in done.stderr and "--yes" in done.stderr
+
+
+def test_an_object_is_removed_from_a_bucket_that_is_missing(system: System) -> None:
+    done = system.tundish("rm", "nope", "--bucket", "nopebucket")
+    assert (done.returncode, done.stderr) == (1, "tundish: nope: there is no bucket nopebucket\n")
+    done = system.tundish("rm", "nope")
+    assert (done.returncode, done.stderr) == (1, "tundish: nope: there is no such object in the bucket documents\n")

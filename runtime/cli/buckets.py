@@ -125,13 +125,14 @@ def events(environ: Mapping[str, str], purge: bool, yes: bool, limit: int, as_js
     The newest first. Nothing is lost by them: the listing finds what they were about.
     """
     from runtime.cli import bucket_output
+    from runtime.cli.asking import insist
     from runtime.cli.client import find
     from runtime.cli.output import print_json, print_table
 
     client, path = find(environ), "/admin/events/dead"
     if purge:
         if not yes:
-            click.confirm("Throw all unusable notifications away?", abort=True, err=True)
+            insist("Throw all unusable notifications away?")
         told = client.call("DELETE", path).json()
         print_json(told) if as_json else click.echo(f"{told['purged']} thrown away")
         return

@@ -96,9 +96,11 @@ def redrive(environ: Mapping[str, str], /, ids: tuple[str, ...], as_json: bool, 
 @click.pass_obj
 def purge(environ: Mapping[str, str], /, ids: tuple[str, ...], yes: bool, as_json: bool, **filters: str | None) -> None:
     """Delete letters for good; without ID and filters all of them."""
+    from runtime.cli.asking import insist
+
     if not yes:
         which = "these dead letters" if ids or _given(filters) else "ALL dead letters"
-        click.confirm(f"Delete {which} for good?", abort=True, err=True)
+        insist(f"Delete {which} for good?")
     _act(environ, "purge", "purged", ids, _given(filters), as_json)
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from runtime.cli import complete
+
+if TYPE_CHECKING:
+    from runtime.cli.client import Client
+
+_ANSWER_SECONDS = 30.0
 
 _index = click.option(
     "--index", "name", default="default", show_default=True, help="Which index.", shell_complete=complete.indexes
@@ -33,8 +38,7 @@ def rm(environ: Mapping[str, str], keys: tuple[str, ...], bucket: str, as_json: 
         except Refused as error:  # the others are removed all the same
             if error.exit_code != 1:
                 raise
-            missing = f"there is no such object in the bucket {bucket}"
-            refused[key] = missing if error.status == 404 else str(error)
+            refused[key] = _missing(client, bucket, key) if error.status == 404 else str(error)
             click.echo(f"tundish: {key}: {refused[key]}", err=True)
             continue
         removed.append(key)
@@ -44,6 +48,19 @@ def rm(environ: Mapping[str, str], keys: tuple[str, ...], bucket: str, as_json: 
         print_json({"bucket": bucket, "removed": removed, "refused": refused})
     if refused:
         raise SystemExit(1)
+
+
+def _missing(client: Client, bucket: str, key: str) -> str:
+    """What is not there: the answer to a HEAD has no words, that to a GET tells of a bucket that is missing."""
+    from runtime.cli.client import Refused, object_path
+
+    try:
+        with client.stream(object_path("buckets", bucket, key), {}, _ANSWER_SECONDS):
+            pass
+    except Refused as error:
+        if error.status == 404 and str(error).startswith("There is no bucket"):
+            return f"there is no bucket {bucket}"
+    return f"there is no such object in the bucket {bucket}"
 
 
 @click.command()

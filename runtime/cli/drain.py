@@ -31,6 +31,7 @@ def drain(environ: Mapping[str, str], queues: tuple[str, ...], timeout: str, yes
 
     What is accepted meanwhile waits, until `tundish resume queue QUEUE...`. Exit code 1: something still runs.
     """
+    from runtime.cli.asking import insist
     from runtime.cli.client import find
     from runtime.cli.output import print_json
     from runtime.units import parse_duration
@@ -42,7 +43,7 @@ def drain(environ: Mapping[str, str], queues: tuple[str, ...], timeout: str, yes
     client = find(environ)
     names = list(dict.fromkeys(queues)) or [one["queue"] for one in client.get(_STATS)["queues"]]
     if not (queues or yes) and sys.stdin.isatty():
-        click.confirm(f"Let all queues rest ({', '.join(names)})?", abort=True, err=True)
+        insist(f"Let all queues rest ({', '.join(names)})?")
     for name in names:
         client.post("/admin/pause", {"kind": "queue", "name": name, "reason": _REASON})
     on = f"To go on: tundish resume queue {' '.join(names)}"

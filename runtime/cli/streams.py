@@ -31,11 +31,13 @@ def ready() -> Iterator[None]:
     except BrokenPipeError:  # `tundish functions | head`
         _drop()
     except OSError as error:
-        if error.errno not in _FULL:
+        stuck = _stuck()
+        if not stuck and error.errno not in _FULL:
             raise
         _drop()
+        before = "The output could not be written: " if stuck else ""
         what = f" ({error.filename})" if error.filename else ""
-        sys.stderr.write(f"tundish: {error.strerror}{what}.\n")
+        sys.stderr.write(f"tundish: {before}{error.strerror}{what}.\n")
         sys.exit(1)
 
 
@@ -48,6 +50,16 @@ def _fill() -> None:
             os.dup2(os.open(os.devnull, os.O_RDWR), number)
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - for as long as the process lives
+
+
+def _stuck() -> bool:
+    """Whether it was the standard output: it still has what it could not write, or takes not even nothing."""
+    try:
+        sys.stdout.flush()
+        os.write(sys.stdout.fileno(), b"")  # without a buffer nothing is kept
+    except OSError:
+        return True
+    return False
 
 
 def _drop() -> None:

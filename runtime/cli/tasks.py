@@ -81,12 +81,13 @@ def retry(environ: Mapping[str, str], ids: tuple[str, ...], as_json: bool) -> No
 @click.pass_obj
 def purge(environ: Mapping[str, str], queue: str, yes: bool, as_json: bool) -> None:
     """Cancel everything that waits in QUEUE, and take its messages out."""
+    from runtime.cli.asking import insist
     from runtime.cli.display import Display
     from runtime.cli.output import print_json
 
     client = _client(environ)
     if not yes:
-        click.confirm(f"Cancel everything that waits in the queue {queue}?", abort=True, err=True)
+        insist(f"Cancel everything that waits in the queue {queue}?")
     cancelled = messages = 0
     more = True
     with Display() as display:

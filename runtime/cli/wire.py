@@ -82,12 +82,13 @@ def wire(
 
 def _wire(settings: Settings, server: Server, target: Target, places: Buckets, yes: bool) -> None:
     """Through the API as far as it goes; where the administration is closed to us, the lines, and the buckets."""
+    from runtime.cli.asking import agreed
     from runtime.store import MinioStore
     from runtime.wiring.minio import MinioServer, NoAdministration
     from runtime.wiring.wire import Wiring
 
     def ask(question: str) -> bool:
-        return yes or click.confirm(question, err=True)
+        return yes or agreed(question)
 
     for bucket in places:
         MinioStore(settings.store).ensure_bucket(bucket)
