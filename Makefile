@@ -49,7 +49,7 @@ lint: install
 fmt: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/python -P -m runtime.schema > runtime/functions.schema.json.new
+	$(BIN)/python -P -m runtime.config.schema > runtime/functions.schema.json.new
 	mv runtime/functions.schema.json.new runtime/functions.schema.json
 
 bench: install $(if $(filter dispatch start,$(B)),bench-peers)

@@ -11,9 +11,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from runtime.config import StoreSettings
-from runtime.services import Service
-from runtime.store import MinioStore
+from runtime.config.settings import StoreSettings
+from runtime.store.port import MinioStore
+from runtime.system.services import Service
 
 BUCKET = "many"
 FOLDER_SIZE = 1_000

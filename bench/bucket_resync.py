@@ -26,15 +26,16 @@ from bench.bucket_many import BUCKET
 from bench.bucket_started import environment
 from bench.common import ROOT
 from bench.keyspace import used_memory
-from runtime import keys, services
-from runtime.broker import connect
-from runtime.config import StoreSettings
-from runtime.config_load import load_settings
-from runtime.entry import Entry
-from runtime.free_ports import Ports
-from runtime.store import MinioStore
-from runtime.submit import new_id
-from runtime.watch import Watch, watches
+from runtime import keys
+from runtime.broker.connection import connect
+from runtime.buckets.entry import Entry
+from runtime.buckets.watch import Watch, watches
+from runtime.config.load import load_settings
+from runtime.config.settings import StoreSettings
+from runtime.host.free_ports import Ports
+from runtime.invocations.submit import new_id
+from runtime.store.port import MinioStore
+from runtime.system import services
 from tests.conftest import running
 
 _WAIT_SECONDS = 1800.0

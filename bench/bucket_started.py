@@ -24,10 +24,10 @@ from minio import Minio
 
 from bench.common import System, percentiles, system
 from bench.system import plain_celery
-from runtime import services
-from runtime.broker import connect
-from runtime.config import StoreSettings
-from runtime.free_ports import Ports
+from runtime.broker.connection import connect
+from runtime.config.settings import StoreSettings
+from runtime.host.free_ports import Ports
+from runtime.system import services
 from tests.conftest import running
 from tests.listen_server import ListenServer, live
 

@@ -16,17 +16,18 @@ from types import SimpleNamespace
 from typing import Any
 
 from bench.common import report
-from runtime import keys, services
-from runtime.broker import connect
-from runtime.capture import Capture, life_seconds
-from runtime.config_load import load_settings
-from runtime.deployment import Deployment, load_deployment
-from runtime.free_ports import Ports
-from runtime.message import HEADER
-from runtime.output import Output
-from runtime.ports import PortsMaker
-from runtime.submit import Call, submit
-from runtime.task import Runner
+from runtime import keys
+from runtime.attempts.capture import Capture, life_seconds
+from runtime.attempts.output import Output
+from runtime.attempts.ports import PortsMaker
+from runtime.attempts.task import Runner
+from runtime.broker.connection import connect
+from runtime.config.load import load_settings
+from runtime.deployment.deployment import Deployment, load_deployment
+from runtime.host.free_ports import Ports
+from runtime.invocations.message import HEADER
+from runtime.invocations.submit import Call, submit
+from runtime.system import services
 from tests.conftest import running
 
 CALLS = 2000

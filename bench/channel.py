@@ -21,12 +21,14 @@ from typing import Any
 import redis
 
 from bench.common import report
-from runtime import keys, presence, services
-from runtime.broker import connect
-from runtime.config_load import load_settings
-from runtime.deployment import Deployment, load_deployment
-from runtime.free_ports import Ports
-from runtime.submit import Call, submit
+from runtime import keys
+from runtime.broker import presence
+from runtime.broker.connection import connect
+from runtime.config.load import load_settings
+from runtime.deployment.deployment import Deployment, load_deployment
+from runtime.host.free_ports import Ports
+from runtime.invocations.submit import Call, submit
+from runtime.system import services
 
 CALLS = 400
 QUEUED = 600

@@ -15,12 +15,15 @@ import redis
 
 from bench.channel import wait
 from bench.common import ROOT, cpu_seconds
-from runtime import leash, parts, presence, services, snapshot
-from runtime.broker import connect
-from runtime.config import Settings
-from runtime.config_load import load_settings
-from runtime.deployment import Deployment, build_deployment, describe_project
-from runtime.free_ports import Ports
+from runtime.broker import presence
+from runtime.broker.connection import connect
+from runtime.config import snapshot
+from runtime.config.load import load_settings
+from runtime.config.settings import Settings
+from runtime.deployment.deployment import Deployment, build_deployment, describe_project
+from runtime.host import leash
+from runtime.host.free_ports import Ports
+from runtime.system import parts, services
 from tests.workers import kill
 
 _QUIET = {"PROMETHEUS_PORT": "0", "HF_HUB_OFFLINE": "1"}
@@ -124,7 +127,7 @@ class House:
             os.close(end)
 
     def _serve(self, service: services.Service) -> None:
-        process = self.start("-m", "runtime.leash", "--", *service.argv, environ=service.environ)
+        process = self.start("-m", "runtime.host.leash", "--", *service.argv, environ=service.environ)
         wait(lambda: service.ready() or process.poll() is not None)
         if process.poll() is not None:
             raise SystemExit(f"{service.name} did not start: {(self.folder / 'processes.log').read_text()[-2000:]}")

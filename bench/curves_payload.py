@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from bench.curves_house import House, house, seconds
 from bench.curves_load import Point, calls
-from runtime.store import MinioStore
+from runtime.store.port import MinioStore
 
 AXIS = "payload"
 _CODE = "def length(text: str) -> int:\n    return len(text)\n\ndef echo(text: str) -> str:\n    return text\n"

@@ -12,10 +12,12 @@ from bench.channel import wait
 from bench.curves_house import House, house, seconds
 from bench.curves_load import Point
 from bench.keyspace import used_memory
-from runtime import census, keys, queue_purge, scripts, workload
-from runtime.deployment import Deployment
-from runtime.reaper import GRACE_MS, Upkeep
-from runtime.submit import Call, accept, new_id, now_ms, prepare
+from runtime import keys
+from runtime.broker import scripts
+from runtime.deployment.deployment import Deployment
+from runtime.invocations import census, queue_purge, workload
+from runtime.invocations.submit import Call, accept, new_id, now_ms, prepare
+from runtime.worker.reaper import GRACE_MS, Upkeep
 
 AXIS = "queued"
 _CODE = "def noop() -> None:\n    return None\n"

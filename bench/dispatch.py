@@ -34,8 +34,9 @@ from bench.dispatch_house import FULL, QUICK, House, Plan
 from bench.dispatch_lines import Lines
 from bench.dispatch_peers import Running, client, installed, started
 from bench.peers.plans import PLANS
-from runtime import keys, presence
-from runtime.broker import connect
+from runtime import keys
+from runtime.broker import presence
+from runtime.broker.connection import connect
 
 QUICK_PEERS = ("celery", "flower", "taskiq")
 _FILE = """\

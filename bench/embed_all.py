@@ -29,8 +29,8 @@ import urllib3
 
 from bench.alone import alone
 from bench.common import System, report, system
-from runtime.config import StoreSettings
-from runtime.store import MinioStore
+from runtime.config.settings import StoreSettings
+from runtime.store.port import MinioStore
 
 WORDS = 25
 WORKERS = 2

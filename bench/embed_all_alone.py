@@ -16,8 +16,8 @@ from functions._source import Source
 from functions._source_known import Known, Memory
 from functions._source_parts import Parts, Plan, cutting
 from functions._source_plan import Rows
-from runtime.config import StoreSettings
-from runtime.store import MinioStore
+from runtime.config.settings import StoreSettings
+from runtime.store.port import MinioStore
 from runtime.testing import fake_context
 
 _ROUNDS = 3

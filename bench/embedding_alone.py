@@ -16,7 +16,7 @@ from bench import memory
 from bench.common import ROOT
 from bench.index_house import House
 from functions.embed_batch import embed_batch
-from runtime.config_load import load_settings
+from runtime.config.load import load_settings
 from runtime.context import Context, ObjectEvent
 from runtime.embedding.library import Library, library
 from runtime.testing import fake_context

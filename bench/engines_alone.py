@@ -14,7 +14,7 @@ from bench.engines_found import Found
 from bench.index_data import Corpus
 from bench.index_house import INDEX, House
 from bench.index_search import K, in_turn, p99
-from runtime.config_engine import EngineSpec
+from runtime.config.engine import EngineSpec
 from runtime.index import manifest
 from runtime.index.engines import Indexes
 from runtime.index.qdrant.engine import Connections

@@ -16,11 +16,11 @@ import time
 from pathlib import Path
 
 from bench.common import report
-from runtime import broker
-from runtime.deployment import Deployment
+from runtime.broker import connection as broker
+from runtime.deployment.deployment import Deployment
 from runtime.errors import BrokerDown
-from runtime.invocations import read_many
-from runtime.submit import Call, accept
+from runtime.invocations.invocation import read_many
+from runtime.invocations.submit import Call, accept
 from tests.sentinels import Trio, trio
 from tests.workers import deployment, until
 

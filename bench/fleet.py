@@ -23,11 +23,13 @@ from urllib.parse import urlsplit
 import redis
 
 from bench.common import report
-from runtime import keys, presence, scripts, workload
-from runtime.broker import connect
-from runtime.config import Project, Queue
-from runtime.presence import RENEW_SECONDS, TTL_SECONDS, Process
-from runtime.submit import Call, submit
+from runtime import keys
+from runtime.broker import presence, scripts
+from runtime.broker.connection import connect
+from runtime.broker.presence import RENEW_SECONDS, TTL_SECONDS, Process
+from runtime.config.settings import Project, Queue
+from runtime.invocations import workload
+from runtime.invocations.submit import Call, submit
 from tests.brokers import Broker
 from tests.workers import SAMPLES, deployment, worker
 

@@ -27,9 +27,10 @@ from bench.index_data import Corpus, Vectors
 from bench.index_house import INDEX, House
 from bench.index_search import AT_ONCE, K
 from gateway.state import Gateway
-from runtime import keys, snapshot
-from runtime.deployment import Deployment, describe_project
-from runtime.free_ports import Ports
+from runtime import keys
+from runtime.config import snapshot
+from runtime.deployment.deployment import Deployment, describe_project
+from runtime.host.free_ports import Ports
 from runtime.index.search import Search
 
 _GIVE_UP_SECONDS = 120.0

@@ -14,16 +14,16 @@ from typing import Any
 import redis
 
 from bench.index_data import Corpus
-from runtime import services
-from runtime.broker import connect
-from runtime.config import Settings, StoreSettings
-from runtime.config_load import load_settings
-from runtime.free_ports import Ports
+from runtime.broker.connection import connect
+from runtime.config.load import load_settings
+from runtime.config.settings import Settings, StoreSettings
+from runtime.host.free_ports import Ports
+from runtime.host.niceness import step_back
 from runtime.index import layout
 from runtime.index.port import FaissIndex
 from runtime.index.reader import IndexReader
-from runtime.niceness import step_back
-from runtime.store import MinioStore
+from runtime.store.port import MinioStore
+from runtime.system import services
 
 INDEX = "default"
 _FILLERS = 4

@@ -28,9 +28,9 @@ from bench.index_corpus import prepared
 from bench.index_data import Corpus, Vectors
 from bench.index_gateway import Running, body, gateway
 from bench.index_house import INDEX, House, house_of, plain, servers
-from runtime.config_load import load_settings
+from runtime.config.load import load_settings
+from runtime.host.niceness import step_back
 from runtime.index.port import FaissIndex
-from runtime.niceness import step_back
 
 BLOCKED_SECONDS = 1.0
 """A query that takes this long counts as blocked."""

@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bench.common import report
-from runtime import services
-from runtime.free_ports import Ports
-from runtime.store import MinioStore
+from runtime.host.free_ports import Ports
+from runtime.store.port import MinioStore
+from runtime.system import services
 from tests.conftest import running
 
 OBJECTS = 20_000

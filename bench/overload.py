@@ -25,10 +25,10 @@ import urllib3
 
 from bench import memory, overload_slow
 from bench.common import System, percentiles, report, system
-from runtime.broker import connect
-from runtime.config_load import load_settings
-from runtime.deployment import load_deployment
-from runtime.submit import Call, accept
+from runtime.broker.connection import connect
+from runtime.config.load import load_settings
+from runtime.deployment.deployment import load_deployment
+from runtime.invocations.submit import Call, accept
 
 FUNCTIONS = "import time\n\ndef noop() -> None:\n    return None\n\ndef nap() -> None:\n    time.sleep(0.02)\n"
 PROJECT = """

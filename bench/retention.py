@@ -24,16 +24,17 @@ from typing import Any
 import redis
 
 from bench.keyspace import families, used_memory
-from runtime import keys, services
-from runtime.attempt import Attempt, claim, finish, repeat
-from runtime.broker import connect
-from runtime.config import Retention
-from runtime.config_load import load_settings
-from runtime.deployment import Deployment, load_deployment
-from runtime.free_ports import Ports
-from runtime.reaper import Upkeep
-from runtime.retry import Decision
-from runtime.submit import Call, Idempotency, new_id, submit
+from runtime import keys
+from runtime.attempts.attempt import Attempt, claim, finish, repeat
+from runtime.broker.connection import connect
+from runtime.config.load import load_settings
+from runtime.config.settings import Retention
+from runtime.deployment.deployment import Deployment, load_deployment
+from runtime.host.free_ports import Ports
+from runtime.invocations.retry import Decision
+from runtime.invocations.submit import Call, Idempotency, new_id, submit
+from runtime.system import services
+from runtime.worker.reaper import Upkeep
 from tests.conftest import running
 
 COUNT = 100_000

@@ -22,10 +22,12 @@ from typing import Any
 
 import redis
 
-from runtime import broker, keys, services
-from runtime.free_ports import Ports
-from runtime.invocations import Invocation, read_many
-from runtime.store import MinioStore
+from runtime import keys
+from runtime.broker import connection as broker
+from runtime.host.free_ports import Ports
+from runtime.invocations.invocation import Invocation, read_many
+from runtime.store.port import MinioStore
+from runtime.system import services
 from tests.conftest import running
 from tests.rolling import PROJECT, Caller, Fleet, environ_of
 from tests.workers import SAMPLES, until

@@ -25,17 +25,19 @@ import redis
 from bench.common import ROOT
 from bench.scaling_batch import figures
 from functions._outcome import EmbedResult
-from runtime import admission, keys, scripts
-from runtime.attempt import LEASE_MS, Attempt, finish, suspend
-from runtime.blobs import StoreBlobs
-from runtime.broker import connect
-from runtime.calls import Origin, RedisCalls
-from runtime.config_load import load_settings
+from runtime import keys
+from runtime.attempts.attempt import LEASE_MS, Attempt, finish, suspend
+from runtime.attempts.taking import Taken, Taking
+from runtime.broker import scripts
+from runtime.broker.connection import connect
+from runtime.broker.presence import RENEW_SECONDS
+from runtime.config.load import load_settings
 from runtime.context import Store, Suspended
-from runtime.deployment import Deployment, load_deployment
-from runtime.presence import RENEW_SECONDS
-from runtime.submit import Call, submit
-from runtime.taking import Taken, Taking
+from runtime.deployment.deployment import Deployment, load_deployment
+from runtime.invocations import admission
+from runtime.invocations.blobs import StoreBlobs
+from runtime.invocations.calls import Origin, RedisCalls
+from runtime.invocations.submit import Call, submit
 from tests.brokers import own_broker
 
 QUEUE, PROCESSES = "embedding", 2

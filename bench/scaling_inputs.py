@@ -35,7 +35,7 @@ INPUTS: Mapping[str, Input] = {
     "in_flight": Input(
         8, "batches", "that an `embed_all` has out unless it is told otherwise", "[embed_all](embed-all.md)"
     ),
-    "run_batches": Input(100_000, "batches", "of one run: each is a call of one map", "`runtime/calls.py`"),
+    "run_batches": Input(100_000, "batches", "of one run: each is a call of one map", "`runtime/invocations/calls.py`"),
     "processes": Input(2, "processes", "of a worker", "shipped functions.yaml"),
     "gets": Input(9, "GETs", "of a batch of `embed_all`", _BATCH),
     "lists": Input(3, "LISTs", "of a batch", _BATCH),

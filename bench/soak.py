@@ -25,7 +25,7 @@ from bench.common import system
 from bench.soak_load import Load, write
 from bench.soak_look import held, look
 from bench.soak_plot import Samples, second_half, series, slope
-from runtime.broker import connect
+from runtime.broker.connection import connect
 
 EVERY_SECONDS = 10.0
 

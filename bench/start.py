@@ -20,7 +20,7 @@ from bench import start_peers
 from bench.common import ROOT, report
 from bench.curves_house import house
 from bench.start_process import Started, environment, free_port, started, until_answer
-from runtime import leash
+from runtime.host import leash
 
 _NOOP = "def noop() -> None:\n    return None\n"
 _PLAIN = (

@@ -11,8 +11,8 @@ from celery import Celery
 
 from bench.channel import wait
 from bench.start_process import Started, environment, free_port, started, until_answer
-from runtime import services
-from runtime.free_ports import Ports
+from runtime.host.free_ports import Ports
+from runtime.system import services
 
 FUNCTIONS = Path(sys.prefix, "peers", "functions-framework", "bin", "functions-framework")
 """Where `make bench-peers` puts it."""

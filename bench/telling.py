@@ -21,22 +21,23 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from bench.common import report
-from runtime import log_fields, services
-from runtime.attempt import Attempt, claim
-from runtime.attempt_spans import lines_of
-from runtime.broker import connect
-from runtime.config import Function
-from runtime.config_load import load_settings
-from runtime.config_logs import TracingSpec
-from runtime.deployment import Deployment, load_deployment
-from runtime.free_ports import Ports
-from runtime.log_format import formatter
-from runtime.message import HEADER
-from runtime.ports import PortsMaker
-from runtime.redact import Redactor
-from runtime.submit import Call, submit
-from runtime.task import Runner
-from runtime.tracing import Tracing
+from runtime.attempts.attempt import Attempt, claim
+from runtime.attempts.ports import PortsMaker
+from runtime.attempts.spans import lines_of
+from runtime.attempts.task import Runner
+from runtime.broker.connection import connect
+from runtime.config.load import load_settings
+from runtime.config.logs import TracingSpec
+from runtime.config.settings import Function
+from runtime.deployment.deployment import Deployment, load_deployment
+from runtime.host.free_ports import Ports
+from runtime.invocations.message import HEADER
+from runtime.invocations.submit import Call, submit
+from runtime.security.redact import Redactor
+from runtime.system import services
+from runtime.telemetry import log_fields
+from runtime.telemetry.log_format import formatter
+from runtime.telemetry.tracing import Tracing
 from tests.conftest import running
 
 CALLS, LINES = 1500, 1000

@@ -18,14 +18,15 @@ import redis
 
 from bench.common import report
 from bench.keyspace import used_memory
-from runtime import scripts, services
-from runtime.attempt import claim, finish
-from runtime.broker import connect
-from runtime.config import Function, Project, Queue, Settings
-from runtime.config_tenants import TenantSpec
-from runtime.deployment import Deployed, Deployment
-from runtime.free_ports import Ports
-from runtime.submit import Call, accept
+from runtime.attempts.attempt import claim, finish
+from runtime.broker import scripts
+from runtime.broker.connection import connect
+from runtime.config.settings import Function, Project, Queue, Settings
+from runtime.config.tenants import TenantSpec
+from runtime.deployment.deployment import Deployed, Deployment
+from runtime.host.free_ports import Ports
+from runtime.invocations.submit import Call, accept
+from runtime.system import services
 
 ROUNDS = 4000
 RECORDED = 5000

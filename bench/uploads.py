@@ -20,8 +20,8 @@ import urllib3
 from bench import memory
 from bench.common import System, report, system
 from bench.overload_slow import gateway_of
-from runtime.config_load import load_settings
-from runtime.store_client import client
+from runtime.config.load import load_settings
+from runtime.store.client import client
 
 SIZES = {"1_kb": (1000, 300), "5_mb": (5 * 10**6, 30), "50_mb": (50 * 10**6, 8)}
 """Bytes, and how often."""

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import msgpack
 
 from runtime.errors import BrokerDown, BrokerFull
-from runtime.invocations import Invocation, decode, read_async
-from runtime.submit import Accepted, Call, accept_async, new_id
-from runtime.submit_many import TOGETHER, accept_many_async
+from runtime.invocations.invocation import Invocation, decode, read_async
+from runtime.invocations.submit import Accepted, Call, accept_async, new_id
+from runtime.invocations.submit_many import TOGETHER, accept_many_async
 
 if TYPE_CHECKING:
     from gateway.state import Gateway
-    from runtime.kept_call import Kept
+    from runtime.outbox.kept_call import Kept
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,11 @@ from gateway.fields import Given, parse
 from gateway.indexes import DEFAULT
 from gateway.permission import barred
 from gateway.problems import refuse
-from runtime.config_engine import QDRANT
-from runtime.config_model import Name
+from runtime.config.engine import QDRANT
+from runtime.config.model import Name
 from runtime.context import Capacity, IndexVersion, advice, capacity, level_of, next_step
 from runtime.errors import PreconditionFailed
-from runtime.submit import Call
+from runtime.invocations.submit import Call
 
 if TYPE_CHECKING:
     from runtime.index.engines import Indexes

@@ -8,7 +8,7 @@ import logging
 import time
 from pathlib import Path
 
-from runtime import admin_key
+from runtime.callers import admin_key
 
 LOOK_SECONDS = 1.0
 """How often the file is looked at: a new key in it counts from then on."""

@@ -16,9 +16,9 @@ from gateway.measured import Measured
 from gateway.request_log import RequestLog
 from gateway.state import Gateway
 from gateway.traced import Traced
-from runtime import access
-from runtime.config import Settings
-from runtime.deployment import Deployment
+from runtime.callers import access
+from runtime.config.settings import Settings
+from runtime.deployment.deployment import Deployment
 
 log = logging.getLogger("tundish.gateway")
 

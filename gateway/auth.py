@@ -25,9 +25,9 @@ from gateway.principal import SCOPE_KEY
 from gateway.problems import Refused, refuse
 from gateway.refusals import Refusals
 from gateway.rules import RANK
-from runtime import access, admin_key, api_keys
-from runtime.config import Settings
-from runtime.principal import Principal
+from runtime.callers import access, admin_key, api_keys
+from runtime.config.settings import Settings
+from runtime.security.principal import Principal
 
 if TYPE_CHECKING:
     from gateway.tokens import Tokens

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from gateway.held import SMALL_BYTES, Held
 from gateway.problems import refuse
 from runtime.errors import FieldError, InvalidArguments
-from runtime.units import format_size
+from runtime.values.units import format_size
 
 _JSON = re.compile(r"application/(?:json|[\w.!#$&^-]+\+json)", re.IGNORECASE)
 # Numbers that Python reads but msgpack or other programs do not: over 64 bits, or beyond a double.

@@ -13,9 +13,9 @@ from starlette.responses import Response
 from gateway import state, tenancy
 from gateway.fields import Given, parse
 from gateway.problems import refuse
-from runtime import bucket_state, document_list, holds
-from runtime.document_list import Wanted
-from runtime.documents import Status
+from runtime.buckets import bucket_state, document_list, holds
+from runtime.buckets.document_list import Wanted
+from runtime.buckets.documents import Status
 
 
 class Query(Given):

@@ -13,7 +13,7 @@ from gateway.call_body import Given
 from gateway.problems import refuse, retry_after, status_of
 from gateway.state import Gateway
 from runtime.errors import BrokerDown, FieldError, InvalidArguments, KeyReused, LimitReached
-from runtime.submit import Call
+from runtime.invocations.submit import Call
 
 _MOST_ERRORS = 100
 

@@ -13,7 +13,7 @@ from gateway.problems import refuse
 
 if TYPE_CHECKING:
     from gateway.state import Gateway
-    from runtime.deployment import Deployed
+    from runtime.deployment.deployment import Deployed
 
 
 @dataclass(frozen=True, slots=True)

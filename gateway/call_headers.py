@@ -10,10 +10,10 @@ from typing import TypeVar
 from starlette.datastructures import Headers
 
 from gateway.problems import field_errors, refuse
-from runtime.callback_address import parse
 from runtime.errors import FieldError
-from runtime.trace_context import Trace, state_of
-from runtime.units import parse_duration
+from runtime.security.callback_address import parse
+from runtime.values.trace_context import Trace, state_of
+from runtime.values.units import parse_duration
 
 LONGEST_SECONDS = 30 * 86400.0
 """The longest X-Delay and X-Expires."""

@@ -20,15 +20,15 @@ from gateway.form_parser import FormParser
 from gateway.incoming import Incoming, too_large
 from gateway.problems import refuse
 from gateway.upload_fields import Upload, of_body, uploads, value_of
-from runtime.blobs import arguments_name
 from runtime.errors import FieldError, InvalidArguments
 from runtime.file import File
 from runtime.file_document import document
-from runtime.units import format_size
+from runtime.invocations.blobs import arguments_name
+from runtime.values.units import format_size
 
 if TYPE_CHECKING:
     from gateway.state import Gateway
-    from runtime.deployment import Deployed
+    from runtime.deployment.deployment import Deployed
 
 MULTIPART = "multipart/form-data"
 INLINE_BYTES = 32 * 2**10

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 
-from runtime import scripts, tenant_limits
-from runtime.principal import DEFAULT_TENANT
+from runtime.broker import scripts
+from runtime.callers import tenant_limits
+from runtime.security.principal import DEFAULT_TENANT
 
 if TYPE_CHECKING:
     from gateway.state import Gateway

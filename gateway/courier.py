@@ -14,15 +14,15 @@ import anyio
 import anyio.to_thread
 import redis
 
-from runtime.broker import connect
-from runtime.config_limits import OutboxSpec
-from runtime.delivery import deliver
-from runtime.deployment import Deployment
+from runtime.broker.connection import connect
+from runtime.config.limits import OutboxSpec
+from runtime.deployment.deployment import Deployment
 from runtime.errors import BrokerDown, BrokerFull, OutboxFull
-from runtime.journal import framed
-from runtime.kept_call import Kept
-from runtime.outbox import Outbox
-from runtime.submit import Call
+from runtime.invocations.submit import Call
+from runtime.outbox.delivery import deliver
+from runtime.outbox.journal import framed
+from runtime.outbox.kept_call import Kept
+from runtime.outbox.outbox import Outbox
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric

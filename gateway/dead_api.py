@@ -18,9 +18,10 @@ from gateway.permission import barred_from
 from gateway.problems import refuse
 from gateway.task_view import describe
 from gateway.tasks_api import find
-from runtime import dead, repeat
+from runtime.buckets import dead
 from runtime.errors import FieldError, InvalidArguments
-from runtime.invocation_index import Wanted
+from runtime.invocations import repeat
+from runtime.invocations.index import Wanted
 
 State = Literal["dead", "failed", "expired"]
 

@@ -11,9 +11,9 @@ from starlette.responses import Response
 from gateway import state, tenancy
 from gateway.fields import Given, parse
 from gateway.keypath import bucket_and_key
-from runtime import documents
+from runtime.buckets import documents
 from runtime.errors import BadInput, IndexUnavailable, ObjectMissing
-from runtime.store_names import check_new_key
+from runtime.store.names import check_new_key
 
 if TYPE_CHECKING:
     from runtime.index.held import Held

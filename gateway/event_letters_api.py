@@ -12,8 +12,8 @@ from starlette.responses import Response
 
 from gateway import state
 from gateway.fields import Given, parse
-from runtime import event_letters
-from runtime.event_letters import Letter
+from runtime.buckets import event_letters
+from runtime.buckets.event_letters import Letter
 
 
 class Query(Given):

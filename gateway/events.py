@@ -14,7 +14,9 @@ from starlette.responses import Response
 
 from gateway import body, state
 from gateway.problems import refuse
-from runtime import callback_sign, event_letters, keys
+from runtime import keys
+from runtime.buckets import event_letters
+from runtime.security import callback_sign
 
 SOURCES = ("seaweedfs", "minio")
 LIMIT = 2**20

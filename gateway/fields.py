@@ -11,8 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from gateway.schemas import show
 from runtime.errors import FieldError, InvalidArguments
-from runtime.nearest import nearest
-from runtime.units import parse_duration
+from runtime.values.nearest import nearest
+from runtime.values.units import parse_duration
 
 M = TypeVar("M", bound=BaseModel)
 _FAR = 1e11

@@ -15,7 +15,7 @@ from runtime.file_document import file_of, shown
 
 if TYPE_CHECKING:
     from gateway.state import Gateway
-    from runtime.invocations import Invocation
+    from runtime.invocations.invocation import Invocation
 
 # What a function returned must not run as a page of this gateway's own origin.
 _SANDBOX = {"Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"}

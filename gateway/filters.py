@@ -14,8 +14,8 @@ from starlette.datastructures import QueryParams
 from gateway.fields import Given, Moment, moment
 from runtime.errors import FieldError, InvalidArguments
 from runtime.index.filters import Filters, Range, Value
-from runtime.nearest import nearest
-from runtime.units import parse_duration
+from runtime.values.nearest import nearest
+from runtime.values.units import parse_duration
 
 MOST_VALUES = 100
 """Of one field; a search that needs more is one for another field."""

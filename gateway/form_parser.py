@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartParser
 
 from gateway.problems import refuse
-from runtime.units import format_size
+from runtime.values.units import format_size
 
 _CHARSETS = (b"utf-8", b"utf8", b"us-ascii", b"iso-8859-1")
 _MOST_FILES, _MOST_FIELDS, _FIELD_BYTES = 100, 200, 2**20

@@ -9,12 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import resting, state, tenancy
-from runtime import pause
-from runtime.config import Function
-from runtime.config_tenants import PER_FOLDER
-from runtime.deployment import Deployed
+from runtime.config.settings import Function
+from runtime.config.tenants import PER_FOLDER
+from runtime.deployment.deployment import Deployed
 from runtime.errors import BrokerDown
-from runtime.units import format_duration
+from runtime.invocations import pause
+from runtime.values.units import format_duration
 
 
 async def listing(request: Request) -> Response:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.problems import problem
-from runtime.access import is_address, is_loopback
+from runtime.callers.access import is_address, is_loopback
 
 HEADERS = {
     "Content-Security-Policy": (

@@ -17,9 +17,9 @@ from gateway import principal, state
 from gateway.auth import ANONYMOUS
 from gateway.fields import Given, parse
 from gateway.indexes import LOADING
-from runtime.config import Project
+from runtime.broker.presence import Process, read_async
+from runtime.config.settings import Project
 from runtime.errors import BrokerDown, TundishError
-from runtime.presence import Process, read_async
 
 STORE_SECONDS = 5.0
 _AT_REST: dict[str, Any] = {"ready": True, "detail": "scaled to zero", "processes": 0}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.problems import RETRY_SECONDS, refuse
-from runtime.units import format_size
+from runtime.values.units import format_size
 
 MOST_BYTES = 256 * 2**20
 """Or twice `limits.body`, where that is more."""

@@ -12,8 +12,8 @@ from starlette.responses import Response
 
 from gateway import state
 from gateway.fields import Given, parse
-from runtime import history
-from runtime.history import EVERY_SECONDS
+from runtime.metrics import history
+from runtime.metrics.history import EVERY_SECONDS
 
 
 class Query(Given):

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.requests import Request
 
 from gateway import principal
-from runtime.submit import Idempotency
+from runtime.invocations.submit import Idempotency
 
 REPLAYED = {"Idempotency-Replayed": "true"}
 

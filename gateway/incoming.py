@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import anyio.from_thread
 
 from gateway.problems import refuse
-from runtime.units import format_size
+from runtime.values.units import format_size
 
 
 class Incoming(io.RawIOBase):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.state import Gateway
-    from runtime.config_engine import EngineSpec
+    from runtime.config.engine import EngineSpec
     from runtime.context import IndexVersion
     from runtime.index.held import Held
     from runtime.index.qdrant.searching import Searcher

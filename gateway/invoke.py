@@ -18,8 +18,8 @@ from gateway.permission import refusal
 from gateway.problems import refuse
 from gateway.traced import parent_of
 from gateway.waiting import Terms, terms, wait
-from runtime.deployment import Deployed
-from runtime.submit import Call, new_id
+from runtime.deployment.deployment import Deployed
+from runtime.invocations.submit import Call, new_id
 
 
 async def call(request: Request) -> Response:

@@ -8,10 +8,10 @@ import time
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
-from runtime import scripts
-from runtime.broker import translated
+from runtime.attempts.items import Item, decode
+from runtime.broker import scripts
+from runtime.broker.connection import translated
 from runtime.errors import BrokerDown, TundishError
-from runtime.items import Item, decode
 
 if TYPE_CHECKING:
     from gateway.state import Gateway

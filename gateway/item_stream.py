@@ -25,13 +25,13 @@ from gateway.problems import problem
 from gateway.state import Gateway
 from gateway.streams import HEARTBEAT_SECONDS, event
 from gateway.waiting import longest_wait, replay
-from runtime.cancel import cancel_async
-from runtime.deployment import Deployed
+from runtime.attempts.items import Item
+from runtime.deployment.deployment import Deployed
+from runtime.deployment.upload_hints import STREAM
 from runtime.errors import BrokerDown
-from runtime.invocations import Invocation, read_async
-from runtime.items import Item
-from runtime.submit import Call
-from runtime.upload_hints import STREAM
+from runtime.invocations.cancel import cancel_async
+from runtime.invocations.invocation import Invocation, read_async
+from runtime.invocations.submit import Call
 
 CALLER_GONE = "its caller has gone"
 

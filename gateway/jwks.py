@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio.to_thread
 
-from runtime.store_library import load
+from runtime.store.library import load
 
 Key = Any
 """A public key as PyJWT takes it; the library is imported with the first token."""

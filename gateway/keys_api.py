@@ -15,12 +15,12 @@ from starlette.responses import Response
 from gateway import body, principal, state
 from gateway.fields import Given, parse
 from gateway.problems import refuse
-from runtime import api_keys, usage
-from runtime.config_model import Name
+from runtime.callers import api_keys, usage
+from runtime.config.model import Name
 from runtime.errors import FieldError, InvalidArguments
-from runtime.nearest import nearest
-from runtime.principal import DEFAULT_TENANT, Principal, Role
-from runtime.units import Duration
+from runtime.security.principal import DEFAULT_TENANT, Principal, Role
+from runtime.values.nearest import nearest
+from runtime.values.units import Duration
 
 LONGEST_SECONDS = 10 * 365 * 86400.0
 _QUIET = {"Cache-Control": "no-store"}

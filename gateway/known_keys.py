@@ -10,8 +10,9 @@ from typing import Any
 import redis
 import redis.asyncio
 
-from runtime import api_keys, keys
-from runtime.api_keys import ApiKey
+from runtime import keys
+from runtime.callers import api_keys
+from runtime.callers.api_keys import ApiKey
 
 FRESH_SECONDS = 0.5
 """A key that was revoked opens nothing after that, at any gateway."""

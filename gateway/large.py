@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
-from runtime.blobs import ARGUMENTS_LIMIT, by_reference
 from runtime.errors import ObjectMissing
-from runtime.submit import Call
+from runtime.invocations.blobs import ARGUMENTS_LIMIT, by_reference
+from runtime.invocations.submit import Call
 
 if TYPE_CHECKING:
     from gateway.state import Gateway

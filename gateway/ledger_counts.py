@@ -6,9 +6,9 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from runtime import ledger_count
-from runtime.ledger_count import Counted
-from runtime.watch import Watch
+from runtime.buckets import ledger_count
+from runtime.buckets.ledger_count import Counted
+from runtime.buckets.watch import Watch
 
 if TYPE_CHECKING:
     from gateway.state import Gateway

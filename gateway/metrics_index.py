@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.metrics_core import Metric
 
-from runtime.exposition import counter, gauge, histogram
+from runtime.metrics.exposition import counter, gauge, histogram
 from runtime.urgency import level_of
 
 if TYPE_CHECKING:

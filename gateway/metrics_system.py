@@ -11,12 +11,15 @@ import redis
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from gateway import schedules
-from runtime import census, exposition, keys, measures, meters, pause, workload
+from runtime import keys
 from runtime.errors import BrokerDown
-from runtime.exposition import counter, gauge, histogram
-from runtime.measures import Counts
-from runtime.process_tree import Usage
-from runtime.workload import Workload
+from runtime.host.process_tree import Usage
+from runtime.invocations import census, pause, workload
+from runtime.invocations.workload import Workload
+from runtime.metrics import exposition, measures
+from runtime.metrics.exposition import counter, gauge, histogram
+from runtime.metrics.measures import Counts
+from runtime.worker import meters
 
 if TYPE_CHECKING:
     from gateway.state import Gateway

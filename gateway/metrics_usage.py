@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import redis
 from prometheus_client.metrics_core import Metric
 
-from runtime import usage
+from runtime.callers import usage
 from runtime.errors import BrokerDown
-from runtime.exposition import gauge
+from runtime.metrics.exposition import gauge
 
 if TYPE_CHECKING:
     from gateway.state import Gateway

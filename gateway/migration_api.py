@@ -17,13 +17,13 @@ from gateway.fields import Given, parse
 from gateway.indexes import DEFAULT
 from gateway.permission import barred
 from gateway.problems import refuse
-from runtime.config_engine import QDRANT, Engine
-from runtime.config_model import Name
-from runtime.embedding.folder import BUILT_IN
+from runtime.config.engine import QDRANT, Engine
+from runtime.config.model import Name
 from runtime.errors import FieldError, InvalidArguments, TundishError
 from runtime.index.migration_state import FAILED, RUNNING, MigrationState, Status
-from runtime.nearest import nearest
-from runtime.submit import Call, new_id
+from runtime.invocations.submit import Call, new_id
+from runtime.models.folder import BUILT_IN
+from runtime.values.nearest import nearest
 
 MIGRATE = "migrate_index"
 LEAST_RECALL = 0.99

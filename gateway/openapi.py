@@ -17,9 +17,9 @@ from gateway.accepts import JSON, STREAMS
 from gateway.call_upload import MULTIPART
 from gateway.search import Query
 from gateway.upload_fields import Upload, of_body, uploads
-from runtime.deployment import Deployed, Deployment
+from runtime.deployment.deployment import Deployed, Deployment
+from runtime.deployment.upload_hints import FILE, STREAM
 from runtime.file import BINARY
-from runtime.upload_hints import FILE, STREAM
 
 _WISHES = ("X-Priority", "X-Expires", "X-Callback-Url", "Idempotency-Key", "traceparent")
 

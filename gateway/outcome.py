@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 from gateway import file_answer, streamed
 from gateway.problems import problem, refuse
 from runtime.errors import ObjectMissing
-from runtime.invocations import Invocation
+from runtime.invocations.invocation import Invocation
 
 if TYPE_CHECKING:
     from gateway.state import Gateway

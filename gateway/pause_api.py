@@ -13,10 +13,11 @@ from starlette.responses import Response
 from gateway import body, state
 from gateway.fields import Given, parse
 from gateway.problems import refuse
-from runtime import pause, schedules
-from runtime.config import Project
-from runtime.nearest import nearest
-from runtime.watch import find, watches
+from runtime.buckets.watch import find, watches
+from runtime.config.settings import Project
+from runtime.invocations import pause
+from runtime.schedules import schedule as schedules
+from runtime.values.nearest import nearest
 
 Kind = Literal["function", "queue", "trigger", "schedule"]
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from starlette.requests import Request
 
 from gateway import principal, state
-from runtime.config import Function
-from runtime.invocations import Invocation
+from runtime.config.settings import Function
+from runtime.invocations.invocation import Invocation
 
 CLI_HEADER = "X-Tundish-Cli"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.requests import Request
 
-from runtime.principal import LOCAL, Principal
+from runtime.security.principal import LOCAL, Principal
 
 SCOPE_KEY = "tundish.principal"
 

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import principal
-from runtime.tenant_limits import Near
+from runtime.callers.tenant_limits import Near
 
 HEADER = "X-Quota-Warning"
 log = logging.getLogger("tundish.gateway")

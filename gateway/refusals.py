@@ -21,7 +21,7 @@ class Refusals:
         self.counts: Counter[Why] = Counter({"no_key": 0, "wrong_key": 0, "too_often": 0, "not_allowed": 0})
 
     def collect(self) -> Iterator[Metric]:
-        from runtime.exposition import counter  # for a scrape only
+        from runtime.metrics.exposition import counter  # for a scrape only
 
         text = "Requests that were refused for who sent them."
         yield counter("tundish_gateway_refused_total", text, "reason", dict(self.counts))

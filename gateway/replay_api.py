@@ -14,8 +14,8 @@ from gateway import body, state, tenancy
 from gateway.fields import Given, Moment, parse
 from gateway.permission import beyond
 from gateway.problems import refuse
-from runtime import replays
-from runtime.replays import Wish
+from runtime.buckets import replays
+from runtime.buckets.replays import Wish
 
 
 class Asked(Given):

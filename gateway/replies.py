@@ -17,9 +17,9 @@ import redis
 import redis.asyncio
 
 from runtime import keys
+from runtime.broker.wire import open_line
 from runtime.errors import BrokerDown
-from runtime.invocations import Invocation, decode, read_async
-from runtime.wire import open_line
+from runtime.invocations.invocation import Invocation, decode, read_async
 
 POLL_SECONDS = 1.0
 RECONNECT_SECONDS = 0.5

@@ -9,8 +9,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.call_headers import trace_of
 from gateway.principal import SCOPE_KEY
-from runtime import log_fields
-from runtime.principal import Principal
+from runtime.security.principal import Principal
+from runtime.telemetry import log_fields
 
 log = logging.getLogger("tundish.access")
 

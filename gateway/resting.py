@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from runtime import pause, schedules
-from runtime.config import Project
-from runtime.watch import watches
+from runtime.buckets.watch import watches
+from runtime.config.settings import Project
+from runtime.invocations import pause
+from runtime.schedules import schedule as schedules
 
 
 def mark(told: Sequence[dict[str, Any]], project: Project, paused: pause.Paused) -> Sequence[dict[str, Any]]:

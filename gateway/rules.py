@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from runtime.principal import Role
+from runtime.security.principal import Role
 
 RANK: Mapping[Role, int] = {"read": 0, "invoke": 1, "admin": 2}
 """A role may what those before it may."""

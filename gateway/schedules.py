@@ -15,11 +15,12 @@ from starlette.responses import Response
 
 from gateway import tenancy
 from gateway.fields import Given, parse
-from runtime import pause, schedule_state
-from runtime.principal import DEFAULT_TENANT
-from runtime.schedule_state import LATE_BOUNDS, ScheduleState
-from runtime.schedule_view import told
-from runtime.schedules import Schedule, find, next_due, schedules, ticks
+from runtime.invocations import pause
+from runtime.schedules import state as schedule_state
+from runtime.schedules.schedule import Schedule, find, next_due, schedules, ticks
+from runtime.schedules.state import LATE_BOUNDS, ScheduleState
+from runtime.schedules.view import told
+from runtime.security.principal import DEFAULT_TENANT
 
 if TYPE_CHECKING:
     from gateway.state import Gateway

@@ -7,13 +7,13 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from runtime.deployment import Deployment
+from runtime.deployment.deployment import Deployment
 from runtime.errors import FieldError, InvalidArguments
 
 if TYPE_CHECKING:
     import jsonschema_rs
-from runtime.nearest import nearest
-from runtime.schema_errors import errors_of
+from runtime.config.schema_errors import errors_of
+from runtime.values.nearest import nearest
 
 _MOST = 50  # errors in one answer: a list of a million bad items is one mistake
 

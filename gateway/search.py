@@ -15,7 +15,7 @@ from gateway.filters import Filter
 from gateway.indexes import DEFAULT
 from gateway.problems import refuse
 from gateway.schemas import show
-from runtime.config_model import Name
+from runtime.config.model import Name
 from runtime.errors import BadInput, FieldError, IndexUnavailable, InvalidArguments, NoWords, OtherModel
 
 if TYPE_CHECKING:

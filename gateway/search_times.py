@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 
-from runtime.histogram import Histogram
+from runtime.values.histogram import Histogram
 
 KEPT = 1000
 ENOUGH = 100

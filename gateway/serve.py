@@ -18,13 +18,16 @@ import uvicorn
 from gateway import connection, starting
 from gateway.app import create_app
 from gateway.state import Gateway
-from runtime import access, admin_key, grace, leash, logs, open_files, start_gate
-from runtime.broker import connect
-from runtime.config import Settings
-from runtime.config_load import load_settings
-from runtime.deployment import load_deployment
+from runtime.broker.connection import connect
+from runtime.broker.presence import Presence
+from runtime.callers import access, admin_key
+from runtime.config.load import load_settings
+from runtime.config.settings import Settings
+from runtime.deployment.deployment import load_deployment
 from runtime.errors import TundishError
-from runtime.presence import Presence
+from runtime.host import leash, open_files
+from runtime.system import grace, start_gate
+from runtime.telemetry import logs
 
 BACKLOG = 2048
 CUT_SECONDS = 1.0

@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from gateway import routes
-from runtime.store_library import load
+from runtime.store.library import load
 
 if TYPE_CHECKING:
     from gateway.state import Gateway

@@ -26,18 +26,18 @@ from gateway.schemas import Schemas
 from gateway.search_times import SearchTimes
 from gateway.streams import Streams
 from gateway.swap_spans import SwapSpans
-from runtime.blobs import StoreBlobs
-from runtime.broker import connect, connect_async
-from runtime.config import Project, Settings
-from runtime.deployment import Deployment
+from runtime.broker.connection import connect, connect_async
+from runtime.broker.wire import Wire
+from runtime.callers.ownership import Owners
+from runtime.config.settings import Project, Settings
+from runtime.deployment.deployment import Deployment
 from runtime.embedding.client import EmbedderClient
 from runtime.errors import StoreDown
-from runtime.ownership import Owners
-from runtime.tracing import Tracing
-from runtime.wire import Wire
+from runtime.invocations.blobs import StoreBlobs
+from runtime.telemetry.tracing import Tracing
 
 if TYPE_CHECKING:
-    from runtime.store import MinioStore
+    from runtime.store.port import MinioStore
 
 T = TypeVar("T")
 STORE_THREADS = 32
@@ -85,7 +85,7 @@ class Gateway:
     def store(self) -> MinioStore:
         """The store's client, made at its first use. Raises StoreDown where none is configured."""
         if self._store is None:
-            from runtime.store import MinioStore
+            from runtime.store.port import MinioStore
 
             if not self.settings.store.endpoint:
                 raise StoreDown("No store is configured. Set MINIO_ENDPOINT, or start everything with `tundish up`.")

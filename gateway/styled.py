@@ -14,7 +14,7 @@ from starlette.requests import Request
 from gateway import body
 from gateway.call_body import Given
 from gateway.problems import refuse
-from runtime.deployment import Deployed
+from runtime.deployment.deployment import Deployed
 from runtime.styles.names import REQUEST
 
 STYLES = ("request", "lambda_http")

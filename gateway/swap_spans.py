@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from runtime import log_fields
-from runtime.tracing import Tracing, Value
+from runtime.telemetry import log_fields
+from runtime.telemetry.tracing import Tracing, Value
 
 
 class SwapSpans:

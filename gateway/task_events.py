@@ -23,13 +23,13 @@ from gateway.streams import EVENT_STREAM, Pace, event, retry_hint
 from gateway.task_story import FIELDS, Mark, Step, steps_after
 from gateway.tasks_api import find
 from runtime import keys
-from runtime.broker import translated
+from runtime.attempts.items import Item
+from runtime.attempts.items import decode as decode_item
+from runtime.attempts.lines import PROGRESS, Line
+from runtime.attempts.lines import decode as decode_line
+from runtime.broker.connection import translated
 from runtime.errors import BrokerDown
-from runtime.invocations import Invocation, decode
-from runtime.items import Item
-from runtime.items import decode as decode_item
-from runtime.lines import PROGRESS, Line
-from runtime.lines import decode as decode_line
+from runtime.invocations.invocation import Invocation, decode
 
 PAGE = 500
 SMALL_RESULT = 64 * 1024

@@ -17,9 +17,9 @@ from gateway.problems import refuse
 from gateway.streams import EVENT_STREAM, Pace, event, retry_hint
 from gateway.tasks_api import find
 from runtime import keys
-from runtime.broker import translated
+from runtime.attempts.lines import ALL_CAP, ENTRIES_CAP, PROGRESS, Line, decode
+from runtime.broker.connection import translated
 from runtime.errors import BrokerDown
-from runtime.lines import ALL_CAP, ENTRIES_CAP, PROGRESS, Line, decode
 
 PAGE = 1000
 _ENTRY = re.compile(r"\d{1,20}-\d{1,20}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway import file_answer
 from gateway.outcome import location
-from runtime.invocations import Invocation
+from runtime.invocations.invocation import Invocation
 
 if TYPE_CHECKING:
     from gateway.state import Gateway

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from runtime.invocations import Invocation
+from runtime.invocations.invocation import Invocation
 
 FIELDS = (
     "state",

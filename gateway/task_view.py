@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from runtime.invocations import Invocation
+from runtime.invocations.invocation import Invocation
 
 
 def describe(record: Invocation, *, traceback: bool = False) -> dict[str, Any]:

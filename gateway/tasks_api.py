@@ -10,10 +10,10 @@ from gateway import accepting, outcome, state, tenancy
 from gateway.problems import refuse
 from gateway.task_result import whole
 from gateway.task_view import brief, describe, embed
-from runtime import callback_state
-from runtime.invocations import Invocation
-from runtime.repeat import arguments_of
-from runtime.units import format_duration
+from runtime.callbacks import state as callback_state
+from runtime.invocations.invocation import Invocation
+from runtime.invocations.repeat import arguments_of
+from runtime.values.units import format_duration
 
 _YES = ("1", "true")
 

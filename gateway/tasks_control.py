@@ -17,11 +17,11 @@ from gateway.permission import barred_from, beyond, refusal
 from gateway.problems import refuse
 from gateway.tasks_api import find
 from gateway.tasks_submit import accepted
-from runtime import queue_purge
-from runtime.cancel import cancel_async
-from runtime.nearest import nearest
-from runtime.repeat import repeated
-from runtime.submit import new_id
+from runtime.invocations import queue_purge
+from runtime.invocations.cancel import cancel_async
+from runtime.invocations.repeat import repeated
+from runtime.invocations.submit import new_id
+from runtime.values.nearest import nearest
 
 
 class Reason(Given):

@@ -14,8 +14,8 @@ from gateway import state, tenancy
 from gateway.fields import Given, Moment, parse
 from gateway.problems import refuse
 from gateway.task_view import short
-from runtime import invocation_list
-from runtime.invocation_index import Wanted
+from runtime.invocations import listing as invocation_list
+from runtime.invocations.index import Wanted
 
 State = Literal[
     "accepted",

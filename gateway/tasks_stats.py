@@ -14,10 +14,10 @@ from gateway.fields import Given, parse
 from gateway.pause_api import listed
 from gateway.problems import refuse
 from gateway.task_view import short
-from runtime import census, pause, recent, workload
-from runtime.invocations import TERMINAL
-from runtime.nearest import nearest
-from runtime.workload import QueueLoad, WorkerLoad, Workload
+from runtime.invocations import census, pause, recent, workload
+from runtime.invocations.invocation import TERMINAL
+from runtime.invocations.workload import QueueLoad, WorkerLoad, Workload
+from runtime.values.nearest import nearest
 
 
 class Queues(Given):

@@ -17,11 +17,11 @@ from gateway.fields import Given, Priority, parse
 from gateway.large import lightened
 from gateway.permission import refusal as refusal_of
 from gateway.problems import refuse, retry_after, status_of
-from runtime import callback_address
-from runtime.deployment import Deployed
+from runtime.deployment.deployment import Deployed
 from runtime.errors import BrokerDown, FieldError, FunctionNotFound, InvalidArguments, KeyReused, LimitReached
-from runtime.submit import Call, new_id
-from runtime.units import Duration
+from runtime.invocations.submit import Call, new_id
+from runtime.security import callback_address
+from runtime.values.units import Duration
 
 MOST_TASKS = 1000
 _MOST_ERRORS = 100

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from gateway import principal, state
 from runtime.errors import BadInput, ObjectMissing
-from runtime.store_names import check_new_key
+from runtime.store.names import check_new_key
 
 
 class Whose(TypedDict):

@@ -10,9 +10,9 @@ from gateway import jwks
 from gateway.auth import Unknown
 from gateway.problems import refuse
 from gateway.rules import RANK
-from runtime.api_keys import TENANT
-from runtime.config_auth import JwtSpec
-from runtime.principal import DEFAULT_TENANT, Principal, Role
+from runtime.callers.api_keys import TENANT
+from runtime.config.auth import JwtSpec
+from runtime.security.principal import DEFAULT_TENANT, Principal, Role
 
 LONGEST = 16 * 2**10
 _NAME_LENGTH = 200

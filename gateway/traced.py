@@ -9,8 +9,8 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.call_headers import trace_of
-from runtime import log_fields
-from runtime.tracing import Tracing
+from runtime.telemetry import log_fields
+from runtime.telemetry.tracing import Tracing
 
 _OWN = "tundish.trace.own"
 _HEADERS = (b"traceparent", b"tracestate")

@@ -19,9 +19,9 @@ from gateway.incoming import Incoming, too_large
 from gateway.keypath import bucket_and_key
 from gateway.permission import beyond
 from gateway.problems import refuse
-from runtime.stamped_store import STATE, TRACE
-from runtime.trace_context import headers
-from runtime.watch import watches
+from runtime.buckets.watch import watches
+from runtime.store.stamped import STATE, TRACE
+from runtime.values.trace_context import headers
 
 # What somebody uploaded must not run as a page of this gateway's own origin.
 _SANDBOX = {"Content-Security-Policy": "sandbox; default-src 'none'", "Content-Disposition": "attachment"}

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from gateway import principal, state, tenancy
 from gateway.fields import Given, parse
 from gateway.problems import refuse
-from runtime import usage
+from runtime.callers import usage
 
 
 class Query(Given):

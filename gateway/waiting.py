@@ -16,10 +16,10 @@ from gateway.call_headers import Wishes
 from gateway.idempotency import REPLAYED
 from gateway.replies import Stopping
 from gateway.state import Gateway
-from runtime.cancel import cancel_async
-from runtime.deployment import Deployed
-from runtime.invocations import TERMINAL, Invocation, read_async
-from runtime.submit import Call, answer_async
+from runtime.deployment.deployment import Deployed
+from runtime.invocations.cancel import cancel_async
+from runtime.invocations.invocation import TERMINAL, Invocation, read_async
+from runtime.invocations.submit import Call, answer_async
 
 QUEUE_GRACE_SECONDS = 5.0
 """Added to the function's own timeout: the time a call may stand in the queue and its answer may travel."""

@@ -10,18 +10,18 @@ from typing import Any
 
 from celery import Celery, signals
 
-from runtime import presence
-from runtime.app import create_app
-from runtime.blobs import StoreBlobs
-from runtime.broker import connect
-from runtime.config import Settings
-from runtime.config_load import load_settings
+from runtime.broker import presence
+from runtime.broker.connection import connect
+from runtime.config.load import load_settings
+from runtime.config.settings import Settings
 from runtime.context import Store
-from runtime.deployment import load_deployment
+from runtime.deployment.deployment import load_deployment
+from runtime.invocations.blobs import StoreBlobs
+from runtime.worker.app import create_app
 
 
 def _store(settings: Settings) -> Store:
-    from runtime.store import MinioStore  # only for results that are too large for a record
+    from runtime.store.port import MinioStore  # only for results that are too large for a record
 
     return MinioStore(settings.store)
 
@@ -32,7 +32,7 @@ def _create() -> Celery:
 
     def as_worker(sender: str, instance: Any, **_: Any) -> None:
         """`celery -A runtime.celery_app worker`: only a worker needs the functions themselves."""
-        from runtime.celery_worker import equip
+        from runtime.worker.celery_worker import equip
 
         instance.hostname = presence.own_name(connect(settings.broker_url), "worker", sender)
         equip(made, load_deployment(settings, os.environ), instance.hostname)

@@ -42,9 +42,9 @@ from runtime.interfaces_index import (
     Models,
     Row,
 )
-from runtime.legible import legible
-from runtime.trace_context import headers
 from runtime.urgency import Advice, Capacity, advice, capacity, level_of, next_step, urgency
+from runtime.values.legible import legible
+from runtime.values.trace_context import headers
 
 if TYPE_CHECKING:
     from runtime.interfaces_index import Vectors

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from runtime.file import BINARY, File, HttpAnswer
 
 if TYPE_CHECKING:
-    from runtime.blobs import Blobs
+    from runtime.invocations.blobs import Blobs
 
 UPLOAD = "x-upload"
 """In a JSON Schema: this is uploaded, as a `file` or as `bytes`."""

@@ -1,7 +1,7 @@
 """The ports behind a context, as Protocols, and the values that go through them.
 
-Standard library only. Functions import these from `runtime.context`; the real ports live in `runtime.ports`, the
-in-memory ones for tests in `runtime.testing`.
+Standard library only. Functions import these from `runtime.context`; the real ports live in `runtime.attempts.ports`,
+the in-memory ones for tests in `runtime.testing`.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 | name | type | written by | lives | meaning |
 |---|---|---|---|---|
-| tundish:inv:{id} | hash | submit, task, reaper | until `kept` after its end | one invocation (runtime/invocations.py) |
+| tundish:inv:{id} | hash | submit, task, reaper | until `kept` after its end | one invocation (runtime/invocations/invocation.py) |
 | tundish:queued:{queue}:{priority} | zset id → ms | submit, claim | while queued | what waits in one list of a queue; the reaper's list |
 | tundish:queued | set of those names | submit | for ever, ten a queue | where to look |
-| tundish:wake:{queue} | list, one token at most | submit, take | until a worker looks | there may be messages in a queue (runtime/lua/take.lua) |
+| tundish:wake:{queue} | list, one token at most | submit, take | until a worker looks | there may be messages in a queue (runtime/broker/lua/take.lua) |
 | tundish:running | zset id → lease end, ms | claim, finish, keeper | while running | what is being run; the reaper's list |
 | tundish:due | zset id → ms | task, reaper | until due | retries and delays; the mover's list |
 | tundish:ended:{state} | zset id → ms | finish | capped | terminal invocations, newest last |
@@ -18,7 +18,7 @@
 | tundish:parked | set of gates | claim, submit | while anything is parked | gates with calls that wait at them |
 | tundish:parked:{gate} | zset id → µs accepted | claim, submit | until admitted | what waits at a gate (runtime/gates.lua) |
 | tundish:holders:{gate} | zset id → ms admitted | claim, admit | until ended | who has a place at a gate |
-| tundish:drain:{line} | hash | submit | 5 minutes | how fast a line of calls goes that grows long (runtime/lua/_overload.lua) |
+| tundish:drain:{line} | hash | submit | 5 minutes | how fast a line of calls goes that grows long (runtime/broker/lua/_overload.lua) |
 | tundish:freed | set of gates | whoever ends a call | until the upkeep looks | keys' and maps' gates with a free place and calls that wait |
 | tundish:paused | hash kind:name → JSON | gateway | until resumed | functions, queues, triggers and schedules that rest |
 | tundish:rate:{function} | string µs | claim, admit | while limited | theoretical arrival time of the rate limit |
@@ -33,39 +33,39 @@
 | tundish:gathering | set of those lists | submit | while any waits | where to look |
 | tundish:gathered | zset id → ms | submit, gather | until begun | members of gathered calls that have not begun |
 | tundish:log:{id} | stream | capture | with the record | captured output and progress of one invocation, capped |
-| tundish:items:{id} | stream | generators | an hour after the newest | newest items of one generator's call, capped (runtime/items.py) |
+| tundish:items:{id} | stream | generators | an hour after the newest | newest items of one generator's call, capped (runtime/attempts/items.py) |
 | tundish:logs | stream | capture | capped | newest output of all invocations |
 | tundish:stop | channel | cancel | – | ids of running invocations that are to stop |
 | tundish:totals | hash function:state → count | finish | for ever, one field a function and state | counters for /metrics |
-| tundish:metrics:times | hash kind, function, queue, bound → count | finish, retry | for ever, a few fields a function | how long calls ran, waited, took, and how often they were retried (runtime/measures.py) |
+| tundish:metrics:times | hash kind, function, queue, bound → count | finish, retry | for ever, a few fields a function | how long calls ran, waited, took, and how often they were retried (runtime/metrics/measures.py) |
 | tundish:metrics:retries | hash function → count | retry | for ever, one field a function | attempts that were repeated |
 | tundish:metrics:failures | hash function, error type → count | finish | for ever, about 1,000 fields | what failures were of |
 | tundish:metrics:succeeded | hash function → ms | finish | for ever, one field a function | the newest success |
 | tundish:metrics:counts | hash what, of which → count | index, triggers | for ever, a field an index, kind or trigger | batches, removed parts, handed out changes |
 | tundish:metrics:worker:{name} | hash | keeper | 60 s, renewed | processor time and memory of a worker |
-| tundish:history | stream | beat | an hour, capped | rates, times and depths, a line every ten seconds (runtime/history.py) |
+| tundish:history | stream | beat | an hour, capped | rates, times and depths, a line every ten seconds (runtime/metrics/history.py) |
 | tundish:chain:{function} | list | finish | until taken | parents that wait for one call of `function` |
 | tundish:chain:{function}:active | string id | chain | until that call ends | the call that runs for them now |
 | tundish:chain:{function}:ended | string ms | finish | 60 s | when the last such call ended |
 | tundish:chains | set | finish | one member a function | chains with waiting parents |
 | tundish:tick:{schedule}:{instant} | string | beat | 1 h + catch_up + jitter | this tick was submitted, or left out |
-| tundish:schedule:{schedule} | hash | beat | 400 days after its newest tick | newest tick, its invocation, counters (runtime/schedule_state.py) |
-| tundish:reload | string JSON | supervisor | for ever, one | the newest reload (runtime/reload_state.py) |
+| tundish:schedule:{schedule} | hash | beat | 400 days after its newest tick | newest tick, its invocation, counters (runtime/schedules/state.py) |
+| tundish:reload | string JSON | supervisor | for ever, one | the newest reload (runtime/system/reload_state.py) |
 | tundish:process:{kind}:{name} | string JSON | every process | 10 s, renewed | who is alive and ready |
 | tundish:processes | zset kind:name → ms | every process | while alive | which of those keys there are |
 | tundish:outbox:{box} | string | gateway | 30 days after its last use | how far an outbox was delivered |
 | tundish:held:{worker} | set of ids | keeper | 10 s, renewed | what a worker has received |
 | tundish:lock:{name} | string | beat | 10 s, renewed | one reaper and mover at a time |
 | tundish:events | stream | gateway | capped | raw bucket notifications, hints only |
-| tundish:events:dead | stream | gateway, triggers | capped | notifications that nobody could use (runtime/event_letters.py) |
-| tundish:source:{bucket} | hash | triggers | 60 s, renewed | what wakes the triggers of a bucket (runtime/source_state.py) |
-| tundish:ledger:{trigger}:{bucket} | hash key → msgpack | triggers, redrive | as long as the object | what was done (runtime/documents.py) |
+| tundish:events:dead | stream | gateway, triggers | capped | notifications that nobody could use (runtime/buckets/event_letters.py) |
+| tundish:source:{bucket} | hash | triggers | 60 s, renewed | what wakes the triggers of a bucket (runtime/buckets/source_state.py) |
+| tundish:ledger:{trigger}:{bucket} | hash key → msgpack | triggers, redrive | as long as the object | what was done (runtime/buckets/documents.py) |
 | tundish:flight:{trigger}:{bucket} | hash invocation → msgpack keys | triggers, redrive | until it ended | batches that are out |
 | tundish:hold:{trigger}:{bucket} | string JSON | triggers, CLI | until confirmed | a sudden loss that waits for confirmation |
 | tundish:budget:{trigger}:{bucket} | hash | triggers | 2 minutes | what was handed out in this minute |
 | tundish:lost:{trigger}:{bucket} | string JSON | triggers | 7 days | a ledger that was lost, and made anew |
 | tundish:listing:{trigger}:{bucket} | string JSON | triggers | for ever, one a trigger | end and cost of the newest full listing |
-| tundish:replay:{id} | hash | gateway | 7 days after its end | what a replay was asked for (runtime/replays.py) |
+| tundish:replay:{id} | hash | gateway | 7 days after its end | what a replay was asked for (runtime/buckets/replays.py) |
 | tundish:replay:{id}:{trigger} | hash | gateway, triggers | 7 days after its end | how far a replay got with one trigger |
 | tundish:replay:{id}:{trigger}:open | set of keys | triggers | until it ended | what it has handed out and is not settled |
 | tundish:replays:{trigger} | set of ids | gateway, triggers | until they ended | replays of one trigger that are under way |
@@ -77,12 +77,12 @@
 | tundish:index:{index}:compact | string | index | 60 s | who compacts now |
 | tundish:index:{index}:compact_asked | string | index | 60 s | that a compaction was asked for |
 | tundish:usage | set of tenants | submit, finish | for ever, one member a tenant | tenants that have used anything |
-| tundish:usage:{tenant}:{month} | hash day:what → amount | submit, finish, gateway, triggers | 400 days | what a tenant used: calls, ms, documents, bytes (runtime/usage.py) |
+| tundish:usage:{tenant}:{month} | hash day:what → amount | submit, finish, gateway, triggers | 400 days | what a tenant used: calls, ms, documents, bytes (runtime/callers/usage.py) |
 | tundish:usage:counted | zset BUCKET/KEY → ms | gateway, triggers | a day | objects that were counted when they were put |
 | tundish:rate:tenant:{tenant} | string µs | submit, gateway | while limited | theoretical arrival time of a tenant's rate |
 | tundish:rate:key:{key} | string µs | submit, gateway | while limited | that of an API key's rate |
 | tundish:of:{tenant} | zset id → ms created | submit | as long as the record | invocations of a tenant other than the default one |
-| tundish:keys:all | hash name → JSON | gateway | until revoked, or a month after its expiry | API keys, without their secrets (runtime/api_keys.py) |
+| tundish:keys:all | hash name → JSON | gateway | until revoked, or a month after its expiry | API keys, without their secrets (runtime/callers/api_keys.py) |
 | tundish:keys:used | hash name → seconds | gateway | as long as the key | when each was last used, to the minute |
 | tundish:index:swap | channel | index | – | {"index", "generation", "version"} |
 """

@@ -20,11 +20,12 @@ from runtime.context import (
     Store,
 )
 from runtime.errors import CallFailed
-from runtime.testing_call import removed, run, s3_event, uploaded
-from runtime.testing_index import MemoryIndex
-from runtime.testing_start import running_system
-from runtime.testing_store import MemoryStore
-from runtime.testing_system import NotHandled, System, real_context
+from runtime.harness.call import removed, run, s3_event, uploaded
+from runtime.harness.documents import MemoryDocuments
+from runtime.harness.index import MemoryIndex
+from runtime.harness.start import running_system
+from runtime.harness.store import MemoryStore
+from runtime.harness.system import NotHandled, System, real_context
 
 if TYPE_CHECKING:
     from runtime.context import Vectors
@@ -124,18 +125,6 @@ class MemoryProgress:
 
 
 @dataclass(slots=True)
-class MemoryDocuments:
-    """Implements `context.Documents`: `cleared` holds what was asked for (before, delete), `counts` is the answer."""
-
-    cleared: list[tuple[float, bool]] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
-
-    def clear_failed(self, before: float, delete: bool) -> dict[str, int]:
-        self.cleared.append((before, delete))
-        return self.counts
-
-
-@dataclass(slots=True)
 class FakePorts:
     """Implements `context.Ports`."""
 
@@ -168,7 +157,7 @@ def call(function: Callable[..., Any], /, *, context: Context | None = None, **a
 
     Raises InvalidArguments, TypeError for a result that no caller could be sent, and whatever the function raises.
     """
-    from runtime.signature import Signature
+    from runtime.deployment.signature import Signature
     from runtime.styles.adapt import adapt
 
     handler, _ = adapt(function, None)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from runtime.entry import Entry
-from runtime.store import MinioStore
+from runtime.buckets.entry import Entry
+from runtime.store.port import MinioStore
 from tests.triggering import House, until
 
 Build = Callable[..., House]

@@ -11,11 +11,11 @@ import redis
 from starlette.testclient import TestClient
 
 from gateway.app import create_app
-from runtime import admin_key, api_keys
-from runtime.config import Function, Settings, StoreSettings
-from runtime.config_auth import Access
-from runtime.deployment import Deployed, Deployment
-from runtime.principal import Role
+from runtime.callers import admin_key, api_keys
+from runtime.config.auth import Access
+from runtime.config.settings import Function, Settings, StoreSettings
+from runtime.deployment.deployment import Deployed, Deployment
+from runtime.security.principal import Role
 from tests import gatewaying
 
 

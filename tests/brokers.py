@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from runtime import services
-from runtime.free_ports import Ports
+from runtime.host.free_ports import Ports
+from runtime.system import services
 
 
 class Broker:

@@ -8,8 +8,8 @@ from typing import Any
 import redis
 
 from runtime import keys
-from runtime.deployment import Deployment
-from runtime.submit import Call, submit
+from runtime.deployment.deployment import Deployment
+from runtime.invocations.submit import Call, submit
 from tests.workers import SAMPLES
 
 FILE = SAMPLES / "channel" / "functions.yaml"

@@ -16,10 +16,11 @@ import pytest
 import redis
 from starlette.testclient import TestClient
 
-from runtime import broker, services
-from runtime.config import Settings, StoreSettings
-from runtime.deployment import Deployment
-from runtime.free_ports import Ports
+from runtime.broker import connection as broker
+from runtime.config.settings import Settings, StoreSettings
+from runtime.deployment.deployment import Deployment
+from runtime.host.free_ports import Ports
+from runtime.system import services
 from tests import foreign_store, gatewaying, sharing
 from tests.system import System, running_system
 from tests.telling_store import TellingStore, telling_store

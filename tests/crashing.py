@@ -17,15 +17,16 @@ from typing import Any
 import numpy as np
 import redis
 
-from runtime import broker, keys
-from runtime.config import StoreSettings
+from runtime import keys
+from runtime.broker import connection as broker
+from runtime.config.settings import StoreSettings
 from runtime.index import layout, manifest, pieces
 from runtime.index.integrity import damaged_batches, rows_flaw
 from runtime.index.pieces import PIECES
 from runtime.index.port import FaissIndex
 from runtime.index.reader import IndexReader
 from runtime.index.segment import Meta
-from runtime.store import MinioStore
+from runtime.store.port import MinioStore
 from tests.indexing import Doc, House, put, rows_of, vector, write
 
 LATER = 10 * 86_400.0

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.doctor.examine import CHECKS
 from runtime.doctor.finding import CannotTell, Verdict
 from runtime.doctor.patient import Patient

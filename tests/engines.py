@@ -12,8 +12,8 @@ from pathlib import Path
 
 import redis
 
-from runtime.config import Project
-from runtime.config_limits import IndexSpec
+from runtime.config.limits import IndexSpec
+from runtime.config.settings import Project
 from runtime.context import Migration, Store
 from runtime.index import manifest
 from runtime.index.engines import Indexes, open_index

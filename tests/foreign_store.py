@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime import services
-from runtime.config import StoreSettings
-from runtime.free_ports import Ports
+from runtime.config.settings import StoreSettings
+from runtime.host.free_ports import Ports
+from runtime.system import services
 
 VARIABLE = "TUNDISH_TEST_STORE"
 EMBEDDED = "seaweedfs"

@@ -14,9 +14,9 @@ from starlette.testclient import TestClient
 
 from gateway.app import create_app
 from runtime import keys
-from runtime.attempt import claim, finish
-from runtime.config import BucketTrigger, Function, Project, Queue, Settings, StoreSettings
-from runtime.deployment import Deployed, Deployment
+from runtime.attempts.attempt import claim, finish
+from runtime.config.settings import BucketTrigger, Function, Project, Queue, Settings, StoreSettings
+from runtime.deployment.deployment import Deployed, Deployment
 
 TOKEN = "event-token-of-the-tests"
 ORIGIN = "http://127.0.0.1:8000"

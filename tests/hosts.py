@@ -21,13 +21,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from runtime import broker, keys, presence, services
-from runtime.deployment import Deployment
-from runtime.free_ports import Ports
+from runtime import keys
+from runtime.broker import connection as broker
+from runtime.broker import presence
+from runtime.deployment.deployment import Deployment
+from runtime.host.free_ports import Ports
 from runtime.index.port import FaissIndex
-from runtime.invocations import Invocation, read_many
-from runtime.store import MinioStore
-from runtime.submit import Call, submit
+from runtime.invocations.invocation import Invocation, read_many
+from runtime.invocations.submit import Call, submit
+from runtime.store.port import MinioStore
+from runtime.system import services
 from tests import netns
 from tests.cable import DEVICE
 from tests.indexing import put, vector, write

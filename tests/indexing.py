@@ -12,11 +12,11 @@ import numpy as np
 import redis
 from numpy.typing import NDArray
 
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.context import Index, Row, Store
 from runtime.index.port import FaissIndex
 from runtime.index.reader import IndexReader
-from runtime.store import MinioStore
+from runtime.store.port import MinioStore
 
 DIMENSIONS = 16
 Vectors = NDArray[np.float32]

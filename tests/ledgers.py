@@ -6,9 +6,9 @@ from typing import Any
 
 import redis
 
-from runtime.config import BucketTrigger, Settings
-from runtime.entry import Entry
-from runtime.watch import Watch, watches
+from runtime.buckets.entry import Entry
+from runtime.buckets.watch import Watch, watches
+from runtime.config.settings import BucketTrigger, Settings
 
 
 def watched(made: Settings) -> Settings:

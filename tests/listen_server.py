@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote_plus, unquote, urlsplit
 
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 
 FIXTURES = Path(__file__).parent / "fixtures" / "minio"
 NOT_FLUSHED = 4096

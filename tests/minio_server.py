@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 import urllib3
 from minio.crypto import decrypt, encrypt
 
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 
 RECORDED = Path(__file__).parent / "fixtures" / "minio" / "webhook.jsonl"
 EMPTY = b'<NotificationConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"></NotificationConfiguration>'

@@ -8,13 +8,14 @@ from typing import Any
 
 import redis
 
-from runtime import admission, crowding, keys
-from runtime.attempt import Attempt, claim, finish, repeat
-from runtime.config import Queue, Settings
-from runtime.config_gates import Overload
-from runtime.deployment import Deployment
-from runtime.retry import Decision
-from runtime.submit import Accepted, Call, accept
+from runtime import keys
+from runtime.attempts.attempt import Attempt, claim, finish, repeat
+from runtime.config.gates import Overload
+from runtime.config.settings import Queue, Settings
+from runtime.deployment.deployment import Deployment
+from runtime.invocations import admission, crowding
+from runtime.invocations.retry import Decision
+from runtime.invocations.submit import Accepted, Call, accept
 
 
 @dataclass(frozen=True)

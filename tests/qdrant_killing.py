@@ -15,9 +15,10 @@ from typing import Any
 
 import redis
 
-from runtime import broker, keys
-from runtime.config import Project, StoreSettings
-from runtime.config_limits import IndexSpec
+from runtime import keys
+from runtime.broker import connection as broker
+from runtime.config.limits import IndexSpec
+from runtime.config.settings import Project, StoreSettings
 from runtime.index import manifest
 from runtime.index.engines import Indexes, open_index
 from runtime.index.manifest import Manifest
@@ -25,7 +26,7 @@ from runtime.index.qdrant import collection, ledger
 from runtime.index.qdrant.collection import Collection
 from runtime.index.qdrant.conditions import seen
 from runtime.index.qdrant.connection import Connection
-from runtime.store import MinioStore
+from runtime.store.port import MinioStore
 from tests.crashing import LATER, Fault, Faulty, later
 from tests.engines import Place
 from tests.qdrant_server import Served

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 import redis
 
-from runtime import presence
-from runtime.free_ports import Ports
+from runtime.broker import presence
+from runtime.host.free_ports import Ports
 from tests.workers import environment, until
 
 PROJECT = """

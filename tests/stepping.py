@@ -11,12 +11,12 @@ from typing import Any
 import redis
 
 from runtime import keys
-from runtime.admission import admit_next
-from runtime.attempt import Attempt, claim, finish, suspend
-from runtime.config import Retention
-from runtime.deployment import Deployment
-from runtime.fans import Fan
-from runtime.submit import Call, submit
+from runtime.attempts.attempt import Attempt, claim, finish, suspend
+from runtime.config.settings import Retention
+from runtime.deployment.deployment import Deployment
+from runtime.invocations.admission import admit_next
+from runtime.invocations.fans import Fan
+from runtime.invocations.submit import Call, submit
 from tests.workers import SAMPLES
 
 FILE = SAMPLES / "flow" / "functions.yaml"

@@ -16,7 +16,7 @@ import uvicorn
 from gateway.app import create_app
 from gateway.serve import Server
 from gateway.state import Gateway
-from runtime.deployment import Deployment
+from runtime.deployment.deployment import Deployment
 from tests.workers import until
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from runtime.config import Style
+from runtime.config.settings import Style
 from runtime.styles.adapt import adapt
 from runtime.testing import fake_context
 

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from runtime import broker, keys, services
-from runtime.config import StoreSettings
-from runtime.free_ports import Ports
+from runtime import keys
+from runtime.broker import connection as broker
+from runtime.config.settings import StoreSettings
+from runtime.host.free_ports import Ports
+from runtime.system import services
 
 
 @dataclass(frozen=True)

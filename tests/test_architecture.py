@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,93 +13,34 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 OURS = ("functions", "runtime", "gateway", "triggers")
-DISPATCH = (
-    "app",
-    "task",
-    "submit",
-    "invocations",
-    "reaper",
-    "attempt",
-    "chain",
-    "retry",
-    "message",
-    "keeper",
-    "calls",
-    "invocation_request",
-    "channel",
-    "channel_letters",
-    "channel_qos",
-    "taking",
-    "wire",
-    "channel_step",
-    "poller",
-    "receiver",
-    "foreign",
-    "stopping",
-    "stop_flag",
-    "revocations",
-    "errands",
-    "result_backend",
-    "journal",
-    "kept_call",
-    "outbox",
-    "outbox_box",
-    "delivery",
-    "census",
-    "dead",
-    "invocation_index",
-    "callbacks",
-    "callback_address",
-    "callback_answer",
-    "callback_post",
-    "callback_sign",
-    "callback_state",
-    "invocation_list",
-    "queue_purge",
-    "recent",
-    "reopen",
-    "repeat",
-    "workload",
-    "invoker",
-    "capture",
-    "listening",
-    "output",
-    "lines",
-    "items",
-    "generators",
-    "results",
-    "encode",
-    "file",
-    "file_document",
-    "passed_files",
-    "attempt_spans",
-    "log_fields",
-    "member_events",
-    "trace_context",
-    "tracing",
-)
+PAGE = ROOT / "docs" / "architecture.md"
+DISPATCH = ("deployment", "broker", "invocations", "outbox", "attempts", "callbacks", "worker", "telemetry")
+WHERE_ALL_COMES_TOGETHER = {"attempts/ports.py", "worker/warm.py"}
+"""What a context is given, and what a worker holds before it forks: the only ways from dispatch to the rest."""
+
+DOORS = {"celery_app", "pytest_plugin", "testing"}
 CELERY_ALLOWED = {
-    "runtime/app.py",
+    "runtime/worker/app.py",
     "runtime/celery_app.py",
-    "runtime/celery_tasks.py",
-    "runtime/celery_worker.py",
-    "runtime/channel.py",
-    "runtime/channel_letters.py",
-    "runtime/channel_qos.py",
-    "runtime/channel_sentinel.py",
-    "runtime/channel_step.py",
-    "runtime/channel_transport.py",
-    "runtime/foreign.py",
-    "runtime/invocation_request.py",
-    "runtime/keeper.py",
-    "runtime/poller.py",
-    "runtime/pool_process.py",
-    "runtime/prefork.py",
-    "runtime/result_backend.py",
-    "runtime/revocations.py",
-    "runtime/short_way.py",
-    "runtime/stopping.py",
-    "runtime/task.py",
+    "runtime/worker/celery_tasks.py",
+    "runtime/worker/celery_worker.py",
+    "runtime/worker/channel.py",
+    "runtime/worker/channel_letters.py",
+    "runtime/worker/channel_qos.py",
+    "runtime/worker/channel_sentinel.py",
+    "runtime/worker/channel_step.py",
+    "runtime/worker/channel_transport.py",
+    "runtime/worker/foreign.py",
+    "runtime/worker/invocation_request.py",
+    "runtime/worker/keeper.py",
+    "runtime/worker/poller.py",
+    "runtime/worker/pool_process.py",
+    "runtime/worker/prefork.py",
+    "runtime/worker/result_backend.py",
+    "runtime/worker/revocations.py",
+    "runtime/worker/short_way.py",
+    "runtime/worker/stopping.py",
+    "runtime/attempts/task.py",
     "triggers/beat.py",
 }
 MAX_LINES = 300
@@ -108,9 +50,15 @@ def modules() -> list[Path]:
     return sorted(path for name in OURS for path in (ROOT / name).rglob("*.py"))
 
 
-def imports(path: Path) -> Iterator[tuple[str, bool]]:
-    """Every module a file imports, with whether it is imported at the top (not inside a function)."""
+def imports(path: Path, *, types: bool = True) -> Iterator[tuple[str, bool]]:
+    """Every module a file imports, with whether it is imported at the top (not inside a function).
+
+    Without `types` those are left out that only a type checker imports.
+    """
     tree = ast.parse(path.read_text())
+    for block in ast.walk(tree):
+        if not types and isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING":
+            block.body = [ast.Pass()]
     inner = {
         id(node)
         for function in ast.walk(tree)
@@ -133,15 +81,15 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
 
 
 def allowed(path: Path, target: str) -> bool:
-    room = path.relative_to(ROOT).parts[0]
+    own = path.relative_to(ROOT).parts[0]
     top = target.partition(".")[0]
     if top not in OURS:
         return True
-    if room == "functions":
+    if own == "functions":
         return top == "functions" or target.split(".")[:2] in (["runtime", "context"], ["runtime", "errors"])
-    if room == "runtime":
+    if own == "runtime":
         return top == "runtime"
-    return top in (room, "runtime")
+    return top in (own, "runtime")
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
@@ -150,11 +98,51 @@ def test_arrows(path: Path) -> None:
     assert not wrong
 
 
+def rooms() -> list[str]:
+    """The packages of `runtime/` in the order of docs/architecture.md: each may import those above it."""
+    return re.findall(r"^\| `runtime/(\w+)/` \|", PAGE.read_text(), re.MULTILINE)
+
+
+def room(module: str) -> str:
+    """The package of `runtime/` that a module is in; "" of the few modules that stand beside the packages."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and (ROOT / "runtime" / parts[1]).is_dir() else ""
+
+
+def test_all_rooms_are_described() -> None:
+    assert sorted(rooms()) == sorted(path.parent.name for path in (ROOT / "runtime").glob("*/__init__.py"))
+
+
+@pytest.mark.parametrize("name", rooms())
+def test_rooms_import_only_those_above_them(name: str) -> None:
+    order = rooms()
+    below = set(order[order.index(name) + 1 :])
+    wrong = {
+        f"{path.name}: {target}"
+        for path in (ROOT / "runtime" / name).rglob("*.py")
+        for target, _ in imports(path, types=False)
+        if target.startswith("runtime.") and room(target) in below
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "runtime").glob("*.py")), ids=lambda path: path.stem)
+def test_what_stands_above_the_rooms_imports_none_but_values(path: Path) -> None:
+    found = {room(target) for target, _ in imports(path, types=False) if target.startswith("runtime.")}
+    assert path.stem in DOORS or found <= {"", "values"}
+
+
 @pytest.mark.parametrize("name", DISPATCH)
 def test_dispatch_is_whole_without_index_model_and_store(name: str) -> None:
-    targets = {target for target, _ in imports(ROOT / "runtime" / f"{name}.py")}
-    forbidden = ("runtime.index", "runtime.embedding", "runtime.store")
-    assert not {target for target in targets if target.startswith(forbidden)}
+    forbidden = {"index", "embedding", "models", "store"}
+    wrong = {
+        f"{path.name}: {target}"
+        for path in (ROOT / "runtime" / name).rglob("*.py")
+        if f"{name}/{path.name}" not in WHERE_ALL_COMES_TOGETHER
+        for target, _ in imports(path, types=False)
+        if target.startswith("runtime.") and room(target) in forbidden
+    }
+    assert not wrong
 
 
 def test_celery_is_imported_in_few_places() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runtime.async_loop import AsyncLoop
+from runtime.deployment.async_loop import AsyncLoop
 
 
 async def here() -> asyncio.AbstractEventLoop:

@@ -17,10 +17,11 @@ from starlette.testclient import TestClient
 from gateway.failures import MOST, WINDOW_SECONDS, Failures, group
 from gateway.known_keys import AWAY_SECONDS, FRESH_SECONDS, KnownKeys
 from gateway.principal import SCOPE_KEY
-from runtime import access, admin_key, api_keys, keys
-from runtime.config import Settings
-from runtime.config_auth import AuthSpec
-from runtime.config_load import load_settings
+from runtime import keys
+from runtime.callers import access, admin_key, api_keys
+from runtime.config.auth import AuthSpec
+from runtime.config.load import load_settings
+from runtime.config.settings import Settings
 from runtime.errors import ConfigError
 from tests import authing
 from tests.gatewaying import problem

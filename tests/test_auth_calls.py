@@ -12,10 +12,10 @@ import yaml
 from starlette.testclient import TestClient
 
 from runtime import keys
-from runtime.attempt import claim, finish
-from runtime.config import Settings
-from runtime.deployment import Deployment
-from runtime.submit import Call, submit
+from runtime.attempts.attempt import claim, finish
+from runtime.config.settings import Settings
+from runtime.deployment.deployment import Deployment
+from runtime.invocations.submit import Call, submit
 from tests import authing
 from tests.gatewaying import problem
 from tests.workers import queued

@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from starlette.testclient import TestClient
 
 from gateway import jwks
-from runtime.config import Settings
-from runtime.config_auth import AuthSpec, JwtSpec
-from runtime.config_load import load_settings
+from runtime.config.auth import AuthSpec, JwtSpec
+from runtime.config.load import load_settings
+from runtime.config.settings import Settings
 from runtime.errors import ConfigError
 from tests import authing
 from tests.gatewaying import problem

@@ -10,8 +10,8 @@ import pytest
 import redis
 from starlette.testclient import TestClient
 
-from runtime import admin_key
-from runtime.config import Settings
+from runtime.callers import admin_key
+from runtime.config.settings import Settings
 from tests import authing
 from tests.gatewaying import problem
 

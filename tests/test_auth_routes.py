@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from gateway.routes import TABLE, build
 from gateway.rules import RANK, RULES, missing
-from runtime import broker
+from runtime.broker import connection as broker
 from tests import authing
 
 OPEN = {

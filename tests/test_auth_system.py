@@ -47,8 +47,8 @@ def test_commands_of_this_host_just_work(system: System) -> None:
 
 def test_another_systems_address_gets_no_key(system: System) -> None:
     """The administrator's key goes to this system only; others are asked with TUNDISH_API_KEY."""
+    from runtime.callers.own_key import own_key
     from runtime.cli.client import find
-    from runtime.cli.own_key import own_key
 
     environ = {"TUNDISH_HOME": str(system.home), "TUNDISH_FILE": str(system.folder / "functions.yaml")}
     assert own_key(system.home, system.url, environ) == admin_key(system)

@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.config_load import load_settings
-from runtime.embedding import backends, behind, choice
+from runtime.config.load import load_settings
+from runtime.embedding import behind, choice
 from runtime.embedding.backend import SentenceTransformerModels
 from runtime.embedding.choice import Choice
 from runtime.embedding.given import Given
 from runtime.embedding.library import Library, library
 from runtime.embedding.measuring import FAILED, Measured
 from runtime.errors import ServiceFailed
+from runtime.models import backends
 from tests.test_backends import EXACT, FAST, Engine
 from tests.test_models import saved
 

@@ -14,10 +14,9 @@ from click.testing import CliRunner
 from hypothesis import given as examples
 from hypothesis import strategies as st
 
-from runtime import logs
 from runtime.cli.main import cli
-from runtime.config_load import load_settings
-from runtime.embedding import backends, behind, choice, measuring, probes
+from runtime.config.load import load_settings
+from runtime.embedding import behind, choice, measuring, probes
 from runtime.embedding.backend import SentenceTransformerModels
 from runtime.embedding.choice import Choice
 from runtime.embedding.given import Given, cache_folder
@@ -25,6 +24,8 @@ from runtime.embedding.library import library
 from runtime.embedding.measuring import Measured, measure, verdict
 from runtime.embedding.tokens import Ids, padded, passes
 from runtime.errors import ConfigError, ServiceFailed
+from runtime.models import backends
+from runtime.telemetry import logs
 from tests.indexing import Vectors
 from tests.test_models import saved
 

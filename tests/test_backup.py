@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 import redis
 
-from runtime import keys, services
-from runtime.broker import connect
-from runtime.config import StoreSettings
-from runtime.deployment import Deployment
-from runtime.documents import document_status
-from runtime.free_ports import Ports
+from runtime import keys
+from runtime.broker.connection import connect
+from runtime.buckets.documents import document_status
+from runtime.config.settings import StoreSettings
+from runtime.deployment.deployment import Deployment
+from runtime.host.free_ports import Ports
 from runtime.index import layout
-from runtime.store import MinioStore
-from runtime.submit import Call, Idempotency, accept, submit
+from runtime.invocations.submit import Call, Idempotency, accept, submit
+from runtime.store.port import MinioStore
+from runtime.system import services
 from tests.brokers import Broker, own_broker
 from tests.conftest import running
 from tests.indexing import fresh_store, house, put, write

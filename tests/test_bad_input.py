@@ -30,8 +30,8 @@ from gateway.app import create_app
 from gateway.body import parse, suspect
 from gateway.openapi import build
 from gateway.problems import Refused
-from runtime import broker
-from runtime.config import Settings, StoreSettings
+from runtime.broker import connection as broker
+from runtime.config.settings import Settings, StoreSettings
 from tests.gatewaying import Hand, deployment, settings
 
 EXAMPLES = 12

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.config import Batch
+from runtime.buckets.entry import Entry
+from runtime.config.settings import Batch
 from runtime.context import ObjectInfo
-from runtime.entry import Entry
 from triggers.batching import Cut, Waiting, cut
 from triggers.decide import Again, Flight, Note, Submit, decide
 

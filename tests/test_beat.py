@@ -13,15 +13,18 @@ from typing import Any
 import pytest
 import redis
 
-from runtime import keys, pause, presence, services
-from runtime.attempt import claim
-from runtime.broker import connect
-from runtime.cancel import cancel
-from runtime.deployment import Deployment
-from runtime.free_ports import Ports
-from runtime.invocations import Invocation, read, read_many
-from runtime.schedule_state import ScheduleState, decode
-from runtime.schedules import Schedule, parse_tick
+from runtime import keys
+from runtime.attempts.attempt import claim
+from runtime.broker import presence
+from runtime.broker.connection import connect
+from runtime.deployment.deployment import Deployment
+from runtime.host.free_ports import Ports
+from runtime.invocations import pause
+from runtime.invocations.cancel import cancel
+from runtime.invocations.invocation import Invocation, read, read_many
+from runtime.schedules.schedule import Schedule, parse_tick
+from runtime.schedules.state import ScheduleState, decode
+from runtime.system import services
 from tests.conftest import running
 from tests.workers import SAMPLES, deployment, environment, kill, until
 from triggers.clock import Clock

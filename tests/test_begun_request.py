@@ -12,12 +12,12 @@ import pytest
 from celery import Celery
 from celery.app import trace
 
-from runtime import short_way
-from runtime.channel import Channel
-from runtime.channel_qos import QoS
-from runtime.invocation_request import InvocationRequest
-from runtime.message import build
-from runtime.taking import Begun
+from runtime.attempts.taking import Begun
+from runtime.invocations.message import build
+from runtime.worker import short_way
+from runtime.worker.channel import Channel
+from runtime.worker.channel_qos import QoS
+from runtime.worker.invocation_request import InvocationRequest
 
 SAME = (
     *("id", "name", "type", "root_id", "parent_id", "argsrepr", "kwargsrepr", "hostname", "delivery_info", "eta"),

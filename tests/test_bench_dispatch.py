@@ -21,7 +21,7 @@ from bench.dispatch_peers import Ended, client, installed, none_failed, started
 from bench.pages import put
 from bench.peers import drive
 from bench.peers.plans import PLANS
-from runtime import presence
+from runtime.broker import presence
 from tests.fronts import front
 from tests.workers import worker
 

@@ -13,7 +13,7 @@ import redis
 from bench import embedding, embedding_alone, embedding_texts, quality
 from bench.embedding_texts import texts
 from bench.index_house import House, house_of
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.embedding.backend import SentenceTransformerModels
 from tests.indexing import fresh_store
 

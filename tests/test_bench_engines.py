@@ -15,7 +15,7 @@ from bench import engines, engines_edge
 from bench.engines_found import Found
 from bench.index_data import Corpus, key
 from bench.index_house import House, house_of
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from tests.indexing import fresh_store
 from tests.qdrant_server import serve
 

@@ -18,7 +18,7 @@ from bench.index_data import Corpus, key, number_of
 from bench.index_house import House, house_of, plain
 from bench.index_point import Plan
 from bench.sizes import sizes
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from tests.indexing import fresh_store
 
 SIZE = 300

@@ -18,7 +18,7 @@ from bench.scaling_qdrant import LAYOUTS
 from bench.scaling_sums import CASES, CHUNKS, Sums
 from bench.scaling_text import amount, dollars, duration, size
 from bench.scaling_walls import walls
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from tests.brokers import own_broker
 from tests.indexing import fresh_store
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from runtime import keys
-from runtime.broker import connect, translated
+from runtime.broker.connection import connect, translated
 from runtime.errors import BrokerFull
-from runtime.submit import Call, submit
+from runtime.invocations.submit import Call, submit
 from tests.brokers import own_broker
 from tests.workers import deployment, ended, until, upkeep, worker
 

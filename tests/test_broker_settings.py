@@ -14,14 +14,17 @@ from typing import Any
 import pytest
 import redis
 
-from runtime import broker, foreign, keys, replication
-from runtime.app import create_app
-from runtime.config_broker import BrokerSpec
-from runtime.deployment import Deployment
+from runtime import keys
+from runtime.broker import connection as broker
+from runtime.broker import replication
+from runtime.config.broker import BrokerSpec
+from runtime.deployment.deployment import Deployment
 from runtime.errors import BrokerDown, ConfigError
-from runtime.invocations import read
-from runtime.packed_arguments import pack, unpack
-from runtime.submit import Call, accept, submit
+from runtime.invocations.invocation import read
+from runtime.invocations.packed_arguments import pack, unpack
+from runtime.invocations.submit import Call, accept, submit
+from runtime.worker import foreign
+from runtime.worker.app import create_app
 from tests.workers import SAMPLES, deployment, ended, environment, known, worker
 
 FILE = SAMPLES / "life" / "functions.yaml"

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 import redis
 
-from runtime import keys, pause
-from runtime.config import Batch, Function, Guard, Project, Queue, Settings, StoreSettings
+from runtime import keys
+from runtime.buckets.entry import Entry
+from runtime.buckets.watch import Watch, watches
+from runtime.config.settings import Batch, Function, Guard, Project, Queue, Settings, StoreSettings
 from runtime.context import ObjectInfo
-from runtime.deployment import Deployed, Deployment
-from runtime.entry import Entry
+from runtime.deployment.deployment import Deployed, Deployment
 from runtime.errors import StoreDenied
-from runtime.store import MinioStore
-from runtime.watch import Watch, watches
+from runtime.invocations import pause
+from runtime.store.port import MinioStore
 from tests.triggering import House, until
 from triggers.bucket import BucketWatcher
 from triggers.decide import Submit

@@ -11,11 +11,12 @@ import pytest
 import redis
 from minio.commonconfig import CopySource
 
-from runtime import documents, keys
-from runtime.config import BucketTrigger, Function, StoreSettings
+from runtime import keys
+from runtime.buckets import documents
+from runtime.buckets.entry import Entry
+from runtime.buckets.watch import Watch
+from runtime.config.settings import BucketTrigger, Function, StoreSettings
 from runtime.context import ObjectInfo
-from runtime.entry import Entry
-from runtime.watch import Watch
 from tests.triggering import House, until
 from triggers.decide import HERE_BEFORE, Again, Note, Refusal, Submit, decide
 from triggers.refusal import refusal

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from runtime.config_load import load
+from runtime.checks.deployment_check import check_deployment
+from runtime.config.load import load
 from runtime.context import ObjectEvent
-from runtime.deployment import load_deployment
-from runtime.deployment_check import check_deployment
+from runtime.deployment.deployment import load_deployment
 from runtime.testing import fake_context
 
 PAGE = (Path(__file__).parent.parent / "docs" / "bucket-functions.md").read_text()

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import redis
 
-from runtime import documents, keys, submit
-from runtime.config import Batch, Guard, StoreSettings
-from runtime.entry import Entry
-from runtime.invocations import read_many
+from runtime import keys
+from runtime.buckets import documents
+from runtime.buckets.entry import Entry
+from runtime.config.settings import Batch, Guard, StoreSettings
+from runtime.invocations import submit
+from runtime.invocations.invocation import read_many
 from tests.triggering import House, until
 from triggers.batching import Cut, Room, Waiting, cut
 from triggers.ledger import CLAIM, Change, Known, Ledger

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as some
 
 from runtime.errors import BadInput
-from runtime.store import MinioStore
+from runtime.store.port import MinioStore
 from tests.agreeing import Build, agree
 from tests.triggering import House
 

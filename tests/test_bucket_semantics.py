@@ -15,7 +15,7 @@ from minio.commonconfig import ENABLED, REPLACE, CopySource
 from minio.datatypes import Part
 from minio.versioningconfig import VersioningConfig
 
-from runtime.config import Batch
+from runtime.config.settings import Batch
 from tests.agreeing import Build, about, agree, etags, quiet
 from tests.telling_store import TellingStore
 from tests.triggering import House, until

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 import redis
 
-from runtime import broker, documents, holds, keys, services
-from runtime.config import Batch, StoreSettings
-from runtime.free_ports import Ports
-from runtime.watch import watches
+from runtime import keys
+from runtime.broker import connection as broker
+from runtime.buckets import documents, holds
+from runtime.buckets.watch import watches
+from runtime.config.settings import Batch, StoreSettings
+from runtime.host.free_ports import Ports
+from runtime.system import services
 from tests.conftest import running
 from tests.triggering import House, kill, until
 from tests.workers import worker

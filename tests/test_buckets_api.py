@@ -13,15 +13,17 @@ from starlette.testclient import TestClient
 
 from gateway.ledger_counts import LedgerCounts
 from gateway.state import Gateway
-from runtime import bucket_state, document_list, event_letters, keys, ledger_count, pause
+from runtime import keys
+from runtime.buckets import bucket_state, document_list, event_letters, ledger_count
+from runtime.buckets.document_list import Wanted
+from runtime.buckets.documents import Status
+from runtime.buckets.entry import Entry, State
+from runtime.buckets.ledger_count import Counted
+from runtime.buckets.watch import Watch, watches
 from runtime.cli import bucket_output
-from runtime.config import BucketTrigger, Guard, Settings
-from runtime.document_list import Wanted
-from runtime.documents import Status
-from runtime.entry import Entry, State
-from runtime.ledger_count import Counted
-from runtime.submit import Call, submit
-from runtime.watch import Watch, watches
+from runtime.config.settings import BucketTrigger, Guard, Settings
+from runtime.invocations import pause
+from runtime.invocations.submit import Call, submit
 from tests import ledgers
 from tests.gatewaying import deployment, problem, serving
 from tests.ledgers import fill, note

@@ -11,12 +11,13 @@ import redis
 from click.testing import CliRunner, Result
 from starlette.testclient import TestClient
 
-from runtime import event_letters, keys
+from runtime import keys
+from runtime.buckets import event_letters
+from runtime.buckets.entry import Entry
+from runtime.buckets.watch import Watch
 from runtime.cli import client as cli_client
 from runtime.cli.main import cli
-from runtime.config import Settings
-from runtime.entry import Entry
-from runtime.watch import Watch
+from runtime.config.settings import Settings
 from tests import ledgers
 from tests.ledgers import fill, note
 

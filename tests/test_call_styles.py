@@ -15,9 +15,9 @@ from starlette.testclient import TestClient
 
 from gateway.app import create_app
 from runtime import keys
-from runtime.blobs import ARGUMENTS_LIMIT, RESULT_LIMIT
-from runtime.config import Settings, StoreSettings
-from runtime.invocations import Invocation, read
+from runtime.config.settings import Settings, StoreSettings
+from runtime.invocations.blobs import ARGUMENTS_LIMIT, RESULT_LIMIT
+from runtime.invocations.invocation import Invocation, read
 from tests.gatewaying import ORIGIN, Hand, add, failing, problem, serving, settings
 from tests.gatewaying import deployment as hand_made
 from tests.workers import deployment, ended, queued, until, upkeep, worker
@@ -211,14 +211,14 @@ def test_of_twenty_at_once_one_runs(web: TestClient, redis_client: redis.Redis, 
 
 @pytest.fixture
 def stored(broker_url: str, redis_client: redis.Redis, store_settings: StoreSettings, tmp_path: Path) -> Settings:
-    from runtime.store import MinioStore
+    from runtime.store.port import MinioStore
 
     MinioStore(store_settings).ensure_bucket(store_settings.bucket)
     return settings(broker_url, store_settings, tmp_path)
 
 
 def test_large_arguments_and_results_travel_by_reference(stored: Settings, redis_client: redis.Redis) -> None:
-    from runtime.store import MinioStore
+    from runtime.store.port import MinioStore
 
     store, result = MinioStore(stored.store), b'["' + b"x" * RESULT_LIMIT + b'"]'
 
@@ -312,7 +312,7 @@ def test_the_work_of_a_caller_who_got_504_is_stopped(
 def test_the_arguments_in_the_store_reach_the_function(
     broker_url: str, redis_client: redis.Redis, store_settings: StoreSettings, tmp_path: Path
 ) -> None:
-    from runtime.store import MinioStore
+    from runtime.store.port import MinioStore
 
     MinioStore(store_settings).ensure_bucket(store_settings.bucket)
     (tmp_path / "mine.py").write_text("def double(text: str) -> str:\n    return text + text\n")

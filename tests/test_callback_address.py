@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.callback_address import check_allowed, parse, refuse_addresses
+from runtime.security.callback_address import check_allowed, parse, refuse_addresses
 
 PUBLIC = [
     ("https://example.com/a?b=1", ("https", "example.com", 443, "example.com", "/a?b=1")),

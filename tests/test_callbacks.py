@@ -23,15 +23,17 @@ from typing import Any
 import pytest
 import redis
 
-from runtime import callback_state, callbacks, keys
-from runtime.attempt import claim, finish
-from runtime.broker import connect_async
-from runtime.callback_sign import SECRET_FILE, kept_secret, key_of
-from runtime.callbacks import Callbacks, pause_after
-from runtime.config import Settings, StoreSettings
-from runtime.config_limits import CallbackSpec
-from runtime.deployment import Deployment
-from runtime.submit import Call, submit
+from runtime import keys
+from runtime.attempts.attempt import claim, finish
+from runtime.broker.connection import connect_async
+from runtime.callbacks import posting as callbacks
+from runtime.callbacks import state as callback_state
+from runtime.callbacks.posting import Callbacks, pause_after
+from runtime.config.limits import CallbackSpec
+from runtime.config.settings import Settings, StoreSettings
+from runtime.deployment.deployment import Deployment
+from runtime.invocations.submit import Call, submit
+from runtime.security.callback_sign import SECRET_FILE, kept_secret, key_of
 from tests.gatewaying import deployment as made_deployment
 from tests.gatewaying import settings
 from tests.receiving import Post, receiving

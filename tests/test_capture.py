@@ -19,13 +19,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime import keys
-from runtime.broker import connect
-from runtime.capture import Capture
-from runtime.deployment import Deployment
-from runtime.invocations import read
-from runtime.lines import ALL_CAP, BYTES_LIMIT, ENTRIES_CAP, LINE_LIMIT, LINES_LIMIT, PROGRESS, Line, decode
-from runtime.output import Output
-from runtime.submit import Call, submit
+from runtime.attempts.capture import Capture
+from runtime.attempts.lines import ALL_CAP, BYTES_LIMIT, ENTRIES_CAP, LINE_LIMIT, LINES_LIMIT, PROGRESS, Line, decode
+from runtime.attempts.output import Output
+from runtime.broker.connection import connect
+from runtime.deployment.deployment import Deployment
+from runtime.invocations.invocation import read
+from runtime.invocations.submit import Call, submit
 from runtime.testing import MemoryProgress, fake_context
 from tests.workers import SAMPLES, ended, until, upkeep, worker
 

@@ -17,14 +17,14 @@ from celery.exceptions import TaskRevokedError
 from celery.exceptions import TimeoutError as CeleryTimeout
 
 from runtime import keys
-from runtime.app import create_app
-from runtime.cancel import cancel
-from runtime.deployment import Deployment
+from runtime.deployment.deployment import Deployment
 from runtime.errors import TundishError
-from runtime.invocations import Invocation, read
-from runtime.requeue import requeue
-from runtime.result_backend import exception_of
-from runtime.submit import Call, submit
+from runtime.invocations.cancel import cancel
+from runtime.invocations.invocation import Invocation, read
+from runtime.invocations.requeue import requeue
+from runtime.invocations.submit import Call, submit
+from runtime.worker.app import create_app
+from runtime.worker.result_backend import exception_of
 from tests.workers import SAMPLES, ended, environment, until, upkeep, worker
 
 FILE = SAMPLES / "stopping" / "functions.yaml"

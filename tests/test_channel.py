@@ -13,12 +13,12 @@ import pytest
 import redis
 
 from runtime import keys
-from runtime.app import create_app
-from runtime.broker import connect
-from runtime.deployment import Deployment
-from runtime.free_ports import Ports
-from runtime.services import load_credentials, valkey
-from runtime.submit import Call, submit
+from runtime.broker.connection import connect
+from runtime.deployment.deployment import Deployment
+from runtime.host.free_ports import Ports
+from runtime.invocations.submit import Call, submit
+from runtime.system.services import load_credentials, valkey
+from runtime.worker.app import create_app
 from tests.channeling import FILE, held, lines, notes, waiting
 from tests.conftest import running
 from tests.workers import deployment, ended, kill, known, queued, until, upkeep, worker

@@ -1,4 +1,4 @@
-"""The pin under runtime/channel.py, prefork.py, pool_process.py and invocation_request.py: inner methods of kombu,
+"""The pin under runtime/worker: channel.py, prefork.py, pool_process.py, invocation_request.py. Inner methods of kombu,
 Celery and billiard that they replace or rely on, as they were when it was written. When one of them changes, read what
 changed, mend what must be, and only then write the new digest here.
 """
@@ -24,7 +24,7 @@ from celery.worker.request import Request, create_request_cls
 from kombu.asynchronous.hub import Hub
 from kombu.transport import redis, virtual
 
-from runtime import channel, channel_qos, channel_transport, poller
+from runtime.worker import channel, channel_qos, channel_transport, poller
 
 PINNED: dict[Callable[..., Any], str] = {
     redis.Channel.__init__: "f189bdebe2436ccd",
@@ -128,6 +128,6 @@ def test_what_it_replaces_is_called_as_before(ours: type, theirs: type) -> None:
 def test_its_transport_is_found_by_its_name() -> None:
     from kombu.transport import get_transport_cls
 
-    from runtime.app import LEAN
+    from runtime.worker.app import LEAN
 
     assert get_transport_cls(LEAN) is channel_transport.Transport

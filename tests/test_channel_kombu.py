@@ -12,7 +12,7 @@ import redis
 from kombu import Connection, Consumer, Queue
 
 from runtime import keys
-from runtime.app import LEAN
+from runtime.worker.app import LEAN
 from tests.channeling import waiting
 
 

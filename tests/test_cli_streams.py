@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime import home
+from runtime.system import home
 from tests.system import clean_environ
 
 CODE = 'def echo(x: str = "€ä") -> str:\n    """Says 鋼 again."""\n    return x\n'

@@ -10,8 +10,8 @@ import pytest
 import redis
 from starlette.testclient import TestClient
 
-from runtime.config import Settings
-from runtime.invocations import Invocation, read
+from runtime.config.settings import Settings
+from runtime.invocations.invocation import Invocation, read
 from tests.gatewaying import Hand, add, problem
 from tests.workers import queued
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from runtime import presence
-from runtime.code_version import code_version, of_queue
-from runtime.config_load import load_settings
-from runtime.deployment import Deployment
-from runtime.submit import Call, submit
+from runtime.broker import presence
+from runtime.config.load import load_settings
+from runtime.deployment.code_version import code_version, of_queue
+from runtime.deployment.deployment import Deployment
+from runtime.invocations.submit import Call, submit
 from tests.workers import SAMPLES, ended, until, worker
 
 FILE = SAMPLES / "life" / "functions.yaml"

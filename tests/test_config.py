@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from runtime.config_load import load, load_settings
+from runtime.config.load import load, load_settings
+from runtime.config.schema import json_schema
+from runtime.config.shapes import SHAPES
 from runtime.errors import ConfigError
-from runtime.schema import json_schema
-from runtime.shapes import SHAPES
-from runtime.units import format_duration, format_size, parse_duration, parse_share, parse_size
+from runtime.values.units import format_duration, format_size, parse_duration, parse_share, parse_size
 
 ROOT = Path(__file__).parent.parent
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.config_load import load_settings
+from runtime.config.load import load_settings
 from runtime.errors import ConfigError
 
 BASE = "version: 1\nfunctions:\n  take:\n    handler: shop.py:take\n    triggers:\n      - {bucket: shop, %s}\n"

@@ -7,9 +7,9 @@ from itertools import islice
 
 import pytest
 
-from runtime.config import CronTrigger, Function, Project, Queue
+from runtime.config.settings import CronTrigger, Function, Project, Queue
 from runtime.errors import ScheduleNotFound
-from runtime.schedules import (
+from runtime.schedules.schedule import (
     Schedule,
     find,
     jitter,

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from cronsim import CronSim
 
-from runtime.crontime import change, comings
+from runtime.values.crontime import change, comings
 
 _MINUTE = timedelta(minutes=1)
 # By an hour, by half an hour, by two; at midnight, at the end of the year's first month; north and south.

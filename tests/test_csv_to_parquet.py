@@ -15,7 +15,7 @@ import redis
 from pyarrow import parquet
 
 from functions.csv_to_parquet import Converted, csv_to_parquet
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.context import Context, ObjectEvent
 from runtime.testing import fake_context
 from tests.trying import trial

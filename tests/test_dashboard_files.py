@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from gateway.assets import _SERVED
 from gateway.routes import TABLE
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from tests.gatewaying import serving, settings
 
 ROOT = Path(__file__).parent.parent

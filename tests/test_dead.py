@@ -11,13 +11,14 @@ import pytest
 import redis
 from starlette.testclient import TestClient
 
-from runtime import dead, documents, keys
-from runtime.blobs import StoreBlobs
-from runtime.config import Batch, Settings, StoreSettings
-from runtime.invocations import Invocation, read
-from runtime.requeue import requeue
-from runtime.store import MinioStore
-from runtime.submit import Call, submit
+from runtime import keys
+from runtime.buckets import dead, documents
+from runtime.config.settings import Batch, Settings, StoreSettings
+from runtime.invocations.blobs import StoreBlobs
+from runtime.invocations.invocation import Invocation, read
+from runtime.invocations.requeue import requeue
+from runtime.invocations.submit import Call, submit
+from runtime.store.port import MinioStore
 from tests.gatewaying import Hand, add, deployment, problem
 from tests.triggering import House, until
 from tests.workers import queued
@@ -167,7 +168,7 @@ def test_the_documents_of_a_redriven_call_follow_it(
                 until(lambda: not redis_client.hexists(house.watch.flight, call.id))
                 return requeue(*arguments, **options)
 
-            monkeypatch.setattr("runtime.dead.requeue", late)
+            monkeypatch.setattr("runtime.buckets.dead.requeue", late)
         assert dead.redrive(redis_client, house.deployment, blobs, [call.id]).ids == [call.id]
         assert status("a.txt") == "pending"
         assert redis_client.hexists(house.watch.flight, call.id)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from runtime.config_environ import Environment, connect
+from runtime.config.environ import Environment, connect
 from tests.deploying import ROOT, SECRET, parsed
 
 UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.service"))

@@ -13,13 +13,13 @@ import pytest
 import redis
 
 from runtime import keys
-from runtime.app import create_app
-from runtime.broker import connect_async
-from runtime.deployment import Deployment
+from runtime.broker.connection import connect_async
+from runtime.deployment.deployment import Deployment
+from runtime.deployment.validate import validate
 from runtime.errors import FunctionNotFound, InvalidArguments
-from runtime.invocations import Invocation, read
-from runtime.submit import Call, submit
-from runtime.validate import validate
+from runtime.invocations.invocation import Invocation, read
+from runtime.invocations.submit import Call, submit
+from runtime.worker.app import create_app
 from tests.workers import SAMPLES, ended, environment, until, upkeep, worker
 
 FILE = SAMPLES / "basic" / "functions.yaml"

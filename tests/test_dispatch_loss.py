@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import redis
 
-from runtime import keys, presence
-from runtime.deployment import Deployment
+from runtime import keys
+from runtime.broker import presence
+from runtime.deployment.deployment import Deployment
 from runtime.errors import BrokerDown
-from runtime.invocations import read
-from runtime.submit import Call, now_ms, submit
+from runtime.invocations.invocation import read
+from runtime.invocations.submit import Call, now_ms, submit
 from tests.workers import SAMPLES, deployment, ended, kill, queued, until, upkeep, worker
 
 FILE = SAMPLES / "basic" / "functions.yaml"
@@ -50,7 +51,7 @@ def test_a_lost_message_is_put_back(broker_url: str, redis_client: redis.Redis, 
 
 
 def test_a_fenced_attempt_cannot_write(redis_client: redis.Redis, deployed: Deployment) -> None:
-    from runtime.attempt import claim, finish
+    from runtime.attempts.attempt import claim, finish
 
     task_id = submit(redis_client, deployed, Call("add", {"a": 1}))
     first = claim(redis_client, task_id, "one@test")
@@ -70,8 +71,8 @@ def test_a_fenced_attempt_cannot_write(redis_client: redis.Redis, deployed: Depl
 
 def test_a_call_that_waits_for_its_retry_is_not_run_early(redis_client: redis.Redis, deployed: Deployment) -> None:
     """Whatever copies of its message are about: only the mover makes it run."""
-    from runtime.attempt import claim, repeat
-    from runtime.retry import Decision
+    from runtime.attempts.attempt import claim, repeat
+    from runtime.invocations.retry import Decision
 
     task_id = submit(redis_client, deployed, Call("add", {"a": 1}))
     attempt = claim(redis_client, task_id, "one@test")
@@ -90,7 +91,7 @@ def test_upkeep_outlives_a_broker_that_goes_away_in_mid_step(
         if len(steps) == 1:
             raise BrokerDown
 
-    monkeypatch.setattr("runtime.reaper.chain.pump_all", away_at_first)
+    monkeypatch.setattr("runtime.worker.reaper.chain.pump_all", away_at_first)
     with upkeep(redis_client, deployed):
         until(lambda: len(steps) > 1)
 
@@ -185,7 +186,7 @@ def test_calls_of_a_function_that_is_gone_end(
     for name in keys.queue_lists("default"):
         redis_client.delete(name)  # its worker does not know the function and drops the message
     after = small(tmp_path, broker_url, "functions: {two: {handler: code.py:one}}\n")
-    monkeypatch.setattr("runtime.abandon.ABANDON_SECONDS", 0.0)
+    monkeypatch.setattr("runtime.invocations.abandon.ABANDON_SECONDS", 0.0)
     with upkeep(redis_client, after):
         found = ended(redis_client, task_id)
     assert found.state == "dead"

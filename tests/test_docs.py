@@ -11,18 +11,9 @@ import pytest
 import yaml
 
 from gateway.routes import TABLE
-from runtime import (
-    config,
-    config_auth,
-    config_broker,
-    config_limits,
-    config_load,
-    config_logs,
-    config_metrics,
-    config_tenants,
-    schema,
-)
 from runtime.cli.main import cli
+from runtime.config import auth, limits, load, logs, metrics, schema, settings, tenants
+from runtime.config import broker as broker_
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -38,21 +29,21 @@ OF_FUNCTIONS_YAML = {"QDRANT_URL", "QDRANT_API_KEY"}
 """Variables that deploy/ sets and that are read only where functions.yaml names them."""
 
 TABLES: dict[str, tuple[Any, dict[str, Any]]] = {
-    "`queues.NAME`": (config.Queue, {}),
-    "`retries`": (config.Retries, {}),
-    "`cron` and `every`": (config.CronTrigger, {"cron": "0 2 * * *"}),
-    "`bucket`": (config.BucketTrigger, {"bucket": "documents"}),
-    "`retention`": (config.Retention, {}),
-    "`limits`": (config_limits.Limits, {}),
-    "`outbox`": (config_limits.OutboxSpec, {}),
-    "`callbacks`": (config_limits.CallbackSpec, {}),
-    "`tenants.NAME`": (config_tenants.TenantSpec, {}),
-    "`broker`": (config_broker.BrokerSpec, {}),
-    "`auth`": (config_auth.AuthSpec, {}),
-    "`auth.jwt`": (config_auth.JwtSpec, {"issuer": "x", "audience": "y", "jwks_file": "keys.json"}),
-    "`metrics`": (config_metrics.MetricsSpec, {}),
-    "`logs`": (config_logs.LogsSpec, {}),
-    "`tracing`": (config_logs.TracingSpec, {}),
+    "`queues.NAME`": (settings.Queue, {}),
+    "`retries`": (settings.Retries, {}),
+    "`cron` and `every`": (settings.CronTrigger, {"cron": "0 2 * * *"}),
+    "`bucket`": (settings.BucketTrigger, {"bucket": "documents"}),
+    "`retention`": (settings.Retention, {}),
+    "`limits`": (limits.Limits, {}),
+    "`outbox`": (limits.OutboxSpec, {}),
+    "`callbacks`": (limits.CallbackSpec, {}),
+    "`tenants.NAME`": (tenants.TenantSpec, {}),
+    "`broker`": (broker_.BrokerSpec, {}),
+    "`auth`": (auth.AuthSpec, {}),
+    "`auth.jwt`": (auth.JwtSpec, {"issuer": "x", "audience": "y", "jwks_file": "keys.json"}),
+    "`metrics`": (metrics.MetricsSpec, {}),
+    "`logs`": (logs.LogsSpec, {}),
+    "`tracing`": (logs.TracingSpec, {}),
 }
 """Headings of docs/functions-yaml.md, the model that the table below each is about, and what that cannot do without."""
 
@@ -184,7 +175,7 @@ def test_every_file_of_functions_that_a_page_shows_is_valid(path: Path, tmp_path
     for number, text in enumerate(re.findall(r"^```yaml\n(version: 1\n.*?)^```$", path.read_text(), re.M | re.S)):
         file = tmp_path / f"{number}.yaml"
         file.write_text(text)
-        config_load.load({}, file=file)
+        load.load({}, file=file)
 
 
 def _sources(*folders: str) -> Iterator[str]:
@@ -208,9 +199,9 @@ def _pattern(path: str) -> str:
     return re.sub(r"\{\w+(:\w+)?\}", lambda match: ".+" if match[1] else "[^/]+", path)
 
 
-def _function(folder: Path, keys: Mapping[str, Any]) -> config.Function:
+def _function(folder: Path, keys: Mapping[str, Any]) -> settings.Function:
     """A function with these keys, as it is when everything is resolved."""
     file = folder / "functions.yaml"
     (folder / "one.py").write_text("def one() -> None: ...\n")
     file.write_text(yaml.safe_dump({"version": 1, "functions": {"one": {"handler": "one.py:one", **keys}}}))
-    return config_load.load({}, file=file).settings.project.functions["one"]
+    return load.load({}, file=file).settings.project.functions["one"]

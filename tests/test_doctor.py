@@ -20,18 +20,19 @@ import pytest
 import redis
 from click.testing import CliRunner
 
-from runtime import keys, pause
+from runtime import keys
+from runtime.broker.presence import Presence
+from runtime.buckets.source_state import read as sources
+from runtime.buckets.watch import watches
 from runtime.cli.main import cli
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.doctor import host
 from runtime.doctor.examine import CHECKS
 from runtime.doctor.model import _folder
 from runtime.index.port import FaissIndex
-from runtime.presence import Presence
-from runtime.reload_state import Reload, record
-from runtime.source_state import read as sources
-from runtime.submit import Call, submit
-from runtime.watch import watches
+from runtime.invocations import pause
+from runtime.invocations.submit import Call, submit
+from runtime.system.reload_state import Reload, record
 from tests.doctoring import PLAIN, cannot, look, one, patient, project
 from tests.indexing import Doc, fresh_store, write
 from tests.minio_server import FakeMinio

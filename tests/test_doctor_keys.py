@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from runtime import admin_key, api_keys
+from runtime.callers import admin_key, api_keys
 from runtime.doctor.patient import Patient
 from tests.doctoring import look, one, patient, project
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import redis
 
-from runtime.broker import connect
-from runtime.config import StoreSettings
+from runtime.broker.connection import connect
+from runtime.config.settings import StoreSettings
 from runtime.doctor.patient import Patient
-from runtime.free_ports import Ports
+from runtime.host.free_ports import Ports
 from tests.brokers import Broker, own_broker
 from tests.doctoring import CarelessStore, cannot, look, one, patient, project, rewording
 from tests.indexing import fresh_store

@@ -17,15 +17,15 @@ from starlette.testclient import TestClient
 
 from functions._chunk import chunk, sections
 from gateway.app import create_app
-from runtime.config import BucketTrigger, Function, Project, Queue, Settings, StoreSettings
+from runtime.buckets.entry import Entry
+from runtime.buckets.watch import watches
+from runtime.config.settings import BucketTrigger, Function, Project, Queue, Settings, StoreSettings
 from runtime.context import Row
-from runtime.deployment import Deployed, Deployment
-from runtime.entry import Entry
+from runtime.deployment.deployment import Deployed, Deployment
 from runtime.index.held import Held
 from runtime.index.port import FaissIndex
-from runtime.store import MinioStore
+from runtime.store.port import MinioStore
 from runtime.testing import FakeModels
-from runtime.watch import watches
 from tests.gatewaying import ORIGIN, problem
 from tests.indexing import vector
 from tests.workers import until

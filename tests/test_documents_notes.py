@@ -13,17 +13,17 @@ import redis
 
 from functions.cleanup import cleanup
 from functions.embed_batch import embed_batch
-from runtime.config import BucketTrigger, Function, Project, Queue, StoreSettings
-from runtime.config_load import load
+from runtime.buckets.document_list import Wanted, page
+from runtime.buckets.documents import CLEARED, document_status
+from runtime.buckets.entry import Entry, read
+from runtime.buckets.failed_documents import FailedDocuments
+from runtime.buckets.watch import Watch, watches
+from runtime.config.load import load
+from runtime.config.settings import BucketTrigger, Function, Project, Queue, StoreSettings
 from runtime.context import Extraction, ObjectEvent
-from runtime.document_list import Wanted, page
-from runtime.documents import CLEARED, document_status
-from runtime.entry import Entry, read
 from runtime.errors import BadInput, ObjectMissing, PreconditionFailed
-from runtime.failed_documents import FailedDocuments
-from runtime.store import MinioStore
+from runtime.store.port import MinioStore
 from runtime.testing import FakePorts, MemoryIndex, MemoryStore, fake_context
-from runtime.watch import Watch, watches
 from tests import documents, office
 from tests.test_ledger import record as recorded
 from triggers.decide import Submit, decide

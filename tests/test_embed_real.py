@@ -10,13 +10,13 @@ import redis
 
 from functions.embed_all import embed_all
 from functions.embed_batch import embed_batch
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.context import Context, ObjectEvent
 from runtime.embedding.backend import SentenceTransformerModels
 from runtime.errors import BadInput
 from runtime.index.port import FaissIndex
 from runtime.index.reader import IndexReader
-from runtime.store import MinioStore
+from runtime.store.port import MinioStore
 from runtime.testing import fake_context
 from tests import documents
 

@@ -101,7 +101,7 @@ def test_the_process_embeds_and_comes_back(path: Path, broker_url: str, tmp_path
 
 
 def test_it_says_that_it_lives(path: Path, broker_url: str, tmp_path: Path, redis_client: Any) -> None:
-    from runtime.presence import read
+    from runtime.broker.presence import read
 
     with process(path, environ(broker_url, tmp_path)):
         deadline = time.monotonic() + 90

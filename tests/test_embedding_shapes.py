@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.embedding import backends
 from runtime.embedding.backend import SentenceTransformerModels
 from runtime.embedding.eighths import GROUP
 from runtime.embedding.eighths import rounded as in_eighths
 from runtime.embedding.shapes import rounded
 from runtime.embedding.tokens import PASS_TOKENS
+from runtime.models import backends
 
 
 @given(st.integers(1, 100_000))

@@ -18,16 +18,16 @@ from kombu.asynchronous import Hub
 from redis.connection import Connection
 
 from runtime import keys
-from runtime.attempt import Attempt, Written, claim, packed_end
-from runtime.broker import connect
-from runtime.cancel import cancel
-from runtime.config import Function, Project, Queue, Retention, Settings
-from runtime.deployment import Deployment, build_deployment
-from runtime.ending import MOST_BYTES, Ending
-from runtime.endings import Endings
-from runtime.free_ports import Ports
-from runtime.services import load_credentials, valkey
-from runtime.submit import Call, submit
+from runtime.attempts.attempt import Attempt, Written, claim, packed_end
+from runtime.attempts.ending import MOST_BYTES, Ending
+from runtime.broker.connection import connect
+from runtime.config.settings import Function, Project, Queue, Retention, Settings
+from runtime.deployment.deployment import Deployment, build_deployment
+from runtime.host.free_ports import Ports
+from runtime.invocations.cancel import cancel
+from runtime.invocations.submit import Call, submit
+from runtime.system.services import load_credentials, valkey
+from runtime.worker.endings import Endings
 from tests.channeling import FILE, lines, notes, waiting
 from tests.conftest import running
 from tests.workers import deployment, ended, known, until, upkeep, worker
@@ -148,7 +148,7 @@ def test_idle_times_are_no_outage(
     redis_client.execute_command(*kill)  # type: ignore[no-untyped-call]
     until = time.monotonic() + 0.3
     parent.turn(lambda: time.monotonic() > until)
-    monkeypatch.setattr("runtime.endings.OUTAGE_SECONDS", 0.1)
+    monkeypatch.setattr("runtime.worker.endings.OUTAGE_SECONDS", 0.1)
     tries, connect = list[Endings](), Endings._connect
 
     def failing(self: Endings) -> None:
@@ -219,7 +219,7 @@ def test_a_broker_that_is_away(tmp_path: Path, house: Deployment, monkeypatch: p
         away.turn(lambda: not away.endings.ids())
         assert [known(client, ending.id).state for ending in first] == ["succeeded"] * 3
         last = done(client, house)
-    monkeypatch.setattr("runtime.endings.OUTAGE_SECONDS", 0.5)
+    monkeypatch.setattr("runtime.worker.endings.OUTAGE_SECONDS", 0.5)
     away.endings.put(last)
     away.turn(lambda: not away.endings.ids())
     assert [found for _, found in away.heard] == ["succeeded"] * 3

@@ -6,11 +6,11 @@ import pytest
 import redis
 
 from runtime import keys
-from runtime.attempt import Attempt, claim, finish
-from runtime.cancel import cancel
-from runtime.config import StoreSettings
-from runtime.deployment import Deployment
-from runtime.submit import Call, submit
+from runtime.attempts.attempt import Attempt, claim, finish
+from runtime.config.settings import StoreSettings
+from runtime.deployment.deployment import Deployment
+from runtime.invocations.cancel import cancel
+from runtime.invocations.submit import Call, submit
 from tests import gatewaying
 
 

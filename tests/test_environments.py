@@ -19,19 +19,22 @@ import redis
 from celery.exceptions import Ignore
 from click.testing import CliRunner, Result
 
-from runtime import environments, pause, presence, requirements
+from runtime.attempts.ports import PortsMaker
+from runtime.attempts.task import Runner
+from runtime.broker import presence
 from runtime.cli.main import cli
-from runtime.config import Settings
-from runtime.config_load import load_settings
-from runtime.deployment import Deployment, build_deployment, describe_project
+from runtime.config.load import load_settings
+from runtime.config.settings import Settings
+from runtime.deployment import environments
+from runtime.deployment.deployment import Deployment, build_deployment, describe_project
 from runtime.doctor.patient import Patient
 from runtime.errors import ConfigError, EnvironmentFailed
-from runtime.keeper import Keeper
-from runtime.message import HEADER
-from runtime.parts import Parts
-from runtime.ports import PortsMaker
-from runtime.submit import Call, submit
-from runtime.task import Runner
+from runtime.invocations import pause
+from runtime.invocations.message import HEADER
+from runtime.invocations.submit import Call, submit
+from runtime.system.parts import Parts
+from runtime.values import requirements
+from runtime.worker.keeper import Keeper
 from tests.channeling import waiting
 from tests.doctoring import look
 from tests.system import clean_environ
@@ -111,7 +114,7 @@ def test_an_environment_has_its_packages_before_and_ours_behind(made: tuple[Sett
     settings, said = made
     for name, answer in (("old", "tinypack 1.0"), ("new", "tinypack 2.0")):
         python = environments.python_of(settings, settings.project.functions[name].queue)
-        code = "import tinypack, celery, runtime.environments as e; print(tinypack.ANSWER, e.own_python())"
+        code = "import tinypack, celery, runtime.deployment.environments as e; print(tinypack.ANSWER, e.own_python())"
         done = subprocess.run([python, "-P", "-c", code], capture_output=True, text=True, check=True, cwd="/")
         assert done.stdout.split() == [*answer.split(), environments.own_python()]
     assert environments.python_of(settings, "work") == environments.own_python()
@@ -230,7 +233,7 @@ def test_tokens_in_addresses_are_shown_to_nobody(tmp_path: Path, monkeypatch: py
     kept.unlink()
     shown = run(tmp_path, "check", "--effective").output
     assert "//…@127.0.0.1" in shown and "S3CRET" not in shown
-    monkeypatch.setattr("runtime.environment_build.build", build)
+    monkeypatch.setattr("runtime.deployment.environment_build.build", build)
     assert environments.prepare_all(settings, said.append) == {}
     (label,) = (settings.home / environments.FOLDER).glob(f"*/{environments.LABEL}")
     assert json.loads(label.read_text())["requirements"] == [one.replace("me:S3CRET", "…")]
@@ -278,7 +281,7 @@ def test_a_worker_says_that_it_uses_its_environment(
         return label.stat().st_mtime > 0
 
     assert not used()  # not so soon again
-    monkeypatch.setattr("runtime.keeper.MARK_SECONDS", 0.0)
+    monkeypatch.setattr("runtime.worker.keeper.MARK_SECONDS", 0.0)
     assert used()
 
 

@@ -7,7 +7,9 @@ from functools import partial
 
 import redis
 
-from runtime import broker, event_letters, keys
+from runtime import keys
+from runtime.broker import connection as broker
+from runtime.buckets import event_letters
 from triggers.sources.registry import Sources
 
 

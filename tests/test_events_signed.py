@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from gateway.events import LIMIT, SIGNED_SECONDS
 from gateway.failures import MOST
 from runtime import keys
-from runtime.callback_sign import headers, key_of
+from runtime.security.callback_sign import headers, key_of
 from tests.gatewaying import TOKEN, problem
 
 BODY = b'{"EventName": "s3:ObjectCreated:Put", "Key": "documents/a.txt"}'

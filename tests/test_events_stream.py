@@ -11,11 +11,11 @@ import redis
 import urllib3
 
 from gateway import streams
-from runtime.broker import connect
-from runtime.cancel import cancel
-from runtime.capture import Capture
-from runtime.deployment import Deployment
-from runtime.submit import Call, submit
+from runtime.attempts.capture import Capture
+from runtime.broker.connection import connect
+from runtime.deployment.deployment import Deployment
+from runtime.invocations.cancel import cancel
+from runtime.invocations.submit import Call, submit
 from tests.brokers import own_broker
 from tests.streaming import Event, Served, served
 from tests.workers import SAMPLES, deployment, ended, until, upkeep, worker

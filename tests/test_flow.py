@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 import redis
 
-from runtime import admission, keys
-from runtime.cancel import cancel
-from runtime.config import StoreSettings
-from runtime.deployment import Deployment
-from runtime.invocations import Invocation
-from runtime.pause import pause, paused, resume
-from runtime.requeue import requeue
-from runtime.submit import Call, submit
+from runtime import keys
+from runtime.config.settings import StoreSettings
+from runtime.deployment.deployment import Deployment
+from runtime.invocations import admission
+from runtime.invocations.cancel import cancel
+from runtime.invocations.invocation import Invocation
+from runtime.invocations.pause import pause, paused, resume
+from runtime.invocations.requeue import requeue
+from runtime.invocations.submit import Call, submit
 from tests.workers import SAMPLES, descendants, ended, known, until, upkeep, worker
 
 FILE = SAMPLES / "flow" / "functions.yaml"
@@ -34,7 +35,7 @@ def workers(
         "MINIO_SECRET_KEY": store_settings.secret_key,
         "TUNDISH_BUCKET": "tundish-flow",
     }
-    from runtime.store import MinioStore
+    from runtime.store.port import MinioStore
 
     MinioStore(store_settings).ensure_bucket("tundish-flow")
     with (
@@ -297,8 +298,8 @@ def test_a_cancelled_parent_takes_its_waiting_children_with_it(
 def test_large_results_and_arguments_travel_by_reference(
     send: Any, client: redis.Redis, store_settings: StoreSettings
 ) -> None:
-    from runtime.blobs import StoreBlobs, by_reference
-    from runtime.store import MinioStore
+    from runtime.invocations.blobs import StoreBlobs, by_reference
+    from runtime.store.port import MinioStore
 
     store = MinioStore(store_settings.model_copy(update={"bucket": "tundish-flow"}))
     blobs = StoreBlobs(lambda: store)

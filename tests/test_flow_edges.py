@@ -7,16 +7,18 @@ import time
 import pytest
 import redis
 
-from runtime import abandon, keys, reaper
-from runtime.admission import admit_next
-from runtime.attempt import claim, repeat, stopped
-from runtime.cancel import cancel
-from runtime.deployment import Deployment
-from runtime.pause import pause, resume
-from runtime.reaper import Upkeep
-from runtime.requeue import requeue
-from runtime.retry import Decision
-from runtime.submit import Call, Idempotency, accept, submit
+from runtime import keys
+from runtime.attempts.attempt import claim, repeat, stopped
+from runtime.deployment.deployment import Deployment
+from runtime.invocations import abandon
+from runtime.invocations.admission import admit_next
+from runtime.invocations.cancel import cancel
+from runtime.invocations.pause import pause, resume
+from runtime.invocations.requeue import requeue
+from runtime.invocations.retry import Decision
+from runtime.invocations.submit import Call, Idempotency, accept, submit
+from runtime.worker import reaper
+from runtime.worker.reaper import Upkeep
 from tests.stepping import KEPT, begun, done, function_of, parted, watched, without
 from tests.workers import SAMPLES, known, until
 

@@ -11,10 +11,10 @@ import pytest
 import redis
 
 from runtime import keys
-from runtime.cancel import cancel
-from runtime.deployment import Deployment
+from runtime.deployment.deployment import Deployment
 from runtime.errors import KeyReused
-from runtime.submit import Call, Idempotency, accept, submit
+from runtime.invocations.cancel import cancel
+from runtime.invocations.submit import Call, Idempotency, accept, submit
 from tests.workers import SAMPLES, deployment, ended, kill, known, queued, until, upkeep, worker
 
 FILE = SAMPLES / "flow" / "functions.yaml"
@@ -107,8 +107,8 @@ def test_a_map_survives_the_death_of_its_worker(
 
 
 def test_nothing_stays_of_what_is_over(broker_url: str, redis_client: redis.Redis) -> None:
-    from runtime.attempt import claim, finish
-    from runtime.config import Retention
+    from runtime.attempts.attempt import claim, finish
+    from runtime.config.settings import Retention
 
     made = deployment(FILE, broker_url)
     short = Retention(succeeded=0.3, failed=0.3, count=10)
@@ -133,7 +133,7 @@ def test_nothing_stays_of_what_is_over(broker_url: str, redis_client: redis.Redi
 
 def test_ids_of_records_that_lapsed_leave_the_lists(redis_client: redis.Redis, deployed: Deployment) -> None:
     """As after days without any beat: the records' own life is over, and nobody has taken them off the lists."""
-    from runtime import forgetting
+    from runtime.invocations import forgetting
 
     lapsed, kept = (submit(redis_client, deployed, Call("add", {"a": number})) for number in range(2))
     redis_client.delete(keys.invocation(lapsed))
@@ -156,8 +156,8 @@ def test_a_key_that_lapsed_before_its_call_ended_is_not_brought_back(
 
 
 def test_an_answer_that_is_still_to_be_posted_is_not_forgotten(broker_url: str, redis_client: redis.Redis) -> None:
-    from runtime import forgetting
-    from runtime.config import Retention
+    from runtime.config.settings import Retention
+    from runtime.invocations import forgetting
 
     made = deployment(FILE, broker_url)
     project = made.settings.project.model_copy(update={"retention": Retention(succeeded=0, failed=0, count=1)})

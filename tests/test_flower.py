@@ -17,12 +17,12 @@ import redis
 import urllib3
 from click.testing import CliRunner, Result
 
-from runtime.app import create_app
 from runtime.cli.flower import apart
 from runtime.cli.main import cli
-from runtime.deployment import Deployment
-from runtime.free_ports import Ports
-from runtime.submit import Call, submit
+from runtime.deployment.deployment import Deployment
+from runtime.host.free_ports import Ports
+from runtime.invocations.submit import Call, submit
+from runtime.worker.app import create_app
 from tests.system import System, clean_environ
 from tests.system import until as happens
 from tests.workers import SAMPLES, ended, until, worker

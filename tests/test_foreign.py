@@ -14,9 +14,10 @@ import redis
 from celery import Celery
 from celery.exceptions import TaskRevokedError
 
-from runtime import foreign, keys
-from runtime.deployment import Deployment
-from runtime.invocations import Invocation, read
+from runtime import keys
+from runtime.deployment.deployment import Deployment
+from runtime.invocations.invocation import Invocation, read
+from runtime.worker import foreign
 from tests.channeling import FILE, held, lines, waiting
 from tests.workers import ended, kill, until, upkeep, worker
 

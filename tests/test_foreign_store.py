@@ -18,8 +18,8 @@ STAND_IN = f"""#!{sys.executable} -P
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from runtime import services
-from runtime.free_ports import Ports
+from runtime.system import services
+from runtime.host.free_ports import Ports
 words = sys.argv[1:]
 maker = "RUSTFS" if "rustfs" in sys.argv[0] else "MINIO"
 if maker == "MINIO":

@@ -12,9 +12,9 @@ import redis
 from starlette.testclient import TestClient
 
 from gateway.app import create_app
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.file_document import file_of
-from runtime.store import MinioStore
+from runtime.store.port import MinioStore
 from tests.gatewaying import ORIGIN
 from tests.valuing import FILE, connections
 from tests.workers import deployment

@@ -18,7 +18,7 @@ from functions.compact_index import compact_index
 from functions.hot_swap import hot_swap
 from functions.stats import stats
 from runtime import keys
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.context import Context, Parent, advice, urgency
 from runtime.errors import BadInput, FunctionNotFound, StoreDenied
 from runtime.index import manifest

@@ -9,11 +9,12 @@ import pytest
 import redis
 from starlette.testclient import TestClient
 
-from runtime import keys, pause, queue_purge
-from runtime.attempt import claim
-from runtime.config import CronTrigger, Settings
-from runtime.invocations import read
-from runtime.submit import Call, submit
+from runtime import keys
+from runtime.attempts.attempt import claim
+from runtime.config.settings import CronTrigger, Settings
+from runtime.invocations import pause, queue_purge
+from runtime.invocations.invocation import read
+from runtime.invocations.submit import Call, submit
 from tests.gatewaying import Hand, add, deployment, failing, problem, serving
 
 

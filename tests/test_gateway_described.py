@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 
 from gateway.openapi import build
 from gateway.routes import TABLE
-from runtime.config import Settings
-from runtime.deployment import Deployed, Deployment
+from runtime.config.settings import Settings
+from runtime.deployment.deployment import Deployed, Deployment
 from tests.gatewaying import deployment, problem, serving
 
 

@@ -11,8 +11,9 @@ import pytest
 import redis
 from starlette.testclient import TestClient
 
-from runtime import event_letters, keys
-from runtime.config import StoreSettings
+from runtime import keys
+from runtime.buckets import event_letters
+from runtime.config.settings import StoreSettings
 from tests.gatewaying import TOKEN, problem, serving, settings
 
 FIXTURES = Path(__file__).parent / "fixtures"

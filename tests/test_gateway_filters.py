@@ -12,10 +12,10 @@ import pytest
 import redis
 from starlette.testclient import TestClient
 
-from runtime.config import Settings, StoreSettings
+from runtime.config.settings import Settings, StoreSettings
 from runtime.context import Row
 from runtime.index.port import FaissIndex
-from runtime.store import MinioStore
+from runtime.store.port import MinioStore
 from tests.gatewaying import problem, serving, settings
 from tests.workers import until
 

@@ -10,7 +10,7 @@ import redis
 from starlette.testclient import TestClient
 
 from gateway.routes import TABLE
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from tests.gatewaying import problem, serving, settings
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import redis
 
 from gateway.health import check_parts
-from runtime import keys, presence
-from runtime.config import Project, Queue, StoreSettings
+from runtime import keys
+from runtime.broker import presence
+from runtime.config.settings import Project, Queue, StoreSettings
 from tests.gatewaying import Hand, add, serving, settings
 from tests.workers import until
 

@@ -13,19 +13,19 @@ import redis
 from click.testing import CliRunner
 from starlette.testclient import TestClient
 
-from runtime import config_models
+from runtime.attempts.ports import PortsMaker
 from runtime.cli import client
 from runtime.cli.documents import search
 from runtime.cli.index import index as index_command
-from runtime.config import Settings, StoreSettings
-from runtime.config_limits import IndexSpec
-from runtime.config_load import load_settings
+from runtime.config import models as config_models
+from runtime.config.limits import IndexSpec
+from runtime.config.load import load_settings
+from runtime.config.settings import Settings, StoreSettings
 from runtime.context import Row
 from runtime.embedding.client import EmbedderClient
 from runtime.errors import ConfigError
 from runtime.index.port import FaissIndex
-from runtime.ports import PortsMaker
-from runtime.store import MinioStore
+from runtime.store.port import MinioStore
 from tests.gatewaying import deployment, problem, serving, settings
 from tests.workers import until
 

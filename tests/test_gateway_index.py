@@ -13,9 +13,9 @@ from starlette.testclient import TestClient
 
 from gateway.app import create_app
 from runtime import keys
-from runtime.config import Function, Settings, StoreSettings
+from runtime.config.settings import Function, Settings, StoreSettings
 from runtime.index.port import FaissIndex
-from runtime.store import MinioStore
+from runtime.store.port import MinioStore
 from tests.gatewaying import ORIGIN, deployment, problem, settings
 from tests.indexing import put, write
 from tests.workers import queued, until

@@ -13,11 +13,11 @@ import redis
 from gateway.index_follower import Follower
 from gateway.state import Gateway
 from runtime import keys
-from runtime.config import BucketTrigger, Function, Settings, StoreSettings
+from runtime.config.settings import BucketTrigger, Function, Settings, StoreSettings
 from runtime.index import layout
 from runtime.index.announcement import Announcement
 from runtime.index.port import FaissIndex
-from runtime.store import MinioStore
+from runtime.store.port import MinioStore
 from tests.gatewaying import deployment, problem, serving, settings
 from tests.indexing import put, vector, write
 from tests.workers import until

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from runtime import keys
-from runtime.config import Settings, StoreSettings
-from runtime.invocations import read
+from runtime.config.settings import Settings, StoreSettings
+from runtime.invocations.invocation import read
 from tests.gatewaying import Hand, add, failing, problem, serving, settings
 from tests.workers import queued
 

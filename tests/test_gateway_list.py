@@ -8,7 +8,7 @@ import pytest
 import redis
 from starlette.testclient import TestClient
 
-from runtime.config import Settings, StoreSettings
+from runtime.config.settings import Settings, StoreSettings
 from tests.gatewaying import Hand, failing, problem, serving, settings
 
 TASKS = "/api/v1/tasks"

@@ -16,12 +16,12 @@ from starlette.testclient import TestClient
 
 from gateway.app import create_app
 from runtime.cli.main import cli
-from runtime.config import Function, Settings, StoreSettings
+from runtime.config.settings import Function, Settings, StoreSettings
 from runtime.embedding.client import EmbedderClient
 from runtime.errors import ServiceFailed
 from runtime.index.migration_state import MigrationState
 from runtime.index.port import FaissIndex
-from runtime.store import MinioStore
+from runtime.store.port import MinioStore
 from tests.gatewaying import ORIGIN, deployment, problem, settings
 from tests.indexing import Vectors, put, vector, write
 from tests.migrating import OLD, OtherModels

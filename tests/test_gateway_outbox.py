@@ -16,15 +16,16 @@ import pytest
 import redis
 
 from gateway import accepting
-from runtime import invocations, keys
-from runtime.broker import connect
-from runtime.config import Settings, StoreSettings
-from runtime.config_limits import OutboxSpec
-from runtime.delivery import deliver
+from runtime import keys
+from runtime.broker.connection import connect
+from runtime.config.limits import OutboxSpec
+from runtime.config.settings import Settings, StoreSettings
 from runtime.errors import BrokerDown
-from runtime.kept_call import Kept
-from runtime.outbox import Outbox
-from runtime.submit import Call, Idempotency, accept_async
+from runtime.invocations import invocation as invocations
+from runtime.invocations.submit import Call, Idempotency, accept_async
+from runtime.outbox.delivery import deliver
+from runtime.outbox.kept_call import Kept
+from runtime.outbox.outbox import Outbox
 from tests.brokers import Broker, own_broker
 from tests.gatewaying import Hand, add, deployment, problem, serving, settings
 from tests.workers import ended, until, upkeep

@@ -18,8 +18,8 @@ import pytest
 import redis
 import urllib3
 
-from runtime import presence
-from runtime.config import StoreSettings
+from runtime.broker import presence
+from runtime.config.settings import StoreSettings
 from tests.workers import environment, queued, until, worker
 
 FUNCTIONS = """
@@ -158,8 +158,9 @@ def test_it_does_not_pass_for_one_that_left_when_a_part_of_it_dies(environ: Mapp
 
 def test_it_imports_no_queue_no_model_and_no_user_code(environ: Mapping[str, str]) -> None:
     code = (
-        "import os, sys, json; from runtime.config_load import load_settings;"
-        "from runtime.deployment import load_deployment; import gateway.serve; from gateway.app import create_app;"
+        "import os, sys, json; from runtime.config.load import load_settings;"
+        "from runtime.deployment.deployment import load_deployment; import gateway.serve;"
+        "from gateway.app import create_app;"
         "from starlette.testclient import TestClient; settings = load_settings(os.environ);"
         "app = create_app(settings, load_deployment(settings, os.environ));"
         "web = TestClient(app, 'http://127.0.0.1'); web.__enter__();"

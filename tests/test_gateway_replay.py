@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from runtime import pause
-from runtime.config import Settings
-from runtime.watch import watches
+from runtime.buckets.watch import watches
+from runtime.config.settings import Settings
+from runtime.invocations import pause
 from tests.gatewaying import problem
 
 PLACE = "/admin/replay"

@@ -15,12 +15,12 @@ from hypothesis import settings as rules
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from runtime.config import Settings, StoreSettings
+from runtime.config.settings import Settings, StoreSettings
 from runtime.context import Row
 from runtime.embedding.client import EmbedderClient
 from runtime.errors import ModelWarming
 from runtime.index.port import FaissIndex
-from runtime.store import MinioStore
+from runtime.store.port import MinioStore
 from tests.gatewaying import problem, serving, settings
 from tests.workers import until
 

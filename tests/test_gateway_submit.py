@@ -12,11 +12,11 @@ from starlette.testclient import TestClient
 
 from gateway import accepting, tasks_submit
 from runtime import keys
-from runtime.config import Settings
+from runtime.config.settings import Settings
 from runtime.errors import BrokerDown
-from runtime.invocations import Invocation, read
-from runtime.submit import Call
-from runtime.submit_many import TOGETHER, accept_many_async
+from runtime.invocations.invocation import Invocation, read
+from runtime.invocations.submit import Call
+from runtime.invocations.submit_many import TOGETHER, accept_many_async
 from tests.gatewaying import Hand, add, problem
 
 SUBMIT, BATCH = "/api/v1/tasks/submit", "/api/v1/tasks/batch"

@@ -9,9 +9,9 @@ import redis
 from starlette.testclient import TestClient
 
 from runtime import keys
-from runtime.config import Settings, StoreSettings
-from runtime.invocations import read
-from runtime.store import MinioStore
+from runtime.config.settings import Settings, StoreSettings
+from runtime.invocations.invocation import read
+from runtime.store.port import MinioStore
 from tests.gatewaying import Hand, add, failing, problem, serving, settings
 
 

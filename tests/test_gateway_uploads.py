@@ -15,13 +15,13 @@ import redis
 from starlette.testclient import TestClient
 
 from runtime import keys
-from runtime.config import Settings, StoreSettings
+from runtime.buckets.entry import Entry
+from runtime.buckets.watch import watches
+from runtime.config.settings import Settings, StoreSettings
 from runtime.context import Row
-from runtime.entry import Entry
 from runtime.errors import ObjectMissing
 from runtime.index.port import FaissIndex
-from runtime.store import MinioStore
-from runtime.watch import watches
+from runtime.store.port import MinioStore
 from tests.gatewaying import problem, serving, settings
 from tests.workers import until
 

@@ -11,12 +11,12 @@ import pytest
 import redis
 
 from runtime import keys
-from runtime.cancel import cancel
-from runtime.deployment import Deployment
+from runtime.deployment.deployment import Deployment
+from runtime.deployment.gathered_signature import GatheredSignature
+from runtime.deployment.validate import validate
 from runtime.errors import HandlerError, InvalidArguments
-from runtime.gathered_signature import GatheredSignature
-from runtime.submit import Call, submit
-from runtime.validate import validate
+from runtime.invocations.cancel import cancel
+from runtime.invocations.submit import Call, submit
 from tests.workers import SAMPLES, ended, kill, known, until, upkeep, worker
 
 FILE = SAMPLES / "flow" / "functions.yaml"

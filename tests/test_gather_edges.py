@@ -7,11 +7,15 @@ import time
 import pytest
 import redis
 
-from runtime import abandon, gather, keys, reaper, scripts
-from runtime.cancel import cancel
-from runtime.deployment import Deployment
-from runtime.reaper import Upkeep
-from runtime.submit import Call, prepare, submit
+from runtime import keys
+from runtime.attempts import gather
+from runtime.broker import scripts
+from runtime.deployment.deployment import Deployment
+from runtime.invocations import abandon
+from runtime.invocations.cancel import cancel
+from runtime.invocations.submit import Call, prepare, submit
+from runtime.worker import reaper
+from runtime.worker.reaper import Upkeep
 from tests.stepping import begun, without
 from tests.workers import SAMPLES, known, queued
 

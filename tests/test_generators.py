@@ -11,7 +11,7 @@ import redis
 import urllib3
 
 from runtime import keys
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from tests.brokers import own_broker
 from tests.streaming import Event, Served
 from tests.valuing import NDJSON, SSE, house, opened, post

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import redis
 
-from runtime import keys, scripts
-from runtime.config_load import load_settings
-from runtime.deployment import Deployment
-from runtime.grace import RETIRE, callers_wait, of_queue, until_killed
-from runtime.submit import Call, submit
+from runtime import keys
+from runtime.broker import scripts
+from runtime.config.load import load_settings
+from runtime.deployment.deployment import Deployment
+from runtime.invocations.submit import Call, submit
+from runtime.system.grace import RETIRE, callers_wait, of_queue, until_killed
 from tests.workers import SAMPLES, ended, known, until, upkeep, worker
 
 FILE = SAMPLES / "life" / "functions.yaml"
@@ -88,7 +89,7 @@ def test_a_worker_whose_place_is_taken_has_all_the_time_it_needs(
 def test_a_handed_back_call_that_was_to_stop_is_cancelled(
     redis_client: redis.Redis, broker_url: str, deployed: Deployment, begin: Begin
 ) -> None:
-    from runtime.handing_back import hand_back
+    from runtime.worker.handing_back import hand_back
 
     with worker(FILE, broker_url, "work") as process:
         task_id = begin("stubborn")

@@ -9,13 +9,13 @@ from pathlib import Path
 import jsonschema_rs
 import pytest
 
-from runtime.config_load import load_settings
-from runtime.deployment import load_deployment
-from runtime.deployment_check import check_deployment
-from runtime.encode import encode_result
+from runtime.attempts.encode import encode_result
+from runtime.checks.deployment_check import check_deployment
+from runtime.config.load import load_settings
+from runtime.deployment.deployment import load_deployment
+from runtime.deployment.loader import load_handler
+from runtime.deployment.signature import Signature
 from runtime.errors import HandlerError, InvalidArguments
-from runtime.loader import load_handler
-from runtime.signature import Signature
 
 
 def test_two_files_of_one_name_do_not_collide(tmp_path: Path) -> None:

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import redis
 
-from runtime import history, keys
-from runtime.attempt import claim, finish
-from runtime.config import Settings, StoreSettings
-from runtime.deployment import Deployment
-from runtime.history import EVERY_SECONDS, LINES, Line, Load, Work
-from runtime.sampler import MOST_EXAMINED, Sampler, spread
-from runtime.submit import Call, submit
+from runtime import keys
+from runtime.attempts.attempt import claim, finish
+from runtime.config.settings import Settings, StoreSettings
+from runtime.deployment.deployment import Deployment
+from runtime.invocations.submit import Call, submit
+from runtime.metrics import history
+from runtime.metrics.history import EVERY_SECONDS, LINES, Line, Load, Work
+from runtime.metrics.sampler import MOST_EXAMINED, Sampler, spread
 from tests.gatewaying import deployment, problem, serving, settings
 
 AT = 1_772_366_400.0

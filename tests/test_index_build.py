@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime import keys
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.context import Row
 from runtime.errors import BadInput
 from runtime.index import layout, listings, manifest, writer

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 import redis
 
-from runtime import broker, keys
-from runtime.config import StoreSettings
+from runtime import keys
+from runtime.broker import connection as broker
+from runtime.config.settings import StoreSettings
 from runtime.errors import PreconditionFailed, Retry
 from runtime.index import plan
 from runtime.index.port import FaissIndex
-from runtime.store import MinioStore
+from runtime.store.port import MinioStore
 from tests.indexing import Doc, House, fresh_store, gone, house, put, write
 
 BUILDERS, BUILDS = 3, 5

@@ -12,13 +12,13 @@ from typing import BinaryIO
 import pytest
 import redis
 
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.errors import StoreDown
 from runtime.index import layout, manifest, trust
 from runtime.index.cache import SegmentCache
 from runtime.index.fetch import alone
 from runtime.index.reader import IndexReader
-from runtime.store import MinioStore
+from runtime.store.port import MinioStore
 from tests.indexing import House, fresh_store, gone, house, put, write
 
 

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from runtime import keys
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.errors import CorruptSegment
 from runtime.index import layout, manifest, plan, segment_write
 from runtime.index.compact import Compactor

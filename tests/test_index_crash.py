@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.index import layout, plan
 from runtime.index.port import FaissIndex
 from tests.crashing import LATER, Place, Scene, commit_rows

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import redis
 
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.index import batch_commit, layout
 from runtime.index.packed import FIELDS, pack
 from runtime.index.port import FaissIndex

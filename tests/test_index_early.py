@@ -14,7 +14,7 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.context import Store
 from runtime.errors import StoreDown
 from runtime.index import early, integrity, layout, manifest, plan

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import redis
 
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.context import Row
 from runtime.errors import BadInput, NoWords, OtherModel, StoreDown
 from runtime.index.filters import Filters, Range

@@ -8,7 +8,7 @@ import faiss
 import pytest
 import redis
 
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.errors import CorruptSegment
 from runtime.index import layout, manifest
 from runtime.index.reader import IndexReader

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.errors import NoWords, ServiceFailed
 from runtime.index import lexical, lexical_file, manifest
 from runtime.index.cache import SEGMENTS, SegmentCache

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import redis
 
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.index import layout
 from runtime.index.port import FaissIndex
 from tests.indexing import DIMENSIONS, Doc, House, fresh_store, gone, house, put, rows_of, vector, write

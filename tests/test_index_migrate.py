@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from runtime import keys
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.errors import BadInput, CorruptSegment, PreconditionFailed, Retry
 from runtime.index import batches, layout, manifest, spaces
 from runtime.index.migration_state import MigrationState

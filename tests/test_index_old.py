@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import redis
 
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.index import layout, manifest, plan
 from runtime.index.included import BATCHES, of_segment
 from runtime.index.segment import META, TABLE, digests, encode_meta, load_docs

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.errors import CorruptSegment
 from runtime.index import integrity, layout, manifest, pack, plan, trust
 from runtime.index.cache import SegmentCache

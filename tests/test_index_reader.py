@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import redis
 
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.errors import BadInput, CorruptSegment
 from runtime.index import layout, manifest
 from runtime.index.cache import SegmentCache

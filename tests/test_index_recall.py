@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import redis
 
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.index import recall
 from runtime.index.cache import SegmentCache
 from runtime.index.segment import Segment

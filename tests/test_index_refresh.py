@@ -17,12 +17,12 @@ import redis
 
 from gateway import routes, starting
 from gateway.state import Gateway
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.index import layout, manifest, npy
 from runtime.index.announcement import Announcement
 from runtime.index.cache import SegmentCache
 from runtime.index.reader import IndexReader
-from runtime.store import MinioStore
+from runtime.store.port import MinioStore
 from tests.indexing import House, fresh_store, gone, house, put, vector, write
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from runtime import replays
-from runtime.config import StoreSettings
+from runtime.buckets import replays
+from runtime.config.settings import StoreSettings
 from runtime.errors import CorruptSegment
 from runtime.index import integrity, kinds, layout, segment_write
 from runtime.index.reader import IndexReader

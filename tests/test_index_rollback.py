@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from runtime import keys
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.context import Store
 from runtime.errors import BadInput, PreconditionFailed
 from runtime.index import layout, manifest, retention

@@ -13,7 +13,7 @@ import redis
 from bench.index_data import Corpus
 from bench.index_house import House, house_of
 from bench.index_swaps import run
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 
 
 def test_no_query_fails_while_versions_are_swapped(

@@ -15,11 +15,11 @@ import pytest
 import redis
 
 from runtime import keys
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.index import announcement, manifest
 from runtime.index.announcement import Announcement, decode
 from runtime.index.reader import IndexReader
-from runtime.store import MinioStore
+from runtime.store.port import MinioStore
 from tests.indexing import fresh_store, gone, house, put, write
 from tests.trips import Trips
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import redis
 
-from runtime import broker, keys
+from runtime import keys
+from runtime.broker import connection as broker
 from runtime.index import batches, layout, lease, manifest, plan, publication
 from runtime.index.lease import BuildLease
 from runtime.index.unneeded import Removal, Unneeded

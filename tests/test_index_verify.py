@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import redis
 
-from runtime.config import StoreSettings
+from runtime.buckets.entry import Entry, read
+from runtime.config.settings import StoreSettings
 from runtime.context import Row
-from runtime.entry import Entry, read
 from runtime.index import settling
 from runtime.index.report import Finding, Report
-from runtime.store import MinioStore
+from runtime.store.port import MinioStore
 from tests.engines import a_qdrant
 from tests.indexing import vector
 from tests.verifying import World

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import redis
 
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.context import Store
 from runtime.errors import BadInput, BrokerDown, CorruptSegment, PreconditionFailed, Retry, StoreDown
 from runtime.index import (

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.testing_start import ready
+from runtime.harness.start import ready
 from tests.system import clean_environ, until
 
 ROOT = Path(__file__).parent.parent
@@ -147,7 +147,7 @@ def test_the_wheel_has_every_file(installed: Installed) -> None:
 
 
 def test_nothing_comes_from_the_clone(installed: Installed) -> None:
-    code = "import runtime.scaffold, gateway.app; print(runtime.scaffold.__file__, gateway.app.__file__)"
+    code = "import runtime.cli.scaffold, gateway.app; print(runtime.cli.scaffold.__file__, gateway.app.__file__)"
     for file in installed.run(installed.bin / "python", "-c", code).split():
         assert Path(file).is_relative_to(installed.bin.parent)
 

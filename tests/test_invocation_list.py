@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 import redis
 
-from runtime import invocation_index, invocation_list, keys
-from runtime.attempt import claim, finish
-from runtime.config import Settings, StoreSettings
-from runtime.deployment import Deployment
-from runtime.invocation_index import Wanted
-from runtime.invocation_list import BadCursor, Page, page
-from runtime.submit import Call, submit
+from runtime import keys
+from runtime.attempts.attempt import claim, finish
+from runtime.config.settings import Settings, StoreSettings
+from runtime.deployment.deployment import Deployment
+from runtime.invocations import index as invocation_index
+from runtime.invocations import listing as invocation_list
+from runtime.invocations.index import Wanted
+from runtime.invocations.listing import BadCursor, Page, page
+from runtime.invocations.submit import Call, submit
 from tests.gatewaying import deployment, settings
 
 ERROR = json.dumps({"type": "ValueError", "message": "No such Thing", "summary": "x", "traceback": "t"})

@@ -9,9 +9,9 @@ import redis
 from bench.keyspace import families
 from bench.retention import invoke, project, work
 from runtime import keys
-from runtime.deployment import Deployment
-from runtime.histogram import RETRIES, SECONDS
-from runtime.submit import Call, submit
+from runtime.deployment.deployment import Deployment
+from runtime.invocations.submit import Call, submit
+from runtime.values.histogram import RETRIES, SECONDS
 from tests.workers import until, upkeep, worker
 
 MOST_TIMES = 3 * (len(SECONDS) + 2) + len(RETRIES) + 2

@@ -18,10 +18,10 @@ import yaml
 
 from gateway.routes import TABLE
 from gateway.tasks_stats import _queue
-from runtime.config_broker import GRACE_SECONDS
-from runtime.config_environ import Environment, connect
-from runtime.config_metrics import FIRST_PORT
-from runtime.workload import QueueLoad
+from runtime.config.broker import GRACE_SECONDS
+from runtime.config.environ import Environment, connect
+from runtime.config.metrics import FIRST_PORT
+from runtime.invocations.workload import QueueLoad
 from tests.deploying import DEPLOY, PARTS, QUEUES, ROOT, SECRET, parsed, undocumented
 
 K8S = DEPLOY / "k8s"

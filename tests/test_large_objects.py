@@ -19,9 +19,10 @@ from typing import Any
 
 import urllib3
 
-from runtime import broker, services
-from runtime.config import StoreSettings
-from runtime.free_ports import Ports
+from runtime.broker import connection as broker
+from runtime.config.settings import StoreSettings
+from runtime.host.free_ports import Ports
+from runtime.system import services
 from tests.conftest import running
 from tests.workers import environment, kill, until, worker
 
@@ -147,7 +148,7 @@ def pass_through(folder: Path, broker_url: str, store: StoreSettings, megabytes:
         worker(file, broker_url, "light", environ=connections) as working,
     ):
         until(ready)
-        from runtime.store import MinioStore
+        from runtime.store.port import MinioStore
 
         MinioStore(store).ensure_bucket("copies")
         call("PUT", "/buckets/large/small", body=b"x")

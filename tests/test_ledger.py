@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import redis
 
-from runtime import documents, keys, submit
-from runtime.config import BucketTrigger, Function, Project, StoreSettings
-from runtime.entry import Entry, state_of
-from runtime.invocations import Invocation, read
-from runtime.watch import watches
+from runtime import keys
+from runtime.buckets import documents
+from runtime.buckets.entry import Entry, state_of
+from runtime.buckets.watch import watches
+from runtime.config.settings import BucketTrigger, Function, Project, StoreSettings
+from runtime.invocations import submit
+from runtime.invocations.invocation import Invocation, read
 from tests.triggering import House
 from triggers import ledger
 from triggers.decide import Note, Submit, decide
@@ -273,7 +275,7 @@ def test_the_status_of_a_document(
 
 
 async def _status(url: str, house: House) -> dict[str, Any] | None:
-    from runtime.broker import connect_async
+    from runtime.broker.connection import connect_async
 
     async with connect_async(url) as client:
         return await documents.document_status_async(client, house.project, house.bucket, "k")

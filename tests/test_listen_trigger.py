@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import redis
 
-from runtime import keys, source_state
-from runtime.config import StoreSettings
+from runtime import keys
+from runtime.buckets import source_state
+from runtime.config.settings import StoreSettings
 from tests import listen_server
 from tests.listen_server import Behaviour, ListenServer, live
 from tests.triggering import House, kill, until

@@ -18,17 +18,18 @@ import redis
 from starlette.testclient import TestClient
 
 from gateway.request_log import RequestLog
-from runtime import keys, log_fields, log_format, logs
-from runtime.config import Settings
-from runtime.config_load import load_settings
-from runtime.config_logs import LogsSpec
-from runtime.console import Console
-from runtime.deployment import Deployment
+from runtime import keys
+from runtime.attempts.lines import decode
+from runtime.config.load import load_settings
+from runtime.config.logs import LogsSpec
+from runtime.config.settings import Settings
+from runtime.deployment.deployment import Deployment
 from runtime.errors import ConfigError
-from runtime.lines import decode
-from runtime.log_stream import JsonStream
-from runtime.redact import MASK, Redactor
-from runtime.submit import Call, submit
+from runtime.invocations.submit import Call, submit
+from runtime.processes.console import Console
+from runtime.security.redact import MASK, Redactor
+from runtime.telemetry import log_fields, log_format, logs
+from runtime.telemetry.log_stream import JsonStream
 from tests import gatewaying
 from tests.workers import SAMPLES, ended, environment, kill, until
 

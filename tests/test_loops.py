@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from runtime.config import BucketTrigger, Chain, Function, Project, Queue
-from runtime.config_load import load
-from runtime.deployment import load_deployment
-from runtime.deployment_check import check_deployment
-from runtime.loops import loops
-from runtime.writes import seen
+from runtime.checks.deployment_check import check_deployment
+from runtime.checks.loops import loops
+from runtime.checks.writes import seen
+from runtime.config.load import load
+from runtime.config.settings import BucketTrigger, Chain, Function, Project, Queue
+from runtime.deployment.deployment import load_deployment
 
 IN = BucketTrigger(bucket="pictures", prefix="in/")
 ALL = BucketTrigger(bucket="pictures")

@@ -7,18 +7,19 @@ from typing import Any
 import pytest
 import redis
 
-from runtime import keys, scripts
-from runtime.admission import admit_next
-from runtime.attempt import claim, finish, repeat, suspend
-from runtime.blobs import StoreBlobs
-from runtime.calls import Origin, RedisCalls
-from runtime.cancel import cancel
-from runtime.deployment import Deployment
-from runtime.fans import Fan
-from runtime.reaper import Upkeep
-from runtime.requeue import requeue
-from runtime.retry import Decision
-from runtime.submit import Call, submit
+from runtime import keys
+from runtime.attempts.attempt import claim, finish, repeat, suspend
+from runtime.broker import scripts
+from runtime.deployment.deployment import Deployment
+from runtime.invocations.admission import admit_next
+from runtime.invocations.blobs import StoreBlobs
+from runtime.invocations.calls import Origin, RedisCalls
+from runtime.invocations.cancel import cancel
+from runtime.invocations.fans import Fan
+from runtime.invocations.requeue import requeue
+from runtime.invocations.retry import Decision
+from runtime.invocations.submit import Call, submit
+from runtime.worker.reaper import Upkeep
 from tests.stepping import KEPT, begun, done, parted, sent
 from tests.workers import SAMPLES, known
 

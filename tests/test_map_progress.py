@@ -9,14 +9,14 @@ import pytest
 import redis
 
 from runtime import keys
-from runtime.admission import admit_next
-from runtime.attempt import finish, suspend
+from runtime.attempts.attempt import finish, suspend
+from runtime.attempts.lines import PROGRESS, decode
 from runtime.cli.pace import pace
 from runtime.context import Far
-from runtime.deployment import Deployment
-from runtime.fans import Fan
-from runtime.lines import PROGRESS, decode
-from runtime.submit import Call, submit
+from runtime.deployment.deployment import Deployment
+from runtime.invocations.admission import admit_next
+from runtime.invocations.fans import Fan
+from runtime.invocations.submit import Call, submit
 from runtime.testing import MemoryCalls, fake_context
 from tests.stepping import KEPT, begun
 from tests.workers import SAMPLES, known

@@ -8,8 +8,9 @@ import signal
 from collections import Counter
 from pathlib import Path
 
-from runtime import keys, presence
-from runtime.broker import connect
+from runtime import keys
+from runtime.broker import presence
+from runtime.broker.connection import connect
 from tests.chaos import processes
 from tests.chaos.journal import Journal
 from tests.chaos.storm import SAMPLE

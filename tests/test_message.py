@@ -11,9 +11,9 @@ import pytest
 import redis
 
 from runtime import keys
-from runtime.app import create_app
-from runtime.config import Function, Project, Queue, Settings
-from runtime.message import HEADER, build, queued_at
+from runtime.config.settings import Function, Project, Queue, Settings
+from runtime.invocations.message import HEADER, build, queued_at
+from runtime.worker.app import create_app
 
 ARGUMENTS = {"text": "größer", "number": 3, "list": [1, None, 2.5], "raw": b"\x00\xff"}
 

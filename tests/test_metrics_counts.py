@@ -13,19 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import Histogram as Theirs
 
-from runtime import keys, measures, scripts
-from runtime.attempt import Attempt, claim, finish, repeat
-from runtime.broker import connect_async
-from runtime.cancel import cancel
-from runtime.config import StoreSettings
+from runtime import keys
+from runtime.attempts.attempt import Attempt, claim, finish, repeat
+from runtime.broker import scripts
+from runtime.broker.connection import connect_async
+from runtime.config.settings import StoreSettings
 from runtime.context import Context
-from runtime.deployment import Deployment
-from runtime.histogram import INFINITE, RETRIES, SECONDS, Histogram, merged
-from runtime.measures import Counts
-from runtime.requeue import requeue
-from runtime.retry import Decision
-from runtime.submit import Call, submit
+from runtime.deployment.deployment import Deployment
+from runtime.invocations.cancel import cancel
+from runtime.invocations.requeue import requeue
+from runtime.invocations.retry import Decision
+from runtime.invocations.submit import Call, submit
+from runtime.metrics import measures
+from runtime.metrics.measures import Counts
 from runtime.testing import fake_context
+from runtime.values.histogram import INFINITE, RETRIES, SECONDS, Histogram, merged
 from tests import gatewaying
 
 

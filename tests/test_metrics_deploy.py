@@ -16,8 +16,8 @@ import pytest
 import urllib3
 import yaml
 
-from runtime.config_load import load_settings
-from runtime.free_ports import Ports
+from runtime.config.load import load_settings
+from runtime.host.free_ports import Ports
 from tests.mailing import mail_server
 from tests.receiving import receiving
 from tests.test_metrics_names import GATEWAY, PAGE, QUOTAS, SYSTEM

@@ -16,19 +16,19 @@ from gateway import metrics_system, schedules
 from gateway.metrics_index import Told
 from gateway.metrics_usage import Quotas
 from gateway.state import Gateway
-from runtime import worker_metrics
-from runtime.attempt import Attempt
-from runtime.census import Census
-from runtime.config import CronTrigger, Settings
+from runtime.attempts.attempt import Attempt
+from runtime.attempts.tally import Tally
+from runtime.broker.presence import Process
+from runtime.config.settings import CronTrigger, Settings
 from runtime.context import IndexVersion
-from runtime.histogram import RETRIES, Histogram
-from runtime.measures import Counts
-from runtime.presence import Process
-from runtime.process_tree import Meter, Usage
-from runtime.schedule_state import ScheduleState
-from runtime.schedules import Schedule
-from runtime.tally import Tally
-from runtime.workload import QueueLoad, WorkerLoad, Workload
+from runtime.host.process_tree import Meter, Usage
+from runtime.invocations.census import Census
+from runtime.invocations.workload import QueueLoad, WorkerLoad, Workload
+from runtime.metrics.measures import Counts
+from runtime.schedules.schedule import Schedule
+from runtime.schedules.state import ScheduleState
+from runtime.values.histogram import RETRIES, Histogram
+from runtime.worker import worker_metrics
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "metrics.md").read_text()

@@ -11,10 +11,11 @@ import redis
 from starlette.testclient import TestClient
 
 from gateway.app import create_app
-from runtime import keys, measures
-from runtime.config import StoreSettings
+from runtime import keys
+from runtime.config.settings import StoreSettings
 from runtime.index.port import FaissIndex
-from runtime.store import MinioStore
+from runtime.metrics import measures
+from runtime.store.port import MinioStore
 from tests.gatewaying import ORIGIN, deployment, settings
 from tests.indexing import put, write
 from tests.triggering import House

@@ -13,9 +13,9 @@ import redis
 import urllib3
 import yaml
 
-from runtime import presence
-from runtime.deployment import Deployment
-from runtime.free_ports import Ports
+from runtime.broker import presence
+from runtime.deployment.deployment import Deployment
+from runtime.host.free_ports import Ports
 from tests.fronts import Front, front
 from tests.workers import SAMPLES, until, upkeep, worker
 

@@ -15,13 +15,14 @@ import redis
 import urllib3
 from prometheus_client.parser import text_string_to_metric_families
 
-from runtime import keys, measures
-from runtime.config_load import load_settings
-from runtime.config_metrics import FIRST_PORT, MetricsSpec
-from runtime.deployment import Deployment
+from runtime import keys
+from runtime.config.load import load_settings
+from runtime.config.metrics import FIRST_PORT, MetricsSpec
+from runtime.deployment.deployment import Deployment
 from runtime.errors import ConfigError
-from runtime.free_ports import Ports
-from runtime.submit import Call, submit
+from runtime.host.free_ports import Ports
+from runtime.invocations.submit import Call, submit
+from runtime.metrics import measures
 from tests.workers import SAMPLES, ended, until, upkeep, worker
 
 FILE = SAMPLES / "metrics" / "functions.yaml"

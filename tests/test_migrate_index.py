@@ -12,7 +12,7 @@ import redis
 from functions.build_index import build_index
 from functions.embed_batch import embed_batch
 from functions.migrate_index import STEP_SECONDS, migrate_index
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.context import Context, Document
 from runtime.errors import BadInput, FunctionNotFound
 from runtime.index import batches, layout

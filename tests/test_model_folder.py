@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from runtime.embedding import folder as folders
 from runtime.embedding.backend import SentenceTransformerModels
-from runtime.embedding.folder import Prompts
 from runtime.embedding.given import Given, cache_folder, locked
-from runtime.embedding.place import resolve
 from runtime.errors import ServiceFailed
+from runtime.models import folder as folders
+from runtime.models.folder import Prompts
+from runtime.models.place import resolve
 from tests.test_models import saved
 
 

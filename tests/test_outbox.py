@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from runtime import journal
-from runtime.config_load import load
+from runtime.config.load import load
 from runtime.errors import ConfigError
-from runtime.journal import Journal
-from runtime.kept_call import Kept, unpack
-from runtime.outbox import Outbox
-from runtime.submit import Call
+from runtime.invocations.submit import Call
+from runtime.outbox import journal
+from runtime.outbox.journal import Journal
+from runtime.outbox.kept_call import Kept, unpack
+from runtime.outbox.outbox import Outbox
 
 
 def kept(number: int) -> tuple[str, bytes]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import redis
 
 from runtime import keys
-from runtime.broker import connect
+from runtime.broker.connection import connect
 from tests.brokers import own_broker
 from tests.fronts import front
 from tests.workers import deployment, ended, until, upkeep, worker

@@ -13,9 +13,9 @@ import pytest
 import redis
 
 from runtime import keys
-from runtime.invocations import Invocation, read_many
-from runtime.schedule_state import ScheduleState, decode
-from runtime.schedules import schedules
+from runtime.invocations.invocation import Invocation, read_many
+from runtime.schedules.schedule import schedules
+from runtime.schedules.state import ScheduleState, decode
 from tests.workers import deployment, environment, kill, until, worker
 
 YAML = """

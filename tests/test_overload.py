@@ -12,17 +12,18 @@ from typing import Any
 import pytest
 import redis
 
-from runtime import crowding, keys
-from runtime.config import Function, Gather, Settings
-from runtime.config_gates import ConcurrencyKey, Overload
-from runtime.config_limits import OutboxSpec
-from runtime.config_load import load_settings
-from runtime.delivery import deliver
-from runtime.deployment import Deployment
+from runtime import keys
+from runtime.config.gates import ConcurrencyKey, Overload
+from runtime.config.limits import OutboxSpec
+from runtime.config.load import load_settings
+from runtime.config.settings import Function, Gather, Settings
+from runtime.deployment.deployment import Deployment
 from runtime.errors import ConfigError, Overloaded
-from runtime.kept_call import Kept, unpack
-from runtime.outbox import Waiting
-from runtime.submit import Call, Idempotency, submit
+from runtime.invocations import crowding
+from runtime.invocations.submit import Call, Idempotency, submit
+from runtime.outbox.delivery import deliver
+from runtime.outbox.kept_call import Kept, unpack
+from runtime.outbox.outbox import Waiting
 from tests import gatewaying
 from tests.gatewaying import problem, serving
 from tests.overloading import Flood, crowded

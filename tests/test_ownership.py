@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.config import BucketTrigger, Function, Project
-from runtime.config_load import load_settings
+from runtime.callers.ownership import Owners
+from runtime.config.load import load_settings
+from runtime.config.settings import BucketTrigger, Function, Project
 from runtime.errors import ConfigError
-from runtime.ownership import Owners
 
 PLACES = ("", "acme/", "acme/deep/", "in/", "in/globex/", "b")
 TENANTS = ("acme", "globex", "default", "{prefix}")

@@ -16,8 +16,8 @@ from functions._models import target_of
 from functions._pieces import pieces
 from functions._text import Text
 from functions.embed_batch import embed_batch
-from runtime.config_chunks import BUILT_IN_READS
-from runtime.config_load import load_settings
+from runtime.config.chunks import BUILT_IN_READS
+from runtime.config.load import load_settings
 from runtime.context import Chunking, Document, ObjectEvent
 from runtime.embedding.backend import SentenceTransformerModels
 from runtime.errors import ConfigError

@@ -13,7 +13,7 @@ import pytest
 from billiard.pool import EX_FAILURE, TASK
 from billiard.queues import _SimpleQueue
 
-from runtime.pool_process import PoolProcess
+from runtime.worker.pool_process import PoolProcess
 
 JOB: tuple[int, tuple[Any, ...]] = (TASK, (7, None, print, ("x" * 200_000,), {}))
 

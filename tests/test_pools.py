@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import redis
 
-from runtime.app import create_app
-from runtime.deployment import Deployment
-from runtime.submit import Call, submit
+from runtime.deployment.deployment import Deployment
+from runtime.invocations.submit import Call, submit
+from runtime.worker.app import create_app
 from tests.workers import SAMPLES, ended, environment, until, upkeep, worker
 
 FILE = SAMPLES / "pools" / "functions.yaml"

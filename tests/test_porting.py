@@ -13,10 +13,10 @@ import redis
 from starlette.testclient import TestClient
 
 from gateway.app import create_app
-from runtime.broker import connect
-from runtime.config import StoreSettings
-from runtime.deployment import Deployment
-from runtime.submit import Call, submit
+from runtime.broker.connection import connect
+from runtime.config.settings import StoreSettings
+from runtime.deployment.deployment import Deployment
+from runtime.invocations.submit import Call, submit
 from tests.gatewaying import ORIGIN
 from tests.trying import trial
 from tests.workers import deployment, ended, known, upkeep, worker

@@ -14,10 +14,10 @@ import pytest
 from billiard.pool import ACK, EX_RECYCLE, READY, TASK
 from celery.concurrency.asynpool import AsynPool, Worker
 
-from runtime import short_way
-from runtime.pool_process import PoolProcess
-from runtime.prefork import TaskPool, WatchfulPool
-from runtime.taking import Begun
+from runtime.attempts.taking import Begun
+from runtime.worker import short_way
+from runtime.worker.pool_process import PoolProcess
+from runtime.worker.prefork import TaskPool, WatchfulPool
 
 
 class Hub:

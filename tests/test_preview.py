@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from runtime.config import CronTrigger
-from runtime.preview import next_runs
-from runtime.schedules import Schedule, jitter
+from runtime.config.settings import CronTrigger
+from runtime.schedules.preview import next_runs
+from runtime.schedules.schedule import Schedule, jitter
 
 
 def notes(cron: str, now: str, count: int = 4) -> list[tuple[str, str]]:

@@ -9,10 +9,10 @@ import pytest
 import redis
 from qdrant_client import models
 
+from runtime.harness.store import MemoryStore
 from runtime.index import manifest
 from runtime.index.qdrant import ledger
 from runtime.index.qdrant.collection import Collection, switch
-from runtime.testing_store import MemoryStore
 from tests.engines import Place
 from tests.indexing import gone, put, write
 from tests.qdrant_server import Served, serve

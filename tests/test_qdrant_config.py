@@ -9,10 +9,10 @@ from click.testing import CliRunner
 
 from functions.stats import stats
 from runtime.cli.main import cli
-from runtime.config_load import load_settings
+from runtime.config.load import load_settings
 from runtime.errors import ConfigError
 from runtime.index import terms
-from runtime.redact import known
+from runtime.security.redact import known
 from runtime.testing import MemoryIndex, MemoryStore, fake_context
 
 FILE = """
@@ -66,7 +66,7 @@ def test_mistakes(tmp_path: Path, index: str, place: str, told: str) -> None:
 
 
 def test_a_library_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtime.config_engine.find_spec", lambda name: None)
+    monkeypatch.setattr("runtime.config.engine.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'tundish\[qdrant\]'"):
         load_settings({}, file=write(tmp_path, "engine: qdrant, url: 'http://h'"))
 

@@ -13,11 +13,11 @@ import redis
 
 from gateway.document import _held
 from gateway.state import Gateway
+from runtime.harness.store import MemoryStore
 from runtime.index import manifest
 from runtime.index.held import Held
 from runtime.index.qdrant.engine import Connections
 from runtime.index.qdrant.searching import Searcher
-from runtime.testing_store import MemoryStore
 from tests.engines import Place
 from tests.indexing import put, write
 from tests.qdrant_server import Cut, Served, Status, serve

@@ -17,7 +17,8 @@ import qdrant_edge as edge
 import redis
 from qdrant_client import models
 
-from runtime.config_engine import EngineSpec
+from runtime.config.engine import EngineSpec
+from runtime.harness.store import MemoryStore
 from runtime.index import manifest
 from runtime.index.qdrant.collection import _INDEXED, Collection
 from runtime.index.qdrant.conditions import equal, within
@@ -27,7 +28,6 @@ from runtime.index.qdrant.filling import NEVER
 from runtime.index.qdrant.points import ALIVE, VECTOR
 from runtime.index.qdrant.searching import Searcher
 from runtime.index.search import Search
-from runtime.testing_store import MemoryStore
 from tests.engines import Place
 from tests.indexing import DIMENSIONS, put, vector, write
 from tests.qdrant_edge import EdgeClient, edge_client

@@ -10,10 +10,10 @@ import pytest
 import redis
 
 from runtime.errors import Retry
+from runtime.harness.store import MemoryStore
 from runtime.index import manifest
 from runtime.index.lease import BuildLease
 from runtime.index.qdrant import connection
-from runtime.testing_store import MemoryStore
 from tests.engines import Place, engine_of, move
 from tests.indexing import put, write
 from tests.qdrant_server import Served, serve

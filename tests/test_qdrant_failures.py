@@ -13,11 +13,11 @@ import redis
 from qdrant_client import models
 
 from runtime.errors import EngineDown, IndexUnavailable, Retry
+from runtime.harness.store import MemoryStore
 from runtime.index import manifest
 from runtime.index.qdrant import collection, connection
 from runtime.index.qdrant.conditions import seen
 from runtime.index.search import Search
-from runtime.testing_store import MemoryStore
 from tests.engines import EDGE, Place
 from tests.indexing import gone, put, vector, write
 from tests.qdrant_edge import edge_client

@@ -11,11 +11,11 @@ import pytest
 import redis
 from starlette.testclient import TestClient
 
-from runtime.config import Settings, StoreSettings
-from runtime.config_limits import IndexSpec
+from runtime.config.limits import IndexSpec
+from runtime.config.settings import Settings, StoreSettings
 from runtime.context import Row
 from runtime.index.engines import Indexes, open_index
-from runtime.store import MinioStore
+from runtime.store.port import MinioStore
 from tests.gatewaying import problem, serving, settings
 from tests.qdrant_server import Cut, Served, Status, serve
 from tests.workers import until

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.config_load import load_settings
+from runtime.config.load import load_settings
 from runtime.errors import ConfigError
 
 FILE = """

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.index import manifest
 from runtime.index.engines import Indexes
 from runtime.index.qdrant import collection

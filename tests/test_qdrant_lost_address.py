@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from runtime.config import StoreSettings
-from runtime.config_load import load_settings
+from runtime.config.load import load_settings
+from runtime.config.settings import StoreSettings
 from runtime.doctor.engines import there
 from runtime.doctor.patient import Patient
 from runtime.index.engines import open_index

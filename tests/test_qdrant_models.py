@@ -9,9 +9,9 @@ import pytest
 import redis
 
 from runtime.context import Migration, Models
+from runtime.harness.store import MemoryStore
 from runtime.index import manifest
 from runtime.index.search import MAX_K, Search
-from runtime.testing_store import MemoryStore
 from tests.engines import Place
 from tests.indexing import gone, put, vector, write
 from tests.migrating import pair

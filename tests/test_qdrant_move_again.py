@@ -10,9 +10,9 @@ import pytest
 import redis
 
 from runtime.errors import IndexUnavailable
+from runtime.harness.store import MemoryStore
 from runtime.index import layout, manifest
 from runtime.index.qdrant import connection, filling, moving
-from runtime.testing_store import MemoryStore
 from tests.engines import Place, engine_of, move
 from tests.indexing import put, write
 from tests.qdrant_server import Served, serve

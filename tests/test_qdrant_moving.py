@@ -13,11 +13,11 @@ import redis
 
 from runtime.context import Store
 from runtime.errors import BadInput, EngineDown, IndexUnavailable
+from runtime.harness.store import MemoryStore
 from runtime.index import batches, manifest
 from runtime.index.migration_state import MigrationState
 from runtime.index.qdrant import comparing, connection, ledger
 from runtime.index.search import Search
-from runtime.testing_store import MemoryStore
 from tests.engines import Place, engine_of, move
 from tests.indexing import gone, put, vector, write
 from tests.qdrant_server import Cut, Served, serve

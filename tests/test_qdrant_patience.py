@@ -13,9 +13,9 @@ import redis
 from qdrant_client import models
 from starlette.testclient import TestClient
 
-from runtime.config import StoreSettings
-from runtime.config_engine import EngineSpec
-from runtime.config_limits import IndexSpec
+from runtime.config.engine import EngineSpec
+from runtime.config.limits import IndexSpec
+from runtime.config.settings import StoreSettings
 from runtime.index.qdrant import collection
 from runtime.index.qdrant.collection import Collection
 from runtime.index.qdrant.connection import Connection

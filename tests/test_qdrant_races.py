@@ -13,14 +13,14 @@ import pytest
 import redis
 
 from functions.cleanup import cleanup
-from runtime import testing_store
 from runtime.errors import Retry
+from runtime.harness import store as testing_store
+from runtime.harness.store import MemoryStore
 from runtime.index import manifest
 from runtime.index.lease import BuildLease
 from runtime.index.qdrant import connection, ledger, moving
 from runtime.index.qdrant.collection import Collection
 from runtime.testing import fake_context
-from runtime.testing_store import MemoryStore
 from tests.engines import Place, engine_of, move
 from tests.indexing import put, write
 from tests.qdrant_server import Cut, Served, Status, serve

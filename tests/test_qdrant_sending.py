@@ -11,11 +11,11 @@ import pytest
 import redis
 from qdrant_client import models
 
+from runtime.harness.store import MemoryStore
 from runtime.index import manifest
 from runtime.index.qdrant.collection import Collection
 from runtime.index.qdrant.conditions import equal
 from runtime.index.qdrant.sending import AT_ONCE, MOST_BYTES, MOST_POINTS, Sender
-from runtime.testing_store import MemoryStore
 from tests.engines import Place
 from tests.indexing import put, write
 from tests.qdrant_server import Served, serve

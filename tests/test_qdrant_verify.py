@@ -9,7 +9,7 @@ import pytest
 import redis
 from qdrant_client import models
 
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.doctor.engines import there
 from runtime.doctor.patient import Patient
 from tests.qdrant_server import Served, serve

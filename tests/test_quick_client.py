@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import redis
 
-from runtime import scripts
-from runtime.broker import connect
-from runtime.config_broker import BrokerSpec
-from runtime.quick_client import QuickClient, quick
+from runtime.broker import scripts
+from runtime.broker.connection import connect
+from runtime.broker.quick_client import QuickClient, quick
+from runtime.config.broker import BrokerSpec
 
 ECHO = "return ARGV[1]"
 

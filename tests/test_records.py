@@ -12,11 +12,11 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime import dead
-from runtime.blobs import StoreBlobs
-from runtime.config import BucketTrigger, Function, StoreSettings
-from runtime.deployment import Deployed
-from runtime.s3_records import keys_in, records
+from runtime.buckets import dead
+from runtime.buckets.s3_records import keys_in, records
+from runtime.config.settings import BucketTrigger, Function, StoreSettings
+from runtime.deployment.deployment import Deployed
+from runtime.invocations.blobs import StoreBlobs
 from tests.trying import Trial, trial
 from tests.workers import until
 from triggers.records import arguments_for

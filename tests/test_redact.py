@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime import redact
-from runtime.config_load import load_settings
-from runtime.log_format import formatter
-from runtime.redact import MASK, Redactor
+from runtime.config.load import load_settings
+from runtime.security import redact
+from runtime.security.redact import MASK, Redactor
+from runtime.telemetry.log_format import formatter
 
 MASKED = [
     ("redis://:pa55word@host:6379/0", "redis://:***@host:6379/0"),

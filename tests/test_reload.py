@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from runtime.config import Function, Project, Queue, Settings
-from runtime.deployment import Deployed, Deployment
-from runtime.imports import Imports
-from runtime.project_files import folders
-from runtime.reload import affected, newly_broken
+from runtime.config.settings import Function, Project, Queue, Settings
+from runtime.deployment.deployment import Deployed, Deployment
+from runtime.deployment.imports import Imports
+from runtime.deployment.project_files import folders
+from runtime.system.reload import affected, newly_broken
 
 
 def deployment(root: Path, functions: dict[str, dict[str, Any]], **found: dict[str, Any]) -> Deployment:

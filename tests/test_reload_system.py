@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from runtime import keys, reload_state
-from runtime.broker import connect
-from runtime.reload_state import Reload
+from runtime import keys
+from runtime.broker.connection import connect
+from runtime.system import reload_state
+from runtime.system.reload_state import Reload
 from tests.chaos import processes
 from tests.system import System, running_system, until
 
@@ -184,7 +185,9 @@ def test_code_that_is_never_imported_to_its_end_waits_for_nobody(living: System)
 def _importing(system: System) -> bool:
     """Whether the describing process has forked one that is busy."""
     everybody = processes.running()
-    describers = [one.pid for one in everybody if "runtime.describer" in one.argv and one.parent == system.process.pid]
+    describers = [
+        one.pid for one in everybody if "runtime.deployment.describer" in one.argv and one.parent == system.process.pid
+    ]
     return any(one.parent in describers for one in everybody)
 
 

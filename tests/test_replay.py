@@ -11,15 +11,19 @@ from typing import Any
 import pytest
 import redis
 
-from runtime import broker, documents, keys, pause, replays, services
-from runtime.config import Batch, StoreSettings
+from runtime import keys
+from runtime.broker import connection as broker
+from runtime.buckets import documents, replays
+from runtime.buckets.entry import Entry
+from runtime.buckets.replays import Wish
+from runtime.config.settings import Batch, StoreSettings
 from runtime.context import Store
-from runtime.entry import Entry
 from runtime.errors import BadInput, TriggerNotFound
-from runtime.free_ports import Ports
-from runtime.replays import Wish
-from runtime.stamped_store import HOPS
-from runtime.store import MinioStore
+from runtime.host.free_ports import Ports
+from runtime.invocations import pause
+from runtime.store.port import MinioStore
+from runtime.store.stamped import HOPS
+from runtime.system import services
 from runtime.testing import MemoryStore
 from tests.conftest import running
 from tests.triggering import House, kill, until

@@ -9,11 +9,11 @@ import pytest
 import redis
 
 from gateway.replies import Replies
-from runtime.attempt import claim, finish
-from runtime.broker import connect_async
-from runtime.deployment import Deployment
-from runtime.invocations import Invocation
-from runtime.submit import Call, submit
+from runtime.attempts.attempt import claim, finish
+from runtime.broker.connection import connect_async
+from runtime.deployment.deployment import Deployment
+from runtime.invocations.invocation import Invocation
+from runtime.invocations.submit import Call, submit
 from tests.workers import SAMPLES, until
 
 FILE = SAMPLES / "basic" / "functions.yaml"

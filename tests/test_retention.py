@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.index import batches, layout, manifest, retention
 from runtime.index.cache import SegmentCache
 from runtime.index.lease import BuildLease

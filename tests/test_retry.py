@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from runtime.chain import due
-from runtime.config import Chain, Retries
-from runtime.config_load import load_settings
+from runtime.config.load import load_settings
+from runtime.config.settings import Chain, Retries
 from runtime.errors import BadInput, EngineDown, InvalidArguments, Retry
-from runtime.retry import Decision, decide
+from runtime.invocations.chain import due
+from runtime.invocations.retry import Decision, decide
 
 POLICY = Retries(max=3, backoff=60, max_backoff=200, jitter=0)
 

@@ -12,10 +12,10 @@ import redis
 from functions import _source_parts
 from functions.embed_all import EmbedAllResult, embed_all
 from runtime import keys
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.index.port import FaissIndex
 from runtime.index.reader import IndexReader
-from runtime.store import MinioStore
+from runtime.store.port import MinioStore
 from runtime.testing import FakeModels
 from tests.indexing import fresh_store
 from tests.sourcing import sourcing

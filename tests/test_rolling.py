@@ -11,9 +11,9 @@ from typing import Any
 import redis
 
 from runtime import keys
-from runtime.config import StoreSettings
-from runtime.invocations import read_many
-from runtime.store import MinioStore
+from runtime.config.settings import StoreSettings
+from runtime.invocations.invocation import read_many
+from runtime.store.port import MinioStore
 from tests.rolling import PROJECT, Caller, Fleet, environ_of
 from tests.workers import SAMPLES, until
 

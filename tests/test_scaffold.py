@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from runtime import scaffold
+from runtime.cli import scaffold
 from runtime.cli.main import cli
 from tests.system import clean_environ
 

@@ -12,10 +12,11 @@ import pytest
 import redis
 from click.testing import CliRunner
 
-from runtime import keys, presence
+from runtime import keys
+from runtime.broker import presence
 from runtime.cli.scale import scale
-from runtime.deployment import Deployment
-from runtime.submit import Call, submit
+from runtime.deployment.deployment import Deployment
+from runtime.invocations.submit import Call, submit
 from tests.workers import SAMPLES, ended, environment, until, worker
 
 FILE = SAMPLES / "life" / "functions.yaml"

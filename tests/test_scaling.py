@@ -16,14 +16,15 @@ from click.testing import CliRunner, Result
 from starlette.testclient import TestClient
 
 from gateway.health import check_parts
-from runtime import keys, presence
+from runtime import keys
+from runtime.broker import presence
 from runtime.cli.main import cli
-from runtime.config import Project, Queue, StoreSettings
-from runtime.config_load import load
-from runtime.deployment import Deployment
+from runtime.config.load import load
+from runtime.config.settings import Project, Queue, StoreSettings
+from runtime.deployment.deployment import Deployment
 from runtime.errors import ConfigError
-from runtime.submit import Call, submit
-from runtime.workload import WAKE_SECONDS, QueueLoad
+from runtime.invocations.submit import Call, submit
+from runtime.invocations.workload import WAKE_SECONDS, QueueLoad
 from tests.gatewaying import deployment, problem, serving, settings
 from tests.system import clean_environ
 

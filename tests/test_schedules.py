@@ -16,10 +16,11 @@ from click.testing import CliRunner, Result
 from starlette.testclient import TestClient
 
 from gateway.app import create_app
-from runtime import keys, pause
+from runtime import keys
 from runtime.cli.main import cli
-from runtime.deployment import Deployment
-from runtime.schedules import Schedule, parse_tick, schedules, tick_name
+from runtime.deployment.deployment import Deployment
+from runtime.invocations import pause
+from runtime.schedules.schedule import Schedule, parse_tick, schedules, tick_name
 from tests.gatewaying import ORIGIN, problem
 from tests.workers import deployment, environment
 from triggers.clock import Clock

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from runtime import keys, scripts
-from runtime.script_parts import FILES, _named, body, with_steps
+from runtime import keys
+from runtime.broker import scripts
+from runtime.broker.script_parts import FILES, _named, body, with_steps
 
-LUA = Path(__file__).parent.parent / "runtime" / "lua"
+LUA = Path(__file__).parent.parent / "runtime" / "broker" / "lua"
 SCRIPTS = sorted(path.stem for path in LUA.glob("[!_]*.lua"))
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from functions.send_email import Sent, send_email
 from runtime.context import Parent
 from runtime.errors import BadInput, Retry
-from runtime.submit import Call, submit
+from runtime.invocations.submit import Call, submit
 from runtime.testing import MemoryCalls, fake_context
 from tests.mailing import PASSWORD, Mailbox, mail_server
 from tests.workers import deployment, ended, known, until, upkeep, worker

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import redis
 
-from runtime import broker
-from runtime.app import create_app
-from runtime.config_broker import BrokerSpec
-from runtime.deployment import Deployment
+from runtime.broker import connection as broker
+from runtime.config.broker import BrokerSpec
+from runtime.deployment.deployment import Deployment
 from runtime.errors import BrokerDown, ConfigError
-from runtime.invocations import read
+from runtime.invocations.invocation import read
+from runtime.invocations.submit import Call, accept
 from runtime.sentinel import BadAddress, Sentinels, parse
-from runtime.submit import Call, accept
+from runtime.worker.app import create_app
 from tests.sentinels import MASTER, Trio, trio
 from tests.workers import SAMPLES, deployment, ended, until, upkeep, worker
 

@@ -15,10 +15,11 @@ import redis
 import urllib3
 from minio import Minio
 
-from runtime import broker, services
-from runtime.config import StoreSettings
+from runtime.broker import connection as broker
+from runtime.config.settings import StoreSettings
 from runtime.errors import ServiceFailed
-from runtime.free_ports import Ports, listening
+from runtime.host.free_ports import Ports, listening
+from runtime.system import services
 from tests.conftest import running
 
 

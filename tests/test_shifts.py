@@ -18,7 +18,7 @@ from tests.workers import until
 # (a file `busyN` keeps it).
 PROGRAM = """
 import os, pathlib, signal, sys, time
-from runtime.shifts import Shifts
+from runtime.worker.shifts import Shifts
 
 folder = pathlib.Path(sys.argv[1])
 

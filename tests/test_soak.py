@@ -10,7 +10,7 @@ import pytest
 
 from bench import soak, soak_plot
 from bench.soak_look import held, look
-from runtime.broker import connect
+from runtime.broker.connection import connect
 from tests.system import System
 
 MEBIBYTE = 2**20

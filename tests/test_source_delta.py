@@ -17,9 +17,9 @@ from functions import _source_delta as delta
 from functions import _source_rows
 from functions._source import Source
 from functions.embed_all import EmbedAllResult, embed_all
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.errors import BadInput
-from runtime.store import MinioStore
+from runtime.store.port import MinioStore
 from tests.sourcing import Sourcing, again, sourcing
 
 FEED = {"delta.enableChangeDataFeed": "true"}

@@ -13,14 +13,14 @@ import redis
 
 from gateway.schemas import Schemas
 from runtime import keys
-from runtime.config import StoreSettings
-from runtime.deployment import Deployment
+from runtime.attempts.lines import PROGRESS, decode
+from runtime.config.schema_errors import errors_of
+from runtime.config.settings import StoreSettings
+from runtime.deployment.deployment import Deployment
+from runtime.deployment.validate import validate
 from runtime.errors import InvalidArguments
-from runtime.lines import PROGRESS, decode
-from runtime.schema_errors import errors_of
-from runtime.store import MinioStore
-from runtime.submit import Call, submit
-from runtime.validate import validate
+from runtime.invocations.submit import Call, submit
+from runtime.store.port import MinioStore
 from tests.workers import SAMPLES, deployment, ended, kill, known, until, upkeep, worker
 
 FILE = SAMPLES / "sources" / "functions.yaml"

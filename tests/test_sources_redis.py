@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import redis
 
-from runtime import broker, keys
+from runtime import keys
+from runtime.broker import connection as broker
 from tests.listen_server import FIXTURES
 from tests.test_sources_listen import Desk, webhook_keys
 from tests.workers import until

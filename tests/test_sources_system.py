@@ -6,9 +6,9 @@ import io
 
 from minio import Minio
 
-from runtime import source_state
-from runtime.broker import connect
-from runtime.source_state import SourceState
+from runtime.broker.connection import connect
+from runtime.buckets import source_state
+from runtime.buckets.source_state import SourceState
 from tests.system import System
 from tests.workers import until
 

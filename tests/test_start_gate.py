@@ -7,11 +7,11 @@ import select
 import subprocess
 import sys
 
-from runtime.start_gate import VARIABLE, Gate, wait
+from runtime.system.start_gate import VARIABLE, Gate, wait
 
 CODE = """
 import os, sys
-from runtime.start_gate import wait
+from runtime.system.start_gate import wait
 print("imported", flush=True)
 wait(os.environ)
 print("on", len([name for name in os.environ if name == "TUNDISH_GATE_FD"]), flush=True)

@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from gateway.routes import TABLE, endpoint_of, import_all
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 
 SLOW = {
     "celery",
@@ -25,14 +25,14 @@ SLOW = {
     "tarfile",
     "torch",
     "yaml",
-    "runtime.config_check",
-    "runtime.config_file",
-    "runtime.describe",
-    "runtime.schema",
+    "runtime.config.check",
+    "runtime.config.file",
+    "runtime.deployment.describe",
+    "runtime.config.schema",
 }
 """Not needed where a supervisor has described the functions: for calls, for a scrape, or for reading functions.yaml."""
 
-INDEX = {"faiss", "numpy", "minio", "runtime.index.reader", "runtime.store"}
+INDEX = {"faiss", "numpy", "minio", "runtime.index.reader", "runtime.store.port"}
 NUMBERS = {"faiss", "numpy", "scipy", "sklearn", "torch"}
 TEXTS = {"sentence_transformers", "tokenizers", "transformers", "xberg"}
 HTTP = {"starlette", "uvicorn"}
@@ -43,7 +43,7 @@ PROCESSES = {
         180,
     ),
     "up": (
-        "import runtime.cli.main, runtime.cli.up, runtime.house, runtime.watching",
+        "import runtime.cli.main, runtime.cli.up, runtime.system.house, runtime.system.watching",
         NUMBERS | TEXTS | HTTP | {"celery", "kombu", "minio", "prometheus_client"},
         620,
     ),
@@ -51,7 +51,8 @@ PROCESSES = {
     "triggers": ("import triggers.__main__", NUMBERS | TEXTS | HTTP | {"celery", "jsonschema_rs", "kombu"}, 640),
     "beat": ("import triggers.beat", NUMBERS | TEXTS | HTTP | {"jsonschema_rs", "minio"}, 760),
     "worker": (
-        "import runtime.warm, runtime.worker; from runtime.config import Queue; runtime.warm.warm('q', Queue(), None)",
+        "import runtime.worker.process; from runtime.worker.warm import warm;"
+        "from runtime.config.settings import Queue; warm('q', Queue(), None)",
         NUMBERS | TEXTS | HTTP | {"minio"},
         960,
     ),
@@ -84,7 +85,7 @@ def test_a_gateway_that_serves_a_search_has_imported_nothing_else() -> None:
 
 
 def test_the_index_needs_no_more_than_itself() -> None:
-    found = imported("import gateway.serve, gateway.search, runtime.index.reader, runtime.store")
+    found = imported("import gateway.serve, gateway.search, runtime.index.reader, runtime.store.port")
     assert found >= INDEX - {"minio"}
     assert found & (SLOW | OTHER_ROUTES | {"scipy", "pandas", "tantivy"}) == set()
 
@@ -98,7 +99,7 @@ def test_what_a_process_imports_before_it_works(name: str) -> None:
 
 
 def test_the_help_reads_no_settings() -> None:
-    assert imported(PROCESSES["help"][0]) & {"runtime.config", "runtime.cli.up"} == set()
+    assert imported(PROCESSES["help"][0]) & {"runtime.config.settings", "runtime.cli.up"} == set()
 
 
 def test_the_built_in_model_needs_torch_alone() -> None:
@@ -113,8 +114,8 @@ def test_who_asks_for_a_version_needs_neither_faiss_nor_the_client_of_the_store(
     """The first call of `stats`: it took 0.9 s with them, beside everything else that starts."""
     made = f"StoreSettings.model_validate_json({store_settings.model_dump_json()!r})"
     code = (
-        "import redis\nfrom runtime.config import StoreSettings\nfrom runtime.index.engines import Indexes\n"
-        f"from runtime.store import MinioStore\nindex = Indexes(MinioStore({made}), redis.Redis())\n"
+        "import redis\nfrom runtime.config.settings import StoreSettings\nfrom runtime.index.engines import Indexes\n"
+        f"from runtime.store.port import MinioStore\nindex = Indexes(MinioStore({made}), redis.Redis())\n"
         "assert index.current('never-built') is None"
     )
     assert imported(code) & {"faiss", "numpy", "minio", "urllib3"} == set()

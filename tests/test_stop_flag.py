@@ -7,13 +7,13 @@ import signal
 
 import redis
 
-from runtime.attempt import claim
-from runtime.broker import connect
-from runtime.cancel import cancel
-from runtime.deployment import Deployment
-from runtime.keeper import Keeper
-from runtime.stop_flag import StopFlag
-from runtime.submit import Call, submit
+from runtime.attempts.attempt import claim
+from runtime.attempts.stop_flag import StopFlag
+from runtime.broker.connection import connect
+from runtime.deployment.deployment import Deployment
+from runtime.invocations.cancel import cancel
+from runtime.invocations.submit import Call, submit
+from runtime.worker.keeper import Keeper
 from tests.workers import SAMPLES, ended, known, until
 
 FILE = SAMPLES / "stopping" / "functions.yaml"

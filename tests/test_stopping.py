@@ -12,12 +12,12 @@ import pytest
 import redis
 
 from runtime import keys
-from runtime.attempt import claim, finish
-from runtime.cancel import cancel
-from runtime.deployment import Deployment
-from runtime.invocations import read
-from runtime.stopping import step_after
-from runtime.submit import Call, submit
+from runtime.attempts.attempt import claim, finish
+from runtime.deployment.deployment import Deployment
+from runtime.invocations.cancel import cancel
+from runtime.invocations.invocation import read
+from runtime.invocations.submit import Call, submit
+from runtime.worker.stopping import step_after
 from tests.workers import SAMPLES, ended, until, upkeep, worker
 
 FILE = SAMPLES / "stopping" / "functions.yaml"

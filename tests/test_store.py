@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.errors import BadInput, ObjectMissing, PreconditionFailed, StoreDenied, StoreDown
-from runtime.store import MinioStore
-from runtime.store_page import parse
+from runtime.store.page import parse
+from runtime.store.port import MinioStore
 from tests.indexing import fresh_store
 
 ODD_KEYS = [

@@ -13,14 +13,14 @@ import pytest
 CODE = """
 import sys, threading
 from runtime.errors import StoreDown
-from runtime.store_errors import translated
+from runtime.store.errors import translated
 assert "minio" not in sys.modules
 gate, failed = threading.Barrier(16), []
 def first(number):
     gate.wait()
     try:
         if number % 2:
-            from runtime.config import StoreSettings
+            from runtime.config.settings import StoreSettings
             from gateway.starting import import_ahead
             import_ahead()
             from minio import Minio

@@ -9,11 +9,11 @@ from itertools import islice
 
 import pytest
 
-from runtime import store_listing
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.errors import StoreDown
-from runtime.store import MinioStore
-from runtime.store_listing import Pages
+from runtime.store import listing as store_listing
+from runtime.store.listing import Pages
+from runtime.store.port import MinioStore
 from tests.indexing import fresh_store
 from tests.test_store_page import page, row
 from tests.workers import until

@@ -11,7 +11,7 @@ from hypothesis import strategies as some
 
 from runtime.context import ObjectInfo
 from runtime.errors import StoreDown
-from runtime.store_page import parse, rows_alike
+from runtime.store.page import parse, rows_alike
 
 NAMESPACE = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 

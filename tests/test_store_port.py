@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.context import Store
 from runtime.errors import BadInput, ObjectMissing, PreconditionFailed, StoreDown
-from runtime.store_upload import Uploader, read_parts
+from runtime.store.upload import Uploader, read_parts
 from runtime.testing import MemoryStore
 from tests.indexing import fresh_store
 

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime import store_line
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.errors import BadInput, ObjectMissing
-from runtime.store import MinioStore
-from runtime.store_line import MISSING
-from runtime.store_quick import QuickReads
+from runtime.store import line as store_line
+from runtime.store.line import MISSING
+from runtime.store.port import MinioStore
+from runtime.store.quick import QuickReads
 from tests.indexing import fresh_store
 
 SETTINGS = StoreSettings(endpoint="store.test:9000", access_key="me", secret_key="secret")

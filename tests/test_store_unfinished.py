@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.errors import ObjectMissing, StoreDown
-from runtime.store_unfinished import Unfinished, unfinished
+from runtime.store.unfinished import Unfinished, unfinished
 from runtime.testing import MemoryStore
 from tests.indexing import fresh_store
 from tests.test_store_port import uploads
@@ -18,8 +18,8 @@ from tests.workers import until
 
 UPLOAD = """
 import sys
-from runtime.config import StoreSettings
-from runtime.store import MinioStore
+from runtime.config.settings import StoreSettings
+from runtime.store.port import MinioStore
 store = MinioStore(StoreSettings.model_validate_json(sys.argv[1]))
 store.put_stream(store.bucket, sys.argv[2], sys.stdin.buffer)
 """

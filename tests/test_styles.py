@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from runtime.config import Style
+from runtime.config.settings import Style
 from runtime.context import Context
+from runtime.deployment.signature import Signature
 from runtime.file import HttpAnswer
-from runtime.signature import Signature
 from runtime.styles.adapt import adapt
 from runtime.styles.cloud_event import CloudEvent
 from runtime.styles.detect import style_of

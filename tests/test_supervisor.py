@@ -19,18 +19,21 @@ from types import SimpleNamespace
 
 import pytest
 
-from runtime import child, home
-from runtime.address import AddressRefused, check_address
-from runtime.child import Spec, _together
-from runtime.config import Project, Settings
-from runtime.config_auth import Access
-from runtime.console import Console
+from runtime.config.auth import Access
+from runtime.config.settings import Project, Settings
 from runtime.errors import TundishError
-from runtime.free_ports import Ports, listening
-from runtime.supervisor import Supervisor
+from runtime.host.free_ports import Ports, listening
+from runtime.processes import child
+from runtime.processes.child import Spec, _together
+from runtime.processes.console import Console
+from runtime.processes.supervisor import Supervisor
+from runtime.system import home
+from runtime.system.address import AddressRefused, check_address
 from tests.system import group_is_gone
 
-PATIENT = "import runtime.leash, os, time; runtime.leash.hold(os.environ); print('up', flush=True); time.sleep(600)"
+PATIENT = (
+    "import os, time; from runtime.host.leash import hold; hold(os.environ); print('up', flush=True); time.sleep(600)"
+)
 
 
 def until(condition: Callable[[], bool], what: str, within: float = 30.0) -> None:
@@ -246,14 +249,14 @@ SUPERVISED = """
 import os, sys, time
 from pathlib import Path
 from types import SimpleNamespace
-from runtime.child import Spec
-from runtime.console import Console
-from runtime.supervisor import Supervisor
+from runtime.processes.child import Spec
+from runtime.processes.console import Console
+from runtime.processes.supervisor import Supervisor
 from tests.system import group_is_gone
 
 folder = Path(sys.argv[1])
 ours = (sys.executable, "-c", sys.argv[2])
-theirs = (sys.executable, "-m", "runtime.leash", "--", "sleep", "600")
+theirs = (sys.executable, "-m", "runtime.host.leash", "--", "sleep", "600")
 
 def direct(supervisor):
     common = {"environ": dict(os.environ), "ready": lambda pid: True, "stage": 0, "folder": folder}

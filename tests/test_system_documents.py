@@ -20,8 +20,8 @@ from minio import Minio
 from minio.deleteobjects import DeleteObject
 
 from runtime import keys
-from runtime.broker import connect
-from runtime.invocations import read
+from runtime.broker.connection import connect
+from runtime.invocations.invocation import read
 from tests import documents
 from tests.system import System, running_system, until
 from tests.workers import queued

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from runtime import keys
-from runtime.broker import connect
-from runtime.config import StoreSettings
-from runtime.store import MinioStore
+from runtime.broker.connection import connect
+from runtime.config.settings import StoreSettings
+from runtime.store.port import MinioStore
 from tests.system import System, until
 from tests.test_cli_follow import started
 

@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 import redis
 
-from runtime import keys, message, scripts
-from runtime.attempt import LEASE_MS, finish
-from runtime.cancel import cancel
-from runtime.config import Function, Gather, Project, Queue, Settings
-from runtime.deployment import Deployment, build_deployment
-from runtime.pause import pause, resume
-from runtime.receiver import Letter, Receiver
-from runtime.submit import Call, submit
-from runtime.taking import Begun, Taken, Taking
+from runtime import keys
+from runtime.attempts.attempt import LEASE_MS, finish
+from runtime.attempts.taking import Begun, Taken, Taking
+from runtime.broker import scripts
+from runtime.config.settings import Function, Gather, Project, Queue, Settings
+from runtime.deployment.deployment import Deployment, build_deployment
+from runtime.invocations import message
+from runtime.invocations.cancel import cancel
+from runtime.invocations.pause import pause, resume
+from runtime.invocations.submit import Call, submit
+from runtime.worker.receiver import Letter, Receiver
 from tests.workers import known
 
 WORKER = "q@test"

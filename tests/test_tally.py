@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import pytest
 
-from runtime.attempt import Attempt
-from runtime.process_tree import PROC, Meter, _all, _of_tree, _tree
-from runtime.tally import MOST_TYPES, Tally
+from runtime.attempts.attempt import Attempt
+from runtime.attempts.tally import MOST_TYPES, Tally
+from runtime.host.process_tree import PROC, Meter, _all, _of_tree, _tree
 from tests.system import until
 
 ATTEMPT = Attempt("id", 1, 1, {b"queued": b"1000", b"started": b"1500"})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import redis
 
-from runtime.submit import Call, submit
+from runtime.invocations.submit import Call, submit
 from tests.workers import deployment, known, until, worker
 
 NAMES = ("lambda", "mail.send-now", "a.class")

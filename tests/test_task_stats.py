@@ -15,10 +15,11 @@ import redis
 from starlette.testclient import TestClient
 
 from gateway.app import create_app
-from runtime import keys, presence
-from runtime.deployment import Deployment
-from runtime.invocations import read
-from runtime.submit import Call, submit
+from runtime import keys
+from runtime.broker import presence
+from runtime.deployment.deployment import Deployment
+from runtime.invocations.invocation import read
+from runtime.invocations.submit import Call, submit
 from tests.gatewaying import ORIGIN, problem
 from tests.workers import SAMPLES, deployment, ended, environment, queued, until, upkeep, worker
 

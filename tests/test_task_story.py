@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.task_story import steps_after
-from runtime.invocations import Invocation
+from runtime.invocations.invocation import Invocation
 
 BASE = Invocation(
     id="i", function="f", state="accepted", queue="q", priority=5, tenant="t", trigger="http", attempts=0,

@@ -17,20 +17,22 @@ from hypothesis import settings as rules
 from hypothesis import strategies as st
 
 from gateway import quota_notes
-from runtime import api_keys, keys, scripts, tenant_limits, usage
-from runtime.attempt import claim, finish, repeat
-from runtime.cancel import cancel
-from runtime.config import Settings, StoreSettings
-from runtime.config_tenants import TenantSpec
-from runtime.delivery import deliver
-from runtime.deployment import Deployment
+from runtime import keys
+from runtime.attempts.attempt import claim, finish, repeat
+from runtime.broker import scripts
+from runtime.callers import api_keys, tenant_limits, usage
+from runtime.config.settings import Settings, StoreSettings
+from runtime.config.tenants import TenantSpec
+from runtime.deployment.deployment import Deployment
 from runtime.errors import LimitReached
-from runtime.invocation_index import Wanted
-from runtime.invocation_list import page
-from runtime.kept_call import Kept, unpack
-from runtime.outbox import Waiting
-from runtime.retry import Decision
-from runtime.submit import Accepted, Call, Idempotency, accept, submit
+from runtime.invocations.cancel import cancel
+from runtime.invocations.index import Wanted
+from runtime.invocations.listing import page
+from runtime.invocations.retry import Decision
+from runtime.invocations.submit import Accepted, Call, Idempotency, accept, submit
+from runtime.outbox.delivery import deliver
+from runtime.outbox.kept_call import Kept, unpack
+from runtime.outbox.outbox import Waiting
 from tests import gatewaying
 from tests.gatewaying import problem, serving
 

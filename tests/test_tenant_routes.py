@@ -20,18 +20,19 @@ from gateway import task_logs
 from gateway.routes import TABLE
 from gateway.rules import RULES
 from gateway.state import Gateway
-from runtime import broker, keys
-from runtime.attempt import claim
-from runtime.config import BucketTrigger, CronTrigger, Function, Settings, StoreSettings
-from runtime.config_tenants import TenantSpec
+from runtime import keys
+from runtime.attempts.attempt import claim
+from runtime.attempts.lines import Line
+from runtime.broker import connection as broker
+from runtime.buckets.entry import Entry
+from runtime.buckets.watch import watches
+from runtime.callers.ownership import Owners
+from runtime.config.settings import BucketTrigger, CronTrigger, Function, Settings, StoreSettings
+from runtime.config.tenants import TenantSpec
 from runtime.context import Row
-from runtime.entry import Entry
 from runtime.index.port import FaissIndex
-from runtime.invocations import read
-from runtime.lines import Line
-from runtime.ownership import Owners
-from runtime.store import MinioStore
-from runtime.watch import watches
+from runtime.invocations.invocation import read
+from runtime.store.port import MinioStore
 from tests import authing
 from tests.gatewaying import Hand, failing
 from tests.workers import until

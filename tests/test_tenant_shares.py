@@ -11,14 +11,15 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as rules
 from hypothesis import strategies as st
 
-from runtime import admission, census, crowding, keys
-from runtime.cancel import cancel
-from runtime.config import Settings
-from runtime.config_tenants import TenantSpec
+from runtime import keys
+from runtime.config.settings import Settings
+from runtime.config.tenants import TenantSpec
 from runtime.errors import LimitReached, Overloaded
-from runtime.queue_purge import purge
-from runtime.requeue import requeue
-from runtime.submit import Call, accept
+from runtime.invocations import admission, census, crowding
+from runtime.invocations.cancel import cancel
+from runtime.invocations.queue_purge import purge
+from runtime.invocations.requeue import requeue
+from runtime.invocations.submit import Call, accept
 from tests import gatewaying
 from tests.overloading import Flood, crowded
 from tests.workers import SAMPLES, deployment, ended, known, upkeep, worker

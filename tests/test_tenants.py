@@ -13,20 +13,33 @@ import pytest
 import redis
 
 from functions.embed_batch import embed_batch
-from runtime import chain, gather, keys, usage
-from runtime.attempt import claim, finish
-from runtime.calls import Origin, RedisCalls
-from runtime.config import Batch, BucketTrigger, Chain, CronTrigger, Function, Project, Queue, Settings, StoreSettings
-from runtime.config import Gather as GatherSpec
-from runtime.confined_store import ConfinedStore
+from runtime import keys
+from runtime.attempts import gather
+from runtime.attempts.attempt import claim, finish
+from runtime.callers import usage
+from runtime.callers.ownership import Owners
+from runtime.config.settings import (
+    Batch,
+    BucketTrigger,
+    Chain,
+    CronTrigger,
+    Function,
+    Project,
+    Queue,
+    Settings,
+    StoreSettings,
+)
+from runtime.config.settings import Gather as GatherSpec
 from runtime.context import Document, ObjectEvent, Store
-from runtime.deployment import Deployed, Deployment
+from runtime.deployment.deployment import Deployed, Deployment
 from runtime.errors import BadInput, ObjectMissing
-from runtime.invocations import read
-from runtime.ownership import Owners
-from runtime.schedules import schedules
-from runtime.store_layer import StoreLayer
-from runtime.submit import Call, submit
+from runtime.invocations import chain
+from runtime.invocations.calls import Origin, RedisCalls
+from runtime.invocations.invocation import read
+from runtime.invocations.submit import Call, submit
+from runtime.schedules.schedule import schedules
+from runtime.store.confined import ConfinedStore
+from runtime.store.layer import StoreLayer
 from runtime.testing import FakeModels, MemoryIndex, MemoryStore, fake_context
 from tests.triggering import House
 from tests.workers import until

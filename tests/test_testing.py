@@ -18,8 +18,8 @@ import pytest
 
 from runtime.context import Context, ObjectEvent
 from runtime.errors import BadInput, InvalidArguments, ObjectMissing
+from runtime.harness.system import NoSystem
 from runtime.testing import MemoryStore, call, fake_context, real_context, removed, s3_event, uploaded
-from runtime.testing_system import NoSystem
 from tests.system import clean_environ, until
 
 

@@ -13,7 +13,7 @@ import redis
 from PIL import Image
 
 from functions.thumbnail import Thumbnails, shrink, thumbnail
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.context import Context, ObjectEvent
 from runtime.errors import BadInput
 from runtime.testing import fake_context

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
-from runtime import broker
-from runtime.config import StoreSettings
+from runtime.broker import connection as broker
+from runtime.config.settings import StoreSettings
 from runtime.errors import BrokerDown, StoreDown
-from runtime.store import MinioStore
-from runtime.submit import Call, submit
+from runtime.invocations.submit import Call, submit
+from runtime.store.port import MinioStore
 from tests import certificates
 from tests.certificates import Certificates
 from tests.tls_front import front

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import redis
 
-from runtime import callback_answer
-from runtime.config import Settings
-from runtime.foreign import _trace
-from runtime.kept_call import Kept, unpack
-from runtime.stamped_store import StampedStore, trace
-from runtime.submit import Call, submit
+from runtime.callbacks import answer as callback_answer
+from runtime.config.settings import Settings
+from runtime.harness.store import MemoryStore
+from runtime.invocations.submit import Call, submit
+from runtime.outbox.kept_call import Kept, unpack
+from runtime.store.stamped import StampedStore, trace
 from runtime.testing import fake_context
-from runtime.testing_store import MemoryStore
-from runtime.trace_context import LONGEST, Trace, headers, packed, state_of, unpacked
+from runtime.values.trace_context import LONGEST, Trace, headers, packed, state_of, unpacked
+from runtime.worker.foreign import _trace
 from tests import gatewaying
 from tests.gatewaying import serving
 from tests.workers import known
@@ -98,7 +98,7 @@ def test_from_an_object_and_from_another_programs_message() -> None:
 def test_spans_hand_it_on() -> None:
     from opentelemetry.sdk.trace import TracerProvider
 
-    from runtime.tracing_otel import _context, _traceparent
+    from runtime.telemetry.tracing_otel import _context, _traceparent
 
     tracer = TracerProvider().get_tracer("test")
     from opentelemetry import trace as otel

@@ -61,8 +61,8 @@ def test_from_an_upload_to_the_first_search(watched: System, collected: Collecto
 
 def test_a_schedule_or_a_store_begins_a_trace(watched: System, collected: Collector) -> None:
     """What comes into the bucket past the gateway has no trace yet."""
-    from runtime.config import StoreSettings
-    from runtime.store import MinioStore
+    from runtime.config.settings import StoreSettings
+    from runtime.store.port import MinioStore
 
     told = watched.connections
     store = MinioStore(

@@ -15,15 +15,15 @@ import redis
 from gateway.app import create_app
 from gateway.swap_spans import SwapSpans
 from gateway.traced import Traced, parent_of
-from runtime import log_fields
-from runtime.config import Settings
-from runtime.config_load import load_settings
-from runtime.config_logs import TracingSpec
-from runtime.deployment import Deployment
+from runtime.config.load import load_settings
+from runtime.config.logs import TracingSpec
+from runtime.config.settings import Settings
+from runtime.deployment.deployment import Deployment
 from runtime.errors import ConfigError
-from runtime.submit import Call, submit
-from runtime.trace_context import Trace, headers
-from runtime.tracing import Tracing, Value
+from runtime.invocations.submit import Call, submit
+from runtime.telemetry import log_fields
+from runtime.telemetry.tracing import Tracing, Value
+from runtime.values.trace_context import Trace, headers
 from tests import gatewaying
 from tests.collecting import Collector, collector
 from tests.workers import SAMPLES, descendants, ended, known, upkeep, worker
@@ -54,9 +54,9 @@ def traced(broker_url: str, client: redis.Redis, deployed: Deployment, collected
 
 def test_without_an_endpoint_a_trace_is_passed_on_and_nothing_is_imported() -> None:
     code = (
-        "import sys, gateway.app, gateway.serve, runtime.task, triggers.beat, triggers.service\n"
-        "from runtime.config_logs import TracingSpec\n"
-        "from runtime.tracing import Tracing\n"
+        "import sys, gateway.app, gateway.serve, runtime.attempts.task, triggers.beat, triggers.service\n"
+        "from runtime.config.logs import TracingSpec\n"
+        "from runtime.telemetry.tracing import Tracing\n"
         "tracing = Tracing(TracingSpec(), 'x')\n"
         f"with tracing.span('a', parent='{TRACE}', links=['{OTHER}']) as span:\n"
         "    span.set({'a': 1}); span.fail('b'); span.rename('c'); span.link('d'); span.discard()\n"
@@ -99,7 +99,7 @@ def test_what_cannot_be_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(ConfigError) as caught:
             load_settings(environ, file=file)
         assert told in str(caught.value.problems[0])
-    monkeypatch.setattr("runtime.config_logs.installed", lambda: False)
+    monkeypatch.setattr("runtime.config.logs.installed", lambda: False)
     with pytest.raises(ConfigError) as caught:
         load_settings({}, file=file)
     assert "pip install 'tundish[otel]'" in str(caught.value.problems[0])
@@ -108,7 +108,7 @@ def test_what_cannot_be_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_without_the_library_there_is_a_warning_and_no_span(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setitem(sys.modules, "runtime.tracing_otel", None)
+    monkeypatch.setitem(sys.modules, "runtime.telemetry.tracing_otel", None)
     tracing = Tracing(TracingSpec(exporter="otlp"), "x")
     for _ in range(2):
         with tracing.span("a", parent=TRACE) as span:
@@ -121,8 +121,8 @@ def test_a_collector_that_is_away_costs_spans_and_no_calls() -> None:
     code = (
         "import time\n"
         "from runtime import logs, tracing_otel\n"
-        "from runtime.config_logs import TracingSpec\n"
-        "from runtime.tracing import Tracing\n"
+        "from runtime.config.logs import TracingSpec\n"
+        "from runtime.telemetry.tracing import Tracing\n"
         "logs.setup('x')\n"
         "tracing_otel.FLUSH_SECONDS = 0.1\n"
         "tracing = Tracing(TracingSpec(endpoint='http://127.0.0.1:9'), 'x')\n"
@@ -142,7 +142,7 @@ def test_a_call_is_one_trace_down_to_what_follows_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # What begins in the millisecond in which it was queued has not waited, and has no span of that.
-    monkeypatch.setattr("runtime.submit.now_ms", lambda: time.time_ns() // 1_000_000 - 20)
+    monkeypatch.setattr("runtime.invocations.submit.now_ms", lambda: time.time_ns() // 1_000_000 - 20)
     task_id = submit(client, deployed, Call("talk", {"word": "x"}, trace=Trace(TRACE, "rojo=1"), tenant="acme"))
     ended(client, task_id)
     run = collected.named("talk", ID)

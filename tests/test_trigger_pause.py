@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import redis
 
-from runtime import holds, keys, pause
-from runtime.config import StoreSettings
+from runtime import keys
+from runtime.buckets import holds
+from runtime.buckets.watch import find
+from runtime.config.settings import StoreSettings
 from runtime.errors import TriggerNotFound
-from runtime.watch import find
+from runtime.invocations import pause
 from tests.triggering import House, until
 
 

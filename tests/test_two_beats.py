@@ -15,11 +15,13 @@ from typing import Any
 
 import redis
 
-from runtime import keys, presence, services
-from runtime.broker import connect
-from runtime.free_ports import Ports
-from runtime.schedule_state import ScheduleState, decode
-from runtime.schedules import Schedule, parse_tick, schedules
+from runtime import keys
+from runtime.broker import presence
+from runtime.broker.connection import connect
+from runtime.host.free_ports import Ports
+from runtime.schedules.schedule import Schedule, parse_tick, schedules
+from runtime.schedules.state import ScheduleState, decode
+from runtime.system import services
 from tests.conftest import running
 from tests.workers import SAMPLES, deployment, kill, told, until
 

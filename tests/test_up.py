@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime import services
-from runtime.free_ports import Ports
+from runtime.host.free_ports import Ports
+from runtime.system import services
 from tests.conftest import running
 from tests.system import System, clean_environ, group_is_gone, running_system, until
 

@@ -21,11 +21,11 @@ from starlette.datastructures import Headers
 
 from gateway import accepts
 from gateway.upload_fields import of_body, uploads, value_of
-from runtime.callback_answer import message
+from runtime.callbacks.answer import message
 from runtime.cli.main import cli
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.context import File
-from runtime.signature import Signature
+from runtime.deployment.signature import Signature
 from tests.streaming import Served
 from tests.system import clean_environ
 from tests.valuing import house, post

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import redis
 
-from runtime import keys, source_state
-from runtime.config import BucketTrigger, EventSource, Function, Project, Queue, StoreSettings
-from runtime.source_state import SourceState
-from runtime.watch import Watch, watches
+from runtime import keys
+from runtime.buckets import source_state
+from runtime.buckets.source_state import SourceState
+from runtime.buckets.watch import Watch, watches
+from runtime.config.settings import BucketTrigger, EventSource, Function, Project, Queue, StoreSettings
 from tests import listen_server
 from tests.listen_server import ListenServer, live, refuses, says
 from tests.workers import until
@@ -320,7 +321,7 @@ def test_polling_by_choice_says_nothing(
 def test_the_real_seaweedfs_is_recognised_and_never_listened_to(
     redis_client: redis.Redis, store_settings: StoreSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from runtime.store import MinioStore
+    from runtime.store.port import MinioStore
 
     MinioStore(store_settings).ensure_bucket(BUCKET)
     with Room(redis_client, store_settings, watching("auto")).running() as room:

@@ -11,9 +11,9 @@ import pytest
 import redis
 import redis.asyncio
 
-from runtime import wire
-from runtime.broker import connect_async
-from runtime.wire import Line, Wire, open_line
+from runtime.broker import wire
+from runtime.broker.connection import connect_async
+from runtime.broker.wire import Line, Wire, open_line
 
 
 def run(broker_url: str, work: Callable[[redis.asyncio.Redis, Wire], Awaitable[None]]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from runtime.free_ports import Ports
+from runtime.host.free_ports import Ports
 from runtime.wiring.minio import MinioServer
 from runtime.wiring.target import NotWired, redis_list, webhook
 from tests.fronts import Front
@@ -232,7 +232,7 @@ def test_a_gateway_that_the_server_cannot_reach_is_said_in_its_words(minio: Fake
 def test_a_server_elsewhere_cannot_post_to_loopback(minio: FakeMinio, tmp_path: Path) -> None:
     name = f"this.test.invalid:{minio.settings.endpoint.rpartition(':')[2]}"
     with pytest.raises(NotWired, match="minio_listen"):
-        from runtime.config_load import load_settings
+        from runtime.config.load import load_settings
         from runtime.wiring import plan
 
         house = House(tmp_path, minio.settings.model_copy(update={"endpoint": name}), bucket())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.config import BucketTrigger
+from runtime.config.settings import BucketTrigger
 from runtime.wiring import rules
 from runtime.wiring.minio import _parsed
 from runtime.wiring.target import NotWired

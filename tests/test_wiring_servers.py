@@ -12,10 +12,10 @@ import redis
 import yaml
 
 from runtime import keys
-from runtime.config import BucketTrigger, StoreSettings
-from runtime.free_ports import Ports
-from runtime.services import load_credentials, seaweedfs
-from runtime.store import MinioStore
+from runtime.config.settings import BucketTrigger, StoreSettings
+from runtime.host.free_ports import Ports
+from runtime.store.port import MinioStore
+from runtime.system.services import load_credentials, seaweedfs
 from runtime.wiring.plan import server
 from tests.conftest import running
 from tests.fronts import Front

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.yaml_insert import NotInserted, insert_function
+from runtime.config.yaml_insert import NotInserted, insert_function
 
 ENTRY = "new:\n  handler: functions/new.py:new\n  triggers: [{http: {}}]\n"
 PLAIN = "  new:\n    handler: functions/new.py:new\n    triggers: [{http: {}}]\n"

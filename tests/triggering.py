@@ -19,12 +19,12 @@ import redis
 from minio import Minio
 
 from runtime import keys
-from runtime.config import Batch, BucketTrigger, Function, Project, Queue, Settings, StoreSettings
-from runtime.deployment import Deployed, Deployment
-from runtime.entry import Entry
-from runtime.invocations import Invocation, read_many
-from runtime.store import MinioStore
-from runtime.watch import Watch, watches
+from runtime.buckets.entry import Entry
+from runtime.buckets.watch import Watch, watches
+from runtime.config.settings import Batch, BucketTrigger, Function, Project, Queue, Settings, StoreSettings
+from runtime.deployment.deployment import Deployed, Deployment
+from runtime.invocations.invocation import Invocation, read_many
+from runtime.store.port import MinioStore
 from tests.workers import SAMPLES, deployment, environment, kill, until, upkeep, worker
 from triggers.service import Triggers
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import redis
 
-from runtime import presence
-from runtime.config import StoreSettings
-from runtime.deployment import Deployment
-from runtime.entry import Entry, State, read
-from runtime.invocations import read as read_invocation
-from runtime.store import MinioStore
-from runtime.watch import Watch, watches
+from runtime.broker import presence
+from runtime.buckets.entry import Entry, State, read
+from runtime.buckets.watch import Watch, watches
+from runtime.config.settings import StoreSettings
+from runtime.deployment.deployment import Deployment
+from runtime.invocations.invocation import read as read_invocation
+from runtime.store.port import MinioStore
 from tests.workers import deployment, environment, kill, until, upkeep, worker
 
 

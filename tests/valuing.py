@@ -9,8 +9,8 @@ from typing import Any
 
 import urllib3
 
-from runtime.config import StoreSettings
-from runtime.store import MinioStore
+from runtime.config.settings import StoreSettings
+from runtime.store.port import MinioStore
 from tests.streaming import Served, served
 from tests.workers import SAMPLES, deployment, worker
 

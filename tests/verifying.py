@@ -13,16 +13,16 @@ import numpy as np
 import redis
 from click.testing import CliRunner
 
+from runtime.buckets.entry import Entry
+from runtime.buckets.watch import watches
 from runtime.cli.main import cli
-from runtime.config import StoreSettings
-from runtime.config_load import load_settings
+from runtime.config.load import load_settings
+from runtime.config.settings import StoreSettings
 from runtime.context import Row
-from runtime.entry import Entry
 from runtime.index import manifest
 from runtime.index.engines import open_index
 from runtime.index.manifest import Manifest
 from runtime.index.port import FaissIndex
-from runtime.watch import watches
 from tests.indexing import fresh_store, vector
 from tests.workers import SAMPLES
 

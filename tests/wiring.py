@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from runtime import keys
 from runtime.cli.main import cli
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from tests.system import clean_environ
 
 TOKEN = "token-of-the-tests"

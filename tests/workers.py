@@ -19,13 +19,15 @@ from typing import Any, TypeVar
 
 import redis
 
-from runtime import keys, presence, snapshot
-from runtime.broker import connect
-from runtime.config_load import load_settings
-from runtime.deployment import Deployment, build_deployment, describe_project, described, load_deployment
-from runtime.describe import describe
-from runtime.invocations import Invocation, read
-from runtime.reaper import Upkeep
+from runtime import keys
+from runtime.broker import presence
+from runtime.broker.connection import connect
+from runtime.config import snapshot
+from runtime.config.load import load_settings
+from runtime.deployment.deployment import Deployment, build_deployment, describe_project, described, load_deployment
+from runtime.deployment.describe import describe
+from runtime.invocations.invocation import Invocation, read
+from runtime.worker.reaper import Upkeep
 
 SAMPLES = Path(__file__).parent / "samples"
 T = TypeVar("T")

@@ -10,12 +10,14 @@ import threading
 from collections.abc import Mapping
 from types import FrameType
 
-from runtime import broker, leash, logs
-from runtime.config_load import load_settings
-from runtime.deployment import load_deployment
+from runtime.broker import connection as broker
+from runtime.broker.presence import Presence, own_name
+from runtime.config.load import load_settings
+from runtime.deployment.deployment import load_deployment
 from runtime.errors import TundishError
-from runtime.presence import Presence, own_name
-from runtime.store import MinioStore
+from runtime.host import leash
+from runtime.store.port import MinioStore
+from runtime.telemetry import logs
 from triggers.service import Triggers
 
 CHECK_SECONDS = 0.5

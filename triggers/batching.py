@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from runtime.config import Batch
+from runtime.config.settings import Batch
 
 
 @dataclass(frozen=True, slots=True)

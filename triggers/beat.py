@@ -20,16 +20,18 @@ import redis
 from celery.beat import Scheduler, Service
 from celery.schedules import BaseSchedule
 
-from runtime import broker, leash, logs
-from runtime.app import create_app
-from runtime.callbacks import Callbacks
-from runtime.config_load import load_settings
-from runtime.deployment import Deployment, load_deployment
+from runtime.broker import connection as broker
+from runtime.broker.presence import Presence, own_name
+from runtime.callbacks.posting import Callbacks
+from runtime.config.load import load_settings
+from runtime.deployment.deployment import Deployment, load_deployment
 from runtime.errors import TundishError
-from runtime.presence import Presence, own_name
-from runtime.reaper import Upkeep
-from runtime.sampler import Sampler
-from runtime.schedules import Schedule
+from runtime.host import leash
+from runtime.metrics.sampler import Sampler
+from runtime.schedules.schedule import Schedule
+from runtime.telemetry import logs
+from runtime.worker.app import create_app
+from runtime.worker.reaper import Upkeep
 from triggers.clock import Clock
 
 log = logging.getLogger("tundish.beat")

@@ -10,11 +10,11 @@ from typing import Protocol
 
 import redis
 
+from runtime.buckets.watch import Watch
 from runtime.context import ObjectInfo, Store
-from runtime.deployment import Deployment
+from runtime.deployment.deployment import Deployment
 from runtime.errors import BadInput, ObjectMissing, StoreDenied
-from runtime.stamped_store import hops, trace
-from runtime.watch import Watch
+from runtime.store.stamped import hops, trace
 from triggers.decide import Again, Flight, Note, Submit, decide
 from triggers.flags import Flags
 from triggers.flights import Flights, flight_of

@@ -8,8 +8,8 @@ from typing import Any
 import redis
 
 from runtime import keys
-from runtime.config import Guard
-from runtime.watch import Watch
+from runtime.buckets.watch import Watch
+from runtime.config.settings import Guard
 from triggers.batching import FREE, Room
 
 # GKEYS[3]: the budget's hash.  The claim's own part begins with: objects, bytes of this batch, limits of both (0:

@@ -9,15 +9,16 @@ from datetime import UTC, datetime
 
 import redis
 
-from runtime import keys, scripts
-from runtime.cancel import cancel
-from runtime.deployment import Deployment
+from runtime import keys
+from runtime.broker import scripts
+from runtime.deployment.deployment import Deployment
 from runtime.errors import BrokerDown
-from runtime.principal import DEFAULT_TENANT
-from runtime.schedule_state import KEPT_SECONDS, late_field
-from runtime.schedules import Schedule, next_due, schedules, tick_name
-from runtime.submit import Call, submit_with
-from runtime.tracing import Tracing
+from runtime.invocations.cancel import cancel
+from runtime.invocations.submit import Call, submit_with
+from runtime.schedules.schedule import Schedule, next_due, schedules, tick_name
+from runtime.schedules.state import KEPT_SECONDS, late_field
+from runtime.security.principal import DEFAULT_TENANT
+from runtime.telemetry.tracing import Tracing
 from triggers.cron import due_ticks
 from triggers.flags import Flags
 

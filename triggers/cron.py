@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from runtime.schedules import Schedule, moments, ticks
+from runtime.schedules.schedule import Schedule, moments, ticks
 
 ON_TIME_SECONDS = 10.0
 """A tick that is submitted later than this was missed: `catch_up` says whether it is made up for."""

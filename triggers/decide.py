@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from runtime.buckets.entry import Entry, Event, State
 from runtime.context import ObjectInfo
-from runtime.entry import Entry, Event, State
 
 Flight = Literal["out", "retrying", "gone"]
 """Where a pending entry's invocation is: under way, waiting for its next attempt, or no longer known as out."""

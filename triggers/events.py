@@ -9,7 +9,7 @@ from functools import partial
 
 import redis
 
-from runtime import event_letters
+from runtime.buckets import event_letters
 from triggers.bucket import BucketWatcher
 from triggers.inbox import Receipt
 from triggers.sources.registry import Sources

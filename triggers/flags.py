@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import redis
 
-from runtime import pause
+from runtime.invocations import pause
 
 READ_SECONDS = 1.0
 

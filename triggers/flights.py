@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import redis
 
-from runtime.blobs import StoreBlobs
+from runtime.buckets.watch import Watch
 from runtime.context import Store
 from runtime.errors import ObjectMissing
-from runtime.invocations import Invocation, read_many
-from runtime.watch import Watch
+from runtime.invocations.blobs import StoreBlobs
+from runtime.invocations.invocation import Invocation, read_many
 from triggers.decide import Flight
 from triggers.inbox import Inbox
 from triggers.ledger import Known, Ledger

@@ -16,9 +16,11 @@ from typing import Any
 import msgpack
 import redis
 
-from runtime import entry, keys, scripts
-from runtime.entry import Entry
-from runtime.watch import Watch
+from runtime import keys
+from runtime.broker import scripts
+from runtime.buckets import entry
+from runtime.buckets.entry import Entry
+from runtime.buckets.watch import Watch
 from triggers.budget import SPEND, Budget
 
 _LOST_SECONDS = 7 * 86400

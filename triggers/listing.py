@@ -9,9 +9,10 @@ from collections.abc import Callable, Generator, Sequence
 
 import redis
 
-from runtime import keys, scripts
+from runtime import keys
+from runtime.broker import scripts
+from runtime.buckets.watch import Watch
 from runtime.context import ObjectInfo, Store
-from runtime.watch import Watch
 from triggers import scan
 from triggers.ledger import Ledger
 from triggers.sources.poll import Poll

@@ -9,9 +9,9 @@ import json
 import time
 from typing import Protocol
 
+from runtime.buckets.watch import Watch
 from runtime.context import StoredObject
 from runtime.errors import ObjectMissing, PreconditionFailed
-from runtime.watch import Watch
 
 
 class MarkerStore(Protocol):

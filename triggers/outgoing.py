@@ -10,16 +10,18 @@ from dataclasses import dataclass, field, replace
 
 import redis
 
-from runtime import measures, submit, usage
-from runtime.blobs import StoreBlobs, by_reference
+from runtime.buckets.entry import Entry
+from runtime.buckets.watch import Watch
+from runtime.callers import usage
+from runtime.callers.ownership import Owners
 from runtime.context import Store
-from runtime.deployment import Deployment
-from runtime.entry import Entry
+from runtime.deployment.deployment import Deployment
 from runtime.index import sequence
-from runtime.ownership import Owners
-from runtime.principal import DEFAULT_TENANT
-from runtime.tracing import Tracing
-from runtime.watch import Watch
+from runtime.invocations import submit
+from runtime.invocations.blobs import StoreBlobs, by_reference
+from runtime.metrics import measures
+from runtime.security.principal import DEFAULT_TENANT
+from runtime.telemetry.tracing import Tracing
 from triggers import batching, ledger
 from triggers.decide import Submit
 from triggers.inbox import Receipt

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from runtime.config import BucketTrigger
-from runtime.deployment import Deployed
-from runtime.s3_records import records
+from runtime.buckets.s3_records import records
+from runtime.config.settings import BucketTrigger
+from runtime.deployment.deployment import Deployed
 
 
 def arguments_for(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from runtime.buckets.entry import Entry
+from runtime.buckets.watch import Watch
 from runtime.context import ObjectInfo
-from runtime.entry import Entry
-from runtime.stamped_store import BY, hops
-from runtime.watch import Watch
+from runtime.store.stamped import BY, hops
 from triggers.decide import HERE_BEFORE, Refusal
 
 

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import redis
 
+from runtime.buckets.entry import Entry
+from runtime.buckets.watch import Watch
 from runtime.context import ObjectInfo, Store
-from runtime.entry import Entry
 from runtime.errors import BadInput, ObjectMissing
 from runtime.index.sequence import Sequence as Numbers
-from runtime.watch import Watch
 from triggers.ledger import Change, Ledger
 from triggers.replay_entry import standing, waits_for_its_end, wished
 from triggers.replay_record import Record

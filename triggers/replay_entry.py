@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from runtime.entry import Entry
+from runtime.buckets.entry import Entry
 
 Standing = Literal["untouched", "under way", "settled", "failed"]
 

@@ -10,9 +10,11 @@ from typing import Any, NoReturn
 
 import redis
 
-from runtime import keys, replays, scripts
-from runtime.replays import Wish
-from runtime.watch import Watch
+from runtime import keys
+from runtime.broker import scripts
+from runtime.buckets import replays
+from runtime.buckets.replays import Wish
+from runtime.buckets.watch import Watch
 
 _LOCK_MS = 5000  # after a process that died another one goes on so much later
 _RENEW_SECONDS = 1.0

@@ -9,8 +9,8 @@ from typing import Any
 import redis
 
 from runtime import keys
+from runtime.buckets.watch import Watch
 from runtime.context import Store
-from runtime.watch import Watch
 from triggers.inbox import Inbox
 from triggers.ledger import Ledger
 from triggers.outgoing import Outgoing

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from runtime.buckets.watch import Watch
 from runtime.context import ObjectInfo, Store
-from runtime.watch import Watch
 from triggers.ledger import Change, Ledger
 
 PAGE = 1000

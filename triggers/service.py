@@ -14,9 +14,9 @@ from functools import partial
 import redis
 
 from runtime import keys
-from runtime.deployment import Deployment
+from runtime.buckets.watch import watches
+from runtime.deployment.deployment import Deployment
 from runtime.errors import TundishError
-from runtime.watch import watches
 from triggers.bucket import BucketStore, BucketWatcher
 from triggers.events import Events
 from triggers.flags import Flags

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote_plus
 
-from runtime.entry import Entry
-from runtime.invocations import Invocation
+from runtime.buckets.entry import Entry
+from runtime.invocations.invocation import Invocation
 from triggers.ledger import Change, Known
 
 NOTES_LIMIT = 500

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from runtime.cli.output import snippet
-from runtime.units import format_size
+from runtime.values.units import format_size
 
 TRIGGERS = ("trigger", "bucket", "source", "done", "pending", "dead", "skipped", "out", "last listing")
 FAILED = ("bucket", "key", "etag", "function", "failed", "reason")

@@ -16,7 +16,7 @@ import urllib3
 
 from runtime.cli.client import Refused, Unreachable
 from runtime.cli.output import print_json
-from runtime.units import format_size
+from runtime.values.units import format_size
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from runtime.requirements import shown
+from runtime.values.requirements import shown
 
 _SECRET = frozenset(
     {"broker_url", "result_backend", "access_key", "secret_key", "event_token", "callback_secret", "api_key"}
@@ -25,10 +25,10 @@ def check(environ: Mapping[str, str], file: Path | None, effective: bool, as_jso
 
     It installs nothing: functions whose environment is not made yet are named and not looked at.
     """
+    from runtime.checks.deployment_check import check_deployment, unseen
     from runtime.cli.output import print_json
-    from runtime.config_load import load
-    from runtime.deployment import UNMADE, build_deployment, describe_project
-    from runtime.deployment_check import check_deployment, unseen
+    from runtime.config.load import load
+    from runtime.deployment.deployment import UNMADE, build_deployment, describe_project
     from runtime.errors import ConfigError
 
     try:

@@ -131,8 +131,8 @@ class Client:
 
 def find(environ: Mapping[str, str]) -> Client:
     """The running system: TUNDISH_URL, else the one whose state folder is here. Raises Unreachable."""
-    from runtime.cli.own_key import key_for
-    from runtime.state_folder import places
+    from runtime.callers.own_key import key_for
+    from runtime.host.state_folder import places
 
     _, home = places(None, None, environ)
     if url := environ.get("TUNDISH_URL"):

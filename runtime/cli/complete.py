@@ -109,7 +109,7 @@ def _section(ctx: click.Context, name: str) -> Mapping[str, Any]:
     """One part of functions.yaml, by name; empty where it cannot be read."""
     import yaml
 
-    from runtime.state_folder import places
+    from runtime.host.state_folder import places
 
     file, _ = places(ctx.params.get("file"), None, _environ(ctx))
     try:

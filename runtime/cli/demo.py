@@ -10,13 +10,13 @@ from pathlib import Path
 
 import click
 
+from runtime.callers.own_key import own_key
 from runtime.cli.client import Client
-from runtime.cli.own_key import own_key
 from runtime.cli.searching import ask, lines
 from runtime.cli.uploads import Uploads, collect
 from runtime.errors import TundishError
-from runtime.house import House
-from runtime.parts import gateway_url
+from runtime.system.house import House
+from runtime.system.parts import gateway_url
 
 QUESTION = "How do I remove a document from the index?"
 BUCKET = "documents"

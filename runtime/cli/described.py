@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from runtime.config_load import load_settings
-from runtime.deployment import Deployed, load_deployment
-from runtime.units import format_duration
+from runtime.config.load import load_settings
+from runtime.deployment.deployment import Deployed, load_deployment
+from runtime.values.units import format_duration
 
 
 class Described:

@@ -34,7 +34,7 @@ def drain(environ: Mapping[str, str], queues: tuple[str, ...], timeout: str, yes
     from runtime.cli.asking import insist
     from runtime.cli.client import find
     from runtime.cli.output import print_json
-    from runtime.units import parse_duration
+    from runtime.values.units import parse_duration
 
     try:
         patience = parse_duration(timeout)

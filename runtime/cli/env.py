@@ -18,11 +18,11 @@ import click
 @click.pass_obj
 def env(environ: Mapping[str, str], file: Path | None, home: Path | None, as_json: bool) -> None:
     """Print everything that other clients need: eval "$(tundish env)"; then use mc, aws, celery, redis-cli."""
+    from runtime.callers.own_key import own_key
     from runtime.cli.client import Unreachable
     from runtime.cli.output import print_json
-    from runtime.cli.own_key import own_key
-    from runtime.config_load import load_settings
-    from runtime.parts import connections, gateway_url
+    from runtime.config.load import load_settings
+    from runtime.system.parts import connections, gateway_url
 
     settings = load_settings(environ, file=file, home=home)
     if not settings.broker_url or not settings.store.endpoint:

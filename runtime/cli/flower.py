@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from runtime.config import Settings
+    from runtime.config.settings import Settings
 
 _SECRET = ("basic_auth", "oauth2_secret", "cookie_secret", "broker_api")
 """Options of Flower that everybody on this host could read in its command line: it takes them from variables, too."""
@@ -29,9 +29,9 @@ def flower(environ: Mapping[str, str], port: int | None, more: tuple[str, ...]) 
     administrator's key. What follows is handed to Flower as it is: tundish flower --max-tasks=1000
     """
     from runtime.cli.client import Unreachable
-    from runtime.config_load import load_settings
+    from runtime.config.load import load_settings
     from runtime.errors import TundishError
-    from runtime.parts import connections
+    from runtime.system.parts import connections
 
     if find_spec("flower") is None:
         raise TundishError("Flower is not installed. Install it: pip install 'tundish[flower]' (or flower by itself).")
@@ -47,7 +47,7 @@ def flower(environ: Mapping[str, str], port: int | None, more: tuple[str, ...]) 
     number = str(port or own.get("FLOWER_PORT") or 5555)
     who = _password(settings, own, options, address)
     click.echo(f"Flower: http://{address}:{number}/{who}", err=True)
-    words = ["-P", "-m", "runtime.flower_process", f"--address={address}", f"--port={number}"]
+    words = ["-P", "-m", "runtime.system.flower_process", f"--address={address}", f"--port={number}"]
     command = [sys.executable, *words, *options]
     os.execve(sys.executable, command, own)  # noqa: S606 - our own interpreter
 
@@ -74,7 +74,7 @@ def _given(options: Sequence[str], name: str) -> str:
 
 def _password(settings: Settings, own: dict[str, str], options: Sequence[str], address: str) -> str:
     """What a start says of signing in. Sets a password where there has to be one. Raises TundishError."""
-    from runtime import access, admin_key
+    from runtime.callers import access, admin_key
     from runtime.errors import TundishError
 
     if own.get("FLOWER_BASIC_AUTH"):

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+from runtime.attempts.lines import plain
 from runtime.cli.client import Client, Unreachable
 from runtime.cli.display import Display
 from runtime.cli.event_stream import events
 from runtime.errors import TundishError
-from runtime.lines import plain
 
 A = TypeVar("A")
 ENDS = frozenset({"SUCCESS", "FAILURE", "REVOKED"})

@@ -20,8 +20,8 @@ def healthy(environ: Mapping[str, str], live: bool) -> None:
     """
     import redis
 
-    from runtime import presence
-    from runtime.broker import connect
+    from runtime.broker import presence
+    from runtime.broker.connection import connect
 
     host, url = socket.gethostname(), _broker(environ)
     try:
@@ -42,7 +42,7 @@ def healthy(environ: Mapping[str, str], live: bool) -> None:
 def _broker(environ: Mapping[str, str]) -> str:
     """The broker: what the environment names, else that of the system on the state folder. Raises Unreachable."""
     from runtime.cli.client import Unreachable
-    from runtime.state_folder import places
+    from runtime.host.state_folder import places
 
     if named := environ.get("CELERY_BROKER_URL") or environ.get("REDIS_URL"):
         return named

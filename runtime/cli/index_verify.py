@@ -11,7 +11,7 @@ import click
 from runtime.cli import complete
 
 if TYPE_CHECKING:
-    from runtime.config import Settings
+    from runtime.config.settings import Settings
     from runtime.context import Store, Vectors
     from runtime.index.engines import Indexes
     from runtime.index.recall import Recall
@@ -51,7 +51,7 @@ def verify(
     """
     from runtime.cli.client import Unreachable
     from runtime.cli.output import print_json
-    from runtime.config_load import load_settings
+    from runtime.config.load import load_settings
     from runtime.errors import BrokerDown, StoreDenied, StoreDown
 
     settings = load_settings(environ)
@@ -76,14 +76,14 @@ def verify(
 def _verified(settings: Settings, name: str | None, sample: int, repair: bool) -> list[Report]:
     from tempfile import TemporaryDirectory
 
-    from runtime import broker
+    from runtime.broker import connection as broker
     from runtime.cli.display import Display
     from runtime.errors import IndexUnavailable
     from runtime.index.engines import open_index
     from runtime.index.repair import repaired
     from runtime.index.verify import verify
-    from runtime.nearest import nearest
-    from runtime.store import MinioStore
+    from runtime.store.port import MinioStore
+    from runtime.values.nearest import nearest
 
     client, store = broker.connect(settings.broker_url), MinioStore(settings.store)
     named = {trigger.index for _, trigger in settings.project.bucket_triggers() if trigger.index}

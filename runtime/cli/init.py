@@ -16,7 +16,7 @@ def init(folder: Path, search: bool) -> None:
 
     FOLDER is made, or filled where it is there. Nothing is written over.
     """
-    from runtime import scaffold
+    from runtime.cli import scaffold
 
     made = scaffold.project(folder.resolve().name, search=search)
     scaffold.write(folder, made)

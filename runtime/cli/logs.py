@@ -71,13 +71,13 @@ def _of_all(client: Client, show: Show, lines: int, *, follows: bool) -> None:
 
 
 def _plain(line: Mapping[str, Any]) -> None:
-    from runtime.lines import plain
+    from runtime.attempts.lines import plain
 
     click.echo(plain(line["text"], line["level"]))
 
 
 def _labelled(line: Mapping[str, Any]) -> None:
-    from runtime.lines import plain
+    from runtime.attempts.lines import plain
 
     click.echo(f"{line['function']}[{line['task_id'][:8]}] {plain(line['text'], line['level'])}")
 

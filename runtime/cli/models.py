@@ -28,7 +28,7 @@ def models(environ: Mapping[str, str], file: Path | None, measure: bool, as_json
     from dataclasses import asdict
 
     from runtime.cli.output import print_json, print_table
-    from runtime.config_load import load_settings
+    from runtime.config.load import load_settings
     from runtime.embedding.library import library
     from runtime.errors import ServiceFailed
 
@@ -62,7 +62,8 @@ def _backends(model: SentenceTransformerModels, measure: bool) -> Iterator[dict[
     """What is known of every back end, those that this machine does not have included."""
     from dataclasses import asdict
 
-    from runtime.embedding import backends, choice
+    from runtime.embedding import choice
+    from runtime.models import backends
 
     known = choice.known(model.given)
     if measure:

@@ -26,10 +26,10 @@ def new(environ: Mapping[str, str], name: str, trigger: str, file: Path | None) 
 
     Comments and order of functions.yaml stay as they are. Nothing is written over.
     """
-    from runtime import scaffold
+    from runtime.cli import scaffold
+    from runtime.config.yaml_insert import insert_function
     from runtime.errors import TundishError
-    from runtime.state_folder import places
-    from runtime.yaml_insert import insert_function
+    from runtime.host.state_folder import places
 
     file, _ = places(file, None, environ)
     made, entry = scaffold.function(name, trigger)

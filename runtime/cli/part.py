@@ -14,10 +14,10 @@ import click
 from runtime.cli import complete
 
 if TYPE_CHECKING:
-    from runtime.child import Child, Spec
-    from runtime.config import Settings
-    from runtime.parts import Parts
-    from runtime.supervisor import Supervisor
+    from runtime.config.settings import Settings
+    from runtime.processes.child import Child, Spec
+    from runtime.processes.supervisor import Supervisor
+    from runtime.system.parts import Parts
 
 _file = click.option("-f", "--file", type=click.Path(path_type=Path), help="functions.yaml (default: the one here).")
 _home = click.option(
@@ -35,9 +35,9 @@ def gateway(
     environ: Mapping[str, str], file: Path | None, home: Path | None, host: str | None, port: int | None
 ) -> None:
     """Run the HTTP gateway, with the embedder that turns its queries into vectors."""
-    from runtime import admin_key
-    from runtime.address import check_address, taken
-    from runtime.free_ports import Ports
+    from runtime.callers import admin_key
+    from runtime.host.free_ports import Ports
+    from runtime.system.address import check_address, taken
 
     settings = _settings(environ, file, home, host, port)
     ports = Ports(settings.home)  # holds the gateway's port until the end of this function
@@ -72,12 +72,12 @@ def worker(
     """Run one worker per queue; with -Q the worker of that queue."""
     environ = {**environ, **({"CELERY_WORKER_CONCURRENCY": str(concurrency)} if concurrency else {})}
     settings = _settings(environ, file, home)
-    from runtime import environments
+    from runtime.deployment import environments
 
     environments.prepare_all(settings, click.echo)
     if queue:
-        from runtime.gates import insist_on_broker
-        from runtime.parts import Parts, any_generation
+        from runtime.system.gates import insist_on_broker
+        from runtime.system.parts import Parts, any_generation
 
         insist_on_broker(settings, environ)
         spec = Parts(settings, environ).worker(queue, any_generation()) if queue in settings.project.queues else None
@@ -117,7 +117,7 @@ def _settings(
     store: bool = False,
 ) -> Settings:
     """Settings of a part, which needs a broker, and perhaps a store, that run already."""
-    from runtime.config_load import load_settings
+    from runtime.config.load import load_settings
     from runtime.errors import TundishError
 
     settings = load_settings(environ, file=file, home=home, host=host, port=port)
@@ -134,10 +134,10 @@ def _settings(
 
 
 def _supervise(settings: Settings, environ: Mapping[str, str], make: Callable[[Parts], list[Spec]]) -> None:
-    from runtime import gates
-    from runtime.console import Console
-    from runtime.parts import Parts
-    from runtime.supervisor import Supervisor
+    from runtime.processes.console import Console
+    from runtime.processes.supervisor import Supervisor
+    from runtime.system import gates
+    from runtime.system.parts import Parts
 
     def direct(supervisor: Supervisor) -> None:
         gates.wait_for(supervisor, lambda: gates.broker_problem(settings, environ))
@@ -165,10 +165,10 @@ def _reload(
 
     A worker whose queue has another environment now is replaced.
     """
-    from runtime import environments
-    from runtime.config_load import load_settings
+    from runtime.config.load import load_settings
+    from runtime.deployment import environments
     from runtime.errors import TundishError
-    from runtime.parts import Parts
+    from runtime.system.parts import Parts
 
     try:
         now = load_settings(environ, file=settings.file, home=settings.home, host=settings.host, port=settings.port)

@@ -19,7 +19,7 @@ import click
 if TYPE_CHECKING:
     import redis
 
-    from runtime.reload_state import Reload
+    from runtime.system.reload_state import Reload
 
 _LOOK_SECONDS = 0.05
 
@@ -38,11 +38,11 @@ def reload(environ: Mapping[str, str], file: Path | None, home: Path | None, tim
     """
     import redis
 
-    from runtime.broker import connect
+    from runtime.broker.connection import connect
     from runtime.cli.client import Unreachable
-    from runtime.config_load import load_settings
+    from runtime.config.load import load_settings
     from runtime.errors import TundishError
-    from runtime.state_folder import places
+    from runtime.host.state_folder import places
 
     _, folder = places(file, home, environ)
     pid = _supervisor(folder)
@@ -76,14 +76,15 @@ def _words(done: Reload) -> str:
 
 def _supervisor(home: Path) -> int:
     """The PID of the `tundish up` of this state folder; 0 where none runs."""
-    from runtime.home import holder
+    from runtime.system.home import holder
 
     return holder(home)
 
 
 def _wait(client: redis.Redis, pid: int, timeout: float) -> Reload | None:
     """Ask, and wait for a reload that began after that."""
-    from runtime import keys, reload_state
+    from runtime import keys
+    from runtime.system import reload_state
 
     asked = time.time()
     os.kill(pid, signal.SIGHUP)
@@ -97,7 +98,7 @@ def _wait(client: redis.Redis, pid: int, timeout: float) -> Reload | None:
 
 def _ask_parts(client: redis.Redis) -> list[str]:
     """SIGHUP for every process of this host that reads functions; their names."""
-    from runtime import presence
+    from runtime.broker import presence
 
     here = [one for one in presence.read(client) if one.host == socket.gethostname() and one.kind != "embedder"]
     asked = []

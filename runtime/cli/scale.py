@@ -10,7 +10,7 @@ import click
 from runtime.cli import complete
 
 if TYPE_CHECKING:
-    from runtime.config import Settings
+    from runtime.config.settings import Settings
 
 _ANSWER_SECONDS = 5.0
 _MOST = 1024
@@ -25,10 +25,10 @@ def scale(environ: Mapping[str, str], sizes: tuple[str, ...], as_json: bool) -> 
 
     Nothing is dropped: who has too many waits until calls have ended. `concurrency` in functions.yaml is for good.
     """
-    from runtime.app import create_app
     from runtime.cli.client import Unreachable
     from runtime.cli.output import print_json
-    from runtime.config_load import load_settings
+    from runtime.config.load import load_settings
+    from runtime.worker.app import create_app
 
     settings = load_settings(environ)
     if not settings.broker_url:
@@ -47,7 +47,7 @@ def scale(environ: Mapping[str, str], sizes: tuple[str, ...], as_json: bool) -> 
 
 def _wanted(text: str, settings: Settings) -> tuple[str, int]:
     """`embedding=4`, checked. Raises UsageError."""
-    from runtime.nearest import nearest
+    from runtime.values.nearest import nearest
 
     name, _, number = text.partition("=")
     queues = settings.project.queues
@@ -67,11 +67,11 @@ def _scale(app: Any, settings: Settings, wanted: Mapping[str, int]) -> list[dict
     """Ask the workers by Celery's remote control; what each of them did. Raises Unreachable, TundishError."""
     import redis
 
-    from runtime import presence
-    from runtime.broker import connect
+    from runtime.broker import presence
+    from runtime.broker.connection import connect
     from runtime.cli.client import Unreachable
     from runtime.errors import TundishError
-    from runtime.scaling import COMMAND
+    from runtime.worker.scaling import COMMAND
 
     try:
         with connect(settings.broker_url) as client:

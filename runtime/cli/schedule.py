@@ -71,9 +71,9 @@ def _ask(environ: Mapping[str, str], name: str, count: int) -> list[dict[str, An
 
 def _here(environ: Mapping[str, str], name: str, count: int) -> list[dict[str, Any]]:
     """From functions.yaml alone. Raises ConfigError, ScheduleNotFound."""
-    from runtime import schedules
-    from runtime.config_load import load_settings
-    from runtime.schedule_view import told
+    from runtime.config.load import load_settings
+    from runtime.schedules import schedule as schedules
+    from runtime.schedules.view import told
 
     project = load_settings(environ).project
     found = schedules.find(project, name) if name else schedules.schedules(project)

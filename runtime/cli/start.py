@@ -22,7 +22,7 @@ def start(environ: Mapping[str, str]) -> None:
 
 def _standing(environ: Mapping[str, str]) -> tuple[str, list[tuple[str, str]]]:
     from runtime.cli.client import Refused, Unreachable, find
-    from runtime.state_folder import places
+    from runtime.host.state_folder import places
 
     try:
         client = find(environ)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from runtime.config_load import Loaded
-    from runtime.house import House
+    from runtime.config.load import Loaded
+    from runtime.system.house import House
 
 
 @click.command()
@@ -39,9 +39,11 @@ def up(
 
     Broker and store are started here unless CELERY_BROKER_URL and MINIO_ENDPOINT name others.
     """
-    from runtime import config_load, house, open_files
-    from runtime.console import Console
-    from runtime.state_folder import places
+    from runtime.config import load as config_load
+    from runtime.host import open_files
+    from runtime.host.state_folder import places
+    from runtime.processes.console import Console
+    from runtime.system.run import run
 
     open_files.allow_many()
     # A system in one piece takes calls while its broker restarts, and stops soon, unless the file says otherwise.
@@ -57,7 +59,7 @@ def up(
             running.supervisor.stop(0 if answered else 1)
 
     def follow(running: House) -> None:
-        from runtime.watching import Watching
+        from runtime.system.watching import Watching
 
         Watching(running, files=reload).run()
 
@@ -65,4 +67,4 @@ def up(
         return config_load.load(environ, file=file, home=home, host=host, port=port)
 
     started = show if seed or demo else None
-    sys.exit(house.run(load, home, environ, console, started=started, ready=follow))
+    sys.exit(run(load, home, environ, console, started=started, ready=follow))

@@ -13,7 +13,7 @@ import click
 
 from runtime.cli.client import Client, Refused, object_path
 from runtime.errors import BadInput
-from runtime.store_names import check_new_key
+from runtime.store.names import check_new_key
 
 PATIENCE_SECONDS = 300.0
 """Without any news of any document for this long, waiting ends."""

@@ -72,7 +72,7 @@ def _days(one: Mapping[str, Any], month: str) -> Iterator[tuple[str, ...]]:
 
 def _amount(name: str, value: float) -> str:
     """`1000 calls`, `2h`, `512 MiB`."""
-    from runtime.units import format_duration
+    from runtime.values.units import format_duration
 
     if name == "seconds":
         return format_duration(value)

@@ -10,7 +10,7 @@ import click
 from runtime.cli import complete
 
 if TYPE_CHECKING:
-    from runtime.config import Settings
+    from runtime.config.settings import Settings
     from runtime.wiring.lines import Buckets
     from runtime.wiring.plan import Server
     from runtime.wiring.target import Target
@@ -44,8 +44,8 @@ def wire(
     lines to add are printed. Twice does no harm.
     """
     from runtime.cli.client import Unreachable, find
-    from runtime.config_load import load_settings
-    from runtime.parts import gateway_url
+    from runtime.config.load import load_settings
+    from runtime.system.parts import gateway_url
     from runtime.wiring import lines, plan
     from runtime.wiring.target import NotWired
 
@@ -83,7 +83,7 @@ def wire(
 def _wire(settings: Settings, server: Server, target: Target, places: Buckets, yes: bool) -> None:
     """Through the API as far as it goes; where the administration is closed to us, the lines, and the buckets."""
     from runtime.cli.asking import agreed
-    from runtime.store import MinioStore
+    from runtime.store.port import MinioStore
     from runtime.wiring.minio import MinioServer, NoAdministration
     from runtime.wiring.wire import Wiring
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from runtime import bucket_state, source_state
+from runtime.buckets import bucket_state, source_state
 from runtime.doctor.finding import Verdict, Verdicts, fail, ok, warn
 from runtime.doctor.patient import Patient
 from runtime.wiring import plan, rules

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from runtime.app import NO_LIMIT_SECONDS, visibility_timeout
 from runtime.doctor.finding import Verdicts, ok, warn
 from runtime.doctor.patient import Patient
-from runtime.units import format_duration
+from runtime.values.units import format_duration
+from runtime.worker.app import NO_LIMIT_SECONDS, visibility_timeout
 
 _UNACKED = "unacked_index"
 """Where kombu's stock channel keeps what is out: delivery tag → seconds since the epoch."""

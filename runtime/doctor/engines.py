@@ -6,13 +6,13 @@ import json
 import re
 from urllib.parse import urlsplit
 
-from runtime.config_engine import EngineSpec
+from runtime.config.engine import EngineSpec
 from runtime.doctor.finding import Verdicts, fail, ok, warn
 from runtime.doctor.patient import Patient
 from runtime.errors import CorruptSegment, ObjectMissing
 from runtime.index import manifest
-from runtime.store import MinioStore
-from runtime.store_library import load
+from runtime.store.library import load
+from runtime.store.port import MinioStore
 
 OLDEST = (1, 19)
 """Beginnings of texts are a filter since then; changes under a condition since 1.16."""

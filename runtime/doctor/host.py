@@ -9,10 +9,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from runtime.address import taken
 from runtime.doctor.finding import CannotTell, Verdict, Verdicts, fail, ok, rough, warn
 from runtime.doctor.patient import Patient
-from runtime.free_ports import listening
+from runtime.host.free_ports import listening
+from runtime.system.address import taken
 
 _LITTLE, _NONE = 2**30, 100 * 2**20
 _FEW_FILES, _TOO_FEW_FILES = 1024, 256

@@ -8,7 +8,7 @@ from typing import Any
 from runtime.doctor.finding import CannotTell, Verdicts, fail, ok, warn
 from runtime.doctor.parts import addresses
 from runtime.doctor.patient import Patient
-from runtime.store_library import load
+from runtime.store.library import load
 
 _SECONDS = 5.0
 _MEND = "`tundish index verify --index {}` says what is damaged, and what can be done."
@@ -30,7 +30,7 @@ def _checks(patient: Patient) -> dict[str, Any]:
     load()
     import urllib3
 
-    from runtime.cli.own_key import key_for
+    from runtime.callers.own_key import key_for
 
     url = next(addresses(patient)).rstrip("/")
     key = key_for(patient.home, url, patient.environ)

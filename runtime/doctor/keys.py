@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from runtime import access, admin_key, api_keys
+from runtime.callers import access, admin_key, api_keys
 from runtime.doctor.finding import Verdict, Verdicts, fail, ok, warn
 from runtime.doctor.patient import Patient
 

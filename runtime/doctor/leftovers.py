@@ -7,11 +7,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from runtime import keys, pause
+from runtime import keys
+from runtime.buckets.watch import watches
 from runtime.doctor.finding import CannotTell, Verdict, Verdicts, ok, warn
 from runtime.doctor.patient import Patient
-from runtime.outbox_box import LOCK
-from runtime.watch import watches
+from runtime.invocations import pause
+from runtime.outbox.box import LOCK
 
 _LONG_SECONDS = 86_400.0
 

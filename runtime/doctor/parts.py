@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from runtime.doctor.finding import Verdicts, fail, ok, warn
 from runtime.doctor.patient import Patient
-from runtime.parts import gateway_url
-from runtime.store_library import load
+from runtime.store.library import load
+from runtime.system.parts import gateway_url
 
 _MISSED = {
     "gateway": "nothing is taken by HTTP, and the commands that ask it do not work",

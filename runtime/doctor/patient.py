@@ -13,14 +13,16 @@ from typing import Any
 
 import redis
 
-from runtime import broker, presence, store_library
-from runtime.config import Settings, StoreSettings
-from runtime.config_load import Loaded, load
-from runtime.deployment import Deployment, build_deployment, describe_project
+from runtime.broker import connection as broker
+from runtime.broker import presence
+from runtime.config.load import Loaded, load
+from runtime.config.settings import Settings, StoreSettings
+from runtime.deployment.deployment import Deployment, build_deployment, describe_project
 from runtime.doctor.finding import CannotTell
 from runtime.errors import ConfigError, HandlerError
-from runtime.gates import broker_problem, store_problem
-from runtime.state_folder import places
+from runtime.host.state_folder import places
+from runtime.store import library as store_library
+from runtime.system.gates import broker_problem, store_problem
 
 START = "start it with `tundish up`"
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from runtime import keys, reload_state
-from runtime.deployment import UNMADE
-from runtime.deployment_check import misfits, unseen
+from runtime import keys
+from runtime.checks.deployment_check import misfits, unseen
+from runtime.checks.loops import loops
+from runtime.config.yaml_lines import show
+from runtime.deployment.deployment import UNMADE
 from runtime.doctor.finding import Verdicts, fail, ok, warn
 from runtime.doctor.patient import Patient
 from runtime.errors import ConfigError
-from runtime.loops import loops
-from runtime.yaml_lines import show
+from runtime.system import reload_state
 
 _CHECK = "Correct it; `tundish check` tells whether all is well."
 

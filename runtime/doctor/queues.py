@@ -10,12 +10,13 @@ from typing import Any
 
 import redis
 
-from runtime import keys, message, workload
-from runtime.config import Project
+from runtime import keys
+from runtime.config.settings import Project
 from runtime.doctor.finding import Verdict, Verdicts, fail, ok, warn
 from runtime.doctor.patient import Patient
-from runtime.invocations import read_many
-from runtime.workload import QueueLoad
+from runtime.invocations import message, workload
+from runtime.invocations.invocation import read_many
+from runtime.invocations.workload import QueueLoad
 
 TAKEN_SECONDS = 5.0
 """A worker with a free place takes a message within milliseconds."""

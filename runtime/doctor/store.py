@@ -7,7 +7,7 @@ import uuid
 from runtime.doctor.finding import CannotTell, Verdicts, fail, ok, told, warn
 from runtime.doctor.patient import Patient
 from runtime.errors import BadInput, PreconditionFailed, StoreDenied, TundishError
-from runtime.store import MinioStore
+from runtime.store.port import MinioStore
 
 _FOLDER = "doctor/"
 _CANNOT = (

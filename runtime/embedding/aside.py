@@ -7,8 +7,8 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
-from runtime import leash
 from runtime.errors import ServiceFailed
+from runtime.host import leash
 
 SECONDS = 1800.0
 """How long it may take: measuring a large model beside other work, which goes first, takes the longest."""

@@ -11,15 +11,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.embedding import backends, choice
+from runtime.embedding import choice
 from runtime.embedding import engine as engines
 from runtime.embedding.choice import Choice
-from runtime.embedding.folder import BUILT_IN, Prompts
 from runtime.embedding.given import Given
 from runtime.embedding.heap import Heap
 from runtime.embedding.source import Source
 from runtime.embedding.tokens import GPU_TOKENS, PASS_TOKENS, passes
 from runtime.errors import BadInput, ServiceFailed, TundishError
+from runtime.models import backends
+from runtime.models.folder import BUILT_IN, Prompts
 
 if TYPE_CHECKING:
     from runtime.context import Vectors

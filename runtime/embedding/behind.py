@@ -15,11 +15,12 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from runtime import leash
-from runtime.embedding import backends, choice
-from runtime.embedding import folder as folders
+from runtime.embedding import choice
 from runtime.embedding.given import Given
 from runtime.errors import ServiceFailed
+from runtime.host import leash
+from runtime.models import backends
+from runtime.models import folder as folders
 
 if TYPE_CHECKING:
     from runtime.embedding.backend import SentenceTransformerModels
@@ -69,7 +70,7 @@ def _go_over(models: Library) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    from runtime import logs
+    from runtime.telemetry import logs
 
     logs.setup_early("models", os.environ)
     os.nice(_NICE)  # who searches and embeds meanwhile goes first

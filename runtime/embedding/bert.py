@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from runtime.embedding import folder as folders
 from runtime.embedding.shapes import rounded
 from runtime.embedding.source import WEIGHTS_SHA256
+from runtime.models import folder as folders
 
 if TYPE_CHECKING:
     from pathlib import Path

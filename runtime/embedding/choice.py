@@ -13,10 +13,11 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from runtime.embedding import aside, backends, probes
+from runtime.embedding import aside, probes
 from runtime.embedding.given import Given, locked
 from runtime.embedding.measuring import FAILED, LONG, SHORT, Measured
 from runtime.errors import ServiceFailed
+from runtime.models import backends
 
 WORTH = 1.1
 """Another back end is taken where it is so many times as fast as fp32: less may be chance."""

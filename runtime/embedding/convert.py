@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.embedding import aside
-from runtime.embedding import folder as folders
 from runtime.embedding.eighths import compress
 from runtime.embedding.given import Given, locked
 from runtime.embedding.silent import openvino
 from runtime.errors import ServiceFailed
+from runtime.models import folder as folders
 
 if TYPE_CHECKING:
     import torch

@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from runtime.embedding import backends, convert
+from runtime.embedding import convert
 from runtime.embedding.eighths import GROUP
 from runtime.embedding.given import Given
 from runtime.embedding.silent import openvino
 from runtime.embedding.tokens import Ids, padded
+from runtime.models import backends
 
 if TYPE_CHECKING:
     from runtime.context import Vectors

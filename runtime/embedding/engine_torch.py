@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtime.embedding.folder import is_static
 from runtime.embedding.given import Given
 from runtime.embedding.tokens import Ids, padded
+from runtime.models.folder import is_static
 
 if TYPE_CHECKING:
     from runtime.context import Vectors

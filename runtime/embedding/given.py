@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from runtime.embedding import folder as folders
 from runtime.embedding.tokens import Tokens
 from runtime.errors import ServiceFailed
+from runtime.models import folder as folders
 
 log = logging.getLogger("tundish.models")
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.embedding.backend import SentenceTransformerModels
-from runtime.embedding.folder import BUILT_IN, Prompts
-from runtime.embedding.place import resolve
 from runtime.errors import BadInput, ServiceFailed
+from runtime.models.folder import BUILT_IN, Prompts
+from runtime.models.place import resolve
 
 if TYPE_CHECKING:
-    from runtime.config import Settings
-    from runtime.config_limits import ModelSpec
+    from runtime.config.limits import ModelSpec
+    from runtime.config.settings import Settings
     from runtime.context import Vectors
 
 log = logging.getLogger("tundish.models")

@@ -14,10 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.embedding import backends, probes
+from runtime.embedding import probes
 from runtime.embedding.engine import Engine, load
 from runtime.embedding.given import Given
 from runtime.embedding.tokens import Ids, passes
+from runtime.models import backends
 
 if TYPE_CHECKING:
     from runtime.context import Vectors

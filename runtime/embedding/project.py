@@ -21,10 +21,10 @@ log = logging.getLogger("tundish.embedder")
 @contextlib.contextmanager
 def presence(environ: Mapping[str, str]) -> Iterator[Callable[[bool, str], None]]:
     """Say on the broker that this process lives, where a broker is known."""
-    from runtime import logs
-    from runtime.broker import connect
-    from runtime.config_load import load_settings
-    from runtime.presence import Presence
+    from runtime.broker.connection import connect
+    from runtime.broker.presence import Presence
+    from runtime.config.load import load_settings
+    from runtime.telemetry import logs
 
     try:
         settings = load_settings(environ)
@@ -46,7 +46,7 @@ def presence(environ: Mapping[str, str]) -> Iterator[Callable[[bool, str], None]
 
 def models(environ: Mapping[str, str]) -> Library:
     """The models of functions.yaml as it is now; the built-in one alone where it has errors."""
-    from runtime.config_load import load_settings
+    from runtime.config.load import load_settings
     from runtime.embedding.library import Library, library
 
     try:
@@ -57,7 +57,7 @@ def models(environ: Mapping[str, str]) -> Library:
 
 def searched(environ: Mapping[str, str]) -> bool:
     """Whether functions.yaml names an index or a model; what else there is to be searched shows later."""
-    from runtime.config_load import load_settings
+    from runtime.config.load import load_settings
 
     try:
         project = load_settings(environ).project

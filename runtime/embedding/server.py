@@ -163,8 +163,9 @@ async def run(
 
 def main(arguments: list[str], environ: Mapping[str, str]) -> int:
     """Run the embedder. The exit code is 0 after a signal, 1 where it could not start, 2 for wrong usage."""
-    from runtime import leash, logs
     from runtime.embedding import behind, project
+    from runtime.host import leash
+    from runtime.telemetry import logs
 
     leash.hold(environ)
     logs.setup_early("embedder", environ)

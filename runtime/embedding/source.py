@@ -6,10 +6,10 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
-from runtime.embedding import folder as folders
-from runtime.embedding.folder import Prompts
 from runtime.embedding.given import Given
 from runtime.errors import ServiceFailed
+from runtime.models import folder as folders
+from runtime.models.folder import Prompts
 
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """The hub's own model.safetensors (sentence-transformers/all-MiniLM-L6-v2, revision 1110a243)."""

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtime.embedding import folder as folders
+from runtime.models import folder as folders
 
 if TYPE_CHECKING:
     import numpy as np

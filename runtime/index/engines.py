@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from runtime.config import Project
-from runtime.config_engine import FAISS, QDRANT, EngineSpec
+from runtime.config.engine import FAISS, QDRANT, EngineSpec
+from runtime.config.settings import Project
 from runtime.context import BuildReport, CompactReport, IndexVersion, Kept, Migration, Models, Store
 from runtime.errors import BadInput, EngineDown, ObjectMissing
 from runtime.index import layout, manifest

@@ -10,13 +10,13 @@ from typing import Any
 
 import redis
 
-from runtime.broker import translated
+from runtime.broker.connection import translated
+from runtime.buckets.entry import Entry, read
+from runtime.buckets.watch import Watch
 from runtime.context import Store
-from runtime.entry import Entry, read
 from runtime.errors import CorruptBatch, ObjectMissing
 from runtime.index import batches
 from runtime.index.report import Finding, Kind
-from runtime.watch import Watch
 
 MOST_UNPUBLISHED = 100_000
 """Documents of batches that wait for a build which are remembered; what is beyond is only called missing."""

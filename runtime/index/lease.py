@@ -12,7 +12,7 @@ from typing import Self
 import redis
 
 from runtime import keys
-from runtime.broker import translated
+from runtime.broker.connection import translated
 from runtime.errors import BrokerDown
 
 SECONDS = 8

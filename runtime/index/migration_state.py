@@ -10,7 +10,7 @@ from typing import Any, cast
 import redis
 
 from runtime import keys
-from runtime.broker import translated
+from runtime.broker.connection import translated
 
 RUNNING, DONE, FAILED, CANCELLED = "running", "done", "failed", "cancelled"
 

@@ -1,8 +1,8 @@
-"""The one port to the vector indexes: `context.Index` over FAISS, the store and Redis. FAISS and NumPy are imported by
-what needs them: who only asks which version is current answers sooner so."""
+"""The one port to the vector indexes: `context.Index` over FAISS, which what needs it imports, the store and Redis."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import tempfile
 import time
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from runtime import keys, log_fields, measures
-from runtime.broker import translated
+from runtime import keys
+from runtime.broker.connection import translated
 from runtime.context import (
     BuildReport,
     Chunking,
@@ -30,12 +30,13 @@ from runtime.context import (
     Store,
 )
 from runtime.errors import BadInput, ObjectMissing
-from runtime.index import layout, lease, manifest, names, texts
-from runtime.index.announcement import encode
+from runtime.index import announcement, layout, lease, manifest, names, texts
 from runtime.index.manifest import Manifest
 from runtime.index.rollback import release, rollback
 from runtime.index.sequence import Sequence as Numbers
 from runtime.interfaces_index import Progress
+from runtime.metrics import measures
+from runtime.telemetry import log_fields
 
 if TYPE_CHECKING:
     from runtime.index.cache import SegmentCache
@@ -286,15 +287,14 @@ class FaissIndex:
         return late
 
     def _stored(self, key: str) -> bool:
-        try:
-            self._store.head(self._store.bucket, key)
-        except ObjectMissing:
-            return False
-        return True
+        with contextlib.suppress(ObjectMissing):
+            return bool(self._store.head(self._store.bucket, key))
+        return False
 
     def _tell(self, current: Manifest, before: Manifest | None = None) -> int:
         """Announce a version, with what is new in it to who has the one `before`; how many listened."""
         if current.index != layout.own(current.index):
             return 0  # nobody answers from it yet
+        said = announcement.encode(current, before, log_fields.traceparent())
         with translated():
-            return int(self._client.publish(keys.SWAP_CHANNEL, encode(current, before, log_fields.traceparent())))
+            return int(self._client.publish(keys.SWAP_CHANNEL, said))

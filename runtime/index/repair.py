@@ -13,7 +13,8 @@ from pathlib import Path
 import faiss
 import redis
 
-from runtime.config import Project
+from runtime.buckets.replays import Wish, start
+from runtime.config.settings import Project
 from runtime.context import Store
 from runtime.errors import CorruptSegment, ObjectMissing, PreconditionFailed, TriggerNotFound
 from runtime.index import contents, integrity, layout, local, manifest, pack, pieces
@@ -27,7 +28,6 @@ from runtime.index.report import Outcome, Report
 from runtime.index.scan_write import write_scan
 from runtime.index.segment import META, SCAN, Meta, decode_meta
 from runtime.index.verify import Tell, verify
-from runtime.replays import Wish, start
 
 MOST_KEYS = 100
 """Documents that are handed out again one by one; for more a replay of the bucket is the way."""

@@ -7,7 +7,7 @@ import contextlib
 import redis
 
 from runtime import keys
-from runtime.broker import translated
+from runtime.broker.connection import translated
 from runtime.context import Store
 from runtime.errors import CorruptBatch, ObjectMissing
 

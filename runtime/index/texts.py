@@ -12,7 +12,7 @@ from typing import Any, cast
 import redis
 
 from runtime import keys
-from runtime.broker import translated
+from runtime.broker.connection import translated
 
 # KEYS[1] the hash; ARGV: id, seq, etag, id, seq, etag …
 _WRITE = """

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import redis
 
-from runtime.config import Project
+from runtime.buckets.watch import watches
+from runtime.config.settings import Project
 from runtime.context import ObjectInfo, Row, Store
 from runtime.errors import CorruptBatch, CorruptSegment, ObjectMissing
 from runtime.index import batches, contents, layout, local, manifest
@@ -30,7 +31,6 @@ from runtime.index.manifest import Manifest
 from runtime.index.report import SHOWN, Finding, Report
 from runtime.index.settling import settle
 from runtime.index.spaces import waiting
-from runtime.watch import watches
 
 PASSES = 3
 """A difference is looked at again when a version was published while index and buckets were compared."""

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from runtime.config import Style
+from runtime.config.settings import Style
 from runtime.context import Context
 from runtime.styles.detect import style_of
 

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from runtime import store_client
-from runtime.config import StoreSettings
-from runtime.store_errors import translated
-from runtime.store_library import load
+from runtime.config.settings import StoreSettings
+from runtime.store import client as store_client
+from runtime.store.errors import translated
+from runtime.store.library import load
 from runtime.wiring.target import NotWired, Target
 
 _SECONDS = 10.0

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
-from runtime.config import BucketTrigger, EventSource, Settings, StoreSettings
+from runtime.config.settings import BucketTrigger, EventSource, Settings, StoreSettings
 from runtime.errors import StoreDown
-from runtime.nearest import nearest
-from runtime.store_library import load
+from runtime.store.library import load
+from runtime.values.nearest import nearest
 from runtime.wiring import rules
 from runtime.wiring.lines import Buckets
 from runtime.wiring.target import NotWired, Target, redis_list, webhook

@@ -9,7 +9,7 @@ import hashlib
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator
 
-from runtime.config import BucketTrigger
+from runtime.config.settings import BucketTrigger
 from runtime.wiring.target import NotWired
 
 EVENTS = ("s3:ObjectCreated:*", "s3:ObjectRemoved:*")

@@ -11,9 +11,9 @@ import redis
 import urllib3
 
 from runtime import keys
-from runtime.broker import connect
-from runtime.invocations import Invocation, read_many
-from runtime.pause import pause
+from runtime.broker.connection import connect
+from runtime.invocations.invocation import Invocation, read_many
+from runtime.invocations.pause import pause
 from tests.chaos.clients import Answer, key_of
 from tests.chaos.journal import Journal, Line
 from tests.chaos.killer import Kill

@@ -48,7 +48,7 @@ def of_kind(kind: str, supervisor: int, queue: str) -> list[int]:
     if kind == "worker child":
         return [one.pid for one in everybody if one.parent in shifts]
     if kind == "broker":
-        leashes = [one.pid for one in ours if "runtime.leash" in one.argv]
+        leashes = [one.pid for one in ours if "runtime.host.leash" in one.argv]
         return [one.pid for one in everybody if one.parent in leashes and "valkey" in one.argv[0]]
     module = {"gateway": "gateway", "beat": "triggers.beat", "triggers": "triggers"}[kind]
     return [one.pid for one in ours if module in one.argv]

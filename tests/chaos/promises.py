@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from runtime.invocations import Invocation
+from runtime.invocations.invocation import Invocation
 from tests.chaos.clients import Answer
 from tests.chaos.evidence import Evidence
 

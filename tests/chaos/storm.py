@@ -8,8 +8,8 @@ from pathlib import Path
 
 import redis
 
-from runtime import presence
-from runtime.broker import connect
+from runtime.broker import presence
+from runtime.broker.connection import connect
 from tests.chaos.clients import Clients
 from tests.chaos.evidence import Evidence, backlog, collect, waiting
 from tests.chaos.killer import Killer

@@ -6,10 +6,10 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from runtime import store_client
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.errors import BadInput, StoreDenied
-from runtime.store_errors import translated
+from runtime.store import client as store_client
+from runtime.store.errors import translated
 
 # MinIO and its relatives name a target arn:minio:sqs:REGION:ID:KIND in the bucket's notification configuration.
 _ARN = re.compile(rb"arn:(?:minio|rustfs|silo):sqs:[^:<]*:[^:<]*:(webhook|redis)\b")

@@ -11,7 +11,9 @@ from typing import Any
 
 import redis
 
-from runtime import keys, scripts, source_state
+from runtime import keys
+from runtime.broker import scripts
+from runtime.buckets import source_state
 
 LOCK_SECONDS = 10.0
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from runtime.errors import ObjectMissing
-from runtime.store_library import load
+from runtime.store.library import load
 from triggers.sources.base import Broken
 
 EVENTS = ("s3:ObjectCreated:*", "s3:ObjectRemoved:*")

@@ -15,7 +15,7 @@ from typing import Any
 import redis
 
 from runtime import keys
-from runtime.config import EventSource
+from runtime.config.settings import EventSource
 from runtime.errors import ObjectMissing, TundishError
 from triggers.sources import auto
 from triggers.sources.base import Broken, Source

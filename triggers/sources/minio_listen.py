@@ -6,7 +6,7 @@ Silo and RustFS. The connection itself is triggers/sources/listen_stream.py.
 
 from __future__ import annotations
 
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from triggers.sources import listen_stream, s3_records
 from triggers.sources.base import Desk, Hint
 from triggers.sources.reading import document, take

@@ -14,7 +14,8 @@ from typing import Any
 
 import redis
 
-from runtime import keys, scripts
+from runtime import keys
+from runtime.broker import scripts
 from triggers.sources import s3_records
 from triggers.sources.base import Broken, Desk, Hint
 from triggers.sources.reading import document, take

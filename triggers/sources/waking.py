@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 
 import redis
 
-from runtime import broker
-from runtime.config import EventSource, StoreSettings
-from runtime.watch import Watch
+from runtime.broker import connection as broker
+from runtime.buckets.watch import Watch
+from runtime.config.settings import EventSource, StoreSettings
 from triggers.sources.auto import Server
 from triggers.sources.base import Broken, Source
 from triggers.sources.minder import Make, Minder

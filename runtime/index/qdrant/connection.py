@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from runtime.config_engine import EngineSpec
+from runtime.config.engine import EngineSpec
 from runtime.errors import EngineDown, IndexUnavailable, ObjectMissing
 
 if TYPE_CHECKING:

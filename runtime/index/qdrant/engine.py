@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from runtime.config_engine import QDRANT, EngineSpec
+from runtime.config.engine import QDRANT, EngineSpec
 from runtime.context import Store
 from runtime.index.manifest import Manifest
 from runtime.index.qdrant import ledger

@@ -5,7 +5,7 @@ from __future__ import annotations
 import redis
 
 from runtime import keys
-from runtime.broker import translated
+from runtime.broker.connection import translated
 
 _LEFT_OUT = 1000
 """After a loss of the broker so many numbers are left out: an attempt from before may still be writing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import redis
 
-from runtime.config import Project
+from runtime.config.settings import Project
 from runtime.context import Store
 from runtime.index import manifest
 from runtime.index.engines import Indexes

@@ -13,7 +13,8 @@ from itertools import count, islice
 import redis
 from qdrant_client import models
 
-from runtime.config import Project
+from runtime.buckets.watch import Watch, watches
+from runtime.config.settings import Project
 from runtime.context import ObjectInfo, Store
 from runtime.errors import ObjectMissing
 from runtime.index import batches, manifest
@@ -27,7 +28,6 @@ from runtime.index.qdrant.connection import Connection
 from runtime.index.qdrant.filling import Known
 from runtime.index.report import SHOWN, Finding, Report
 from runtime.index.spaces import waiting
-from runtime.watch import Watch, watches
 
 PATIENCE_SECONDS, PAUSE_SECONDS = 2.0, 0.2
 PASSES = 3

@@ -13,7 +13,7 @@ import urllib3
 from minio import Minio
 from minio.error import MinioException
 
-from runtime.config import StoreSettings
+from runtime.config.settings import StoreSettings
 from tests.chaos.buckets.plan import LANES, Deed
 
 BUCKET = "documents"

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from runtime.broker import connect
-from runtime.config_load import load_settings
+from runtime.broker.connection import connect
+from runtime.buckets.watch import watches
+from runtime.config.load import load_settings
 from runtime.index.reader import IndexReader
 from runtime.index.search import MAX_K, Hit
-from runtime.invocations import Invocation
-from runtime.store import MinioStore
-from runtime.watch import watches
+from runtime.invocations.invocation import Invocation
+from runtime.store.port import MinioStore
 from tests.chaos import evidence
 from tests.chaos.buckets import clients
 from tests.chaos.buckets.clients import BUCKET, Done

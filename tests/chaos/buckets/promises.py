@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 
 from runtime.index.search import Hit
-from runtime.invocations import Invocation
+from runtime.invocations.invocation import Invocation
 from tests.chaos.buckets.evidence import Evidence
 from tests.chaos.promises import Broken
 

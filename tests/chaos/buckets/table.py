@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from runtime.invocations import Invocation
+from runtime.invocations.invocation import Invocation
 from tests.chaos.buckets.evidence import Evidence
 from tests.chaos.buckets.promises import EMPTY
 from tests.chaos.buckets.target import KINDS
