@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.system import home
+from runtime.host.alive import alive
 from tests.system import clean_environ
 
 CODE = 'def echo(x: str = "€ä") -> str:\n    """Says 鋼 again."""\n    return x\n'
@@ -104,10 +104,10 @@ def test_a_state_folder_that_cannot_be_written(project: Path) -> None:
 
 def test_a_process_that_has_ended_and_was_not_asked_how_holds_nothing() -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    assert home._alive(process.pid)
+    assert alive(process.pid)
     assert process.stdin is not None
     process.kill()
     process.stdin.close()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it is dead, and still listed
-    assert not home._alive(process.pid)
+    assert not alive(process.pid)
     process.wait()

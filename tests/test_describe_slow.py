@@ -17,6 +17,7 @@ CODE = {
     "good": "def good() -> int:\n    return 1\n",
     "dies": "import os\nos._exit(3)\n",
     "slow": "import time\ntime.sleep(2.5)\n\ndef slow() -> None: ...\n",
+    "stays": "import threading as t, time\nt.Thread(target=time.sleep, args=(600,)).start()\ndef stays(): ...\n",
     "never": "while True:\n    pass\n",
 }
 
@@ -76,3 +77,7 @@ def test_who_is_never_imported_is_named_in_the_end(
         kept.describe(project, asked("good", "never"))
     with pytest.raises(HandlerError, match=r"functions/never\.py:never was not imported within 3 s"):
         describe.describe(project, asked("good", "never"), os.environ)
+
+
+def test_a_thread_that_a_module_starts_keeps_nobody_waiting(project: Path) -> None:
+    assert describe.describe(project, asked("stays"), os.environ)["stays"]["error"] is None

@@ -64,7 +64,9 @@ def wild(tree: ast.AST) -> Iterator[int]:
 
 @pytest.mark.parametrize("package", ["runtime", "gateway", "triggers", "functions"])
 def test_nobody_imports_a_part_of_it_past_the_lock(package: str) -> None:
-    files = [file for file in sorted((ROOT / package).rglob("*.py")) if file.name != "store_library.py"]
+    files = [
+        file for file in sorted((ROOT / package).rglob("*.py")) if file != ROOT / "runtime" / "store" / "library.py"
+    ]
     found = [f"{file.relative_to(ROOT)}:{line}" for file in files for line in wild(ast.parse(file.read_text()))]
     assert not found
 

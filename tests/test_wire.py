@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import redis
@@ -43,6 +44,30 @@ def test_answers_come_to_whom_they_belong(broker_url: str, redis_client: redis.R
         assert [answer for answer in answers if isinstance(answer, bytes)] == [
             (f"{number}" * 9000).encode() for number in range(50) if number != 7
         ]
+
+    run(broker_url, work)
+
+
+def test_what_many_ask_in_one_turn_goes_out_in_few_pieces(broker_url: str, redis_client: redis.Redis) -> None:
+    """The first at once, for the broker is idle; the others together while it is at work, and none is forgotten."""
+
+    async def work(_: redis.asyncio.Redis, found: Wire) -> None:
+        assert await found.command("PING") == b"PONG"
+        line, sent = found._line, list[int]()
+        assert line is not None
+        write = line._transport.write
+
+        def watched(data: bytes) -> None:
+            sent.append(data.count(b"ECHO"))
+            write(data)
+
+        line._transport = Mock(wraps=line._transport, write=watched)
+        for count in (1, 2, 3, 11):
+            sent.clear()
+            answers = await asyncio.gather(*(found.command("ECHO", f"{number}") for number in range(count)))
+            assert answers == [f"{number}".encode() for number in range(count)]
+            full, rest = divmod(count - 1, wire.TOGETHER)
+            assert sent == [1, *[wire.TOGETHER] * full, *([rest] if rest else [])]
 
     run(broker_url, work)
 

@@ -20,6 +20,7 @@ import redis.asyncio
 
 from runtime import keys
 from runtime.broker import scripts
+from runtime.host.alive import alive
 
 TTL_SECONDS = 10
 RENEW_SECONDS = 2.0
@@ -112,14 +113,7 @@ def own_name(client: redis.Redis, kind: str, name: str, pid: int | None = None) 
 
 def _gone(process: Process) -> bool:
     """Whether a process of this host has ended, though its key has not lapsed yet."""
-    if process.host == socket.gethostname():
-        try:
-            os.kill(process.pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:  # somebody else's, and alive
-            return False
-    return False
+    return process.host == socket.gethostname() and not alive(process.pid)
 
 
 def _names(members: list[bytes]) -> list[str]:

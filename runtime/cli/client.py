@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -132,6 +131,7 @@ class Client:
 def find(environ: Mapping[str, str]) -> Client:
     """The running system: TUNDISH_URL, else the one whose state folder is here. Raises Unreachable."""
     from runtime.callers.own_key import key_for
+    from runtime.host.alive import alive
     from runtime.host.state_folder import places
 
     _, home = places(None, None, environ)
@@ -142,17 +142,9 @@ def find(environ: Mapping[str, str]) -> Client:
     try:
         run = json.loads((home / "run.json").read_text())
         url, pid = str(run["url"]), int(run["pid"])
-        return Client(url, key_for(home, url, environ), supervised=lambda: _alive(pid))
+        return Client(url, key_for(home, url, environ), supervised=lambda: alive(pid))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Unreachable(f"No running Tundish was found in {_shown(home)}. {_START}") from error
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return True
 
 
 def object_path(kind: str, bucket: str, key: str) -> str:

@@ -1,4 +1,4 @@
-"""What is configured: frozen settings. `config_load` reads them; nothing else reads YAML or the environment."""
+"""What is configured: frozen settings. `load` reads them; nothing else reads YAML or the environment."""
 
 from __future__ import annotations
 

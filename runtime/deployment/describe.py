@@ -8,6 +8,7 @@ dies.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -113,6 +114,10 @@ def main() -> None:
     os.dup2(2, 1)
     json.dump(describe_here(Path(request["root"]), request["functions"], Path(request["told"])), answer)
     answer.close()
+    for said in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # a module may have closed them
+            said.flush()
+    os._exit(0)  # a thread that a module has started would keep this process, and who waits for it, for ever
 
 
 if __name__ == "__main__":

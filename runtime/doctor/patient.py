@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from runtime.config.settings import Settings, StoreSettings
 from runtime.deployment.deployment import Deployment, build_deployment, describe_project
 from runtime.doctor.finding import CannotTell
 from runtime.errors import ConfigError, HandlerError
+from runtime.host.alive import alive
 from runtime.host.state_folder import places
 from runtime.store import library as store_library
 from runtime.system.gates import broker_problem, store_problem
@@ -69,15 +69,7 @@ class Patient:
     def running(self) -> bool:
         """Whether the process that wrote `run.json` is alive."""
         pid = self.run.get("pid")
-        if not isinstance(pid, int):
-            return False
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
+        return isinstance(pid, int) and alive(pid)
 
     @cached_property
     def loaded(self) -> Loaded:

@@ -78,7 +78,9 @@ def _from_code(endpoint: str, bucket: str, key: str, code: str, message: str, st
             "Check MINIO_ACCESS_KEY and MINIO_SECRET_KEY, and the clocks of both machines."
         )
     if status >= 500:
-        return StoreDown(f"The store at {endpoint} could not serve {place}: {code}: {message}. Look at its log.")
+        return StoreDown(
+            f"The store at {endpoint} could not serve {place}: {code}: {message.rstrip('. ')}. Look at its log."
+        )
     return BadInput(f"The store at {endpoint} refused {place}: {code}: {message}")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import TundishError
+from runtime.host.alive import alive
 from runtime.security.private_files import private_folder, write_private
 
 _LEAVING_SECONDS = 15.0
@@ -46,7 +47,7 @@ def claimed(home: Path, say: Callable[[str], None]) -> Iterator[int]:
         told = False
         while not _locked(fd):
             holder = _holder(path)
-            if _alive(holder.get("pid", 0)) or time.monotonic() > until:
+            if alive(holder.get("pid", 0)) or time.monotonic() > until:
                 raise AlreadyRunning(
                     f"Tundish is already running on {home} (pid {holder.get('pid', 'unknown')}, "
                     f"{holder.get('url', 'address unknown')}). Stop it first, or give this one another state "
@@ -71,7 +72,7 @@ def holder(home: Path) -> int:
         return 0
     try:
         pid = 0 if _locked(fd) else int(_holder(home / "lock").get("pid", 0))
-        return pid if _alive(pid) else 0
+        return pid if alive(pid) else 0
     finally:
         os.close(fd)
 
@@ -106,21 +107,3 @@ def _holder(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return pid > 0 and not _dead(pid)
-
-
-def _dead(pid: int) -> bool:
-    """Whether it has ended, and nobody has asked how (Linux tells)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X")
-    except (OSError, IndexError):
-        return False
