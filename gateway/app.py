@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator, Callable
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from gateway import problems, routes
-from gateway.guard import Guard
-from gateway.measured import Measured
-from gateway.request_log import RequestLog
+from gateway import routes
 from gateway.state import Gateway
-from gateway.traced import Traced
+from gateway.web import problems
+from gateway.web.guard import Guard
+from gateway.web.measured import Measured
+from gateway.web.request_log import RequestLog
+from gateway.web.traced import Traced
 from runtime.callers import access
 from runtime.config.settings import Settings
 from runtime.deployment.deployment import Deployment

@@ -2,7 +2,7 @@
 
 An endpoint is named, and its module imported at its first request or behind the start: a gateway that was just started
 answers searches before the rest of it is there. Before it runs, the request is admitted by the rule that
-gateway/rules.py has for it.
+gateway/access/rules.py has for it.
 """
 
 from __future__ import annotations
@@ -16,86 +16,92 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from gateway import keypath, rules, state
-from gateway.problems import Refused
+from gateway import state
+from gateway.access import rules
+from gateway.web import keypath
+from gateway.web.problems import Refused
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 TABLE: Mapping[str, Mapping[str, str]] = {
-    "/function/{name}": {"POST": "invoke.call"}
-    | dict.fromkeys(("GET", "PUT", "PATCH", "DELETE"), "invoke.call_request"),
-    "/async-function/{name}": {"POST": "invoke.call_async", "DELETE": "tasks_control.remove"},
-    "/search": {"GET": "search.search", "POST": "search.search"},
-    "/api/v1/whoami": {"GET": "signin.whoami"},
-    "/api/v1/keys": {"GET": "keys_api.listing", "POST": "keys_api.create"},
-    "/api/v1/keys/{name}": {"DELETE": "keys_api.revoke"},
-    "/api/v1/tasks": {"GET": "tasks_list.listing"},
-    "/api/v1/tasks/submit": {"POST": "tasks_submit.submit"},
-    "/api/v1/tasks/batch": {"POST": "tasks_submit.batch"},
-    "/api/v1/tasks/status/{id}": {"GET": "tasks_api.short_status"},
-    "/api/v1/tasks/task/{id}": {"GET": "tasks_api.status"},
-    "/api/v1/tasks/task/{id}/result": {"GET": "tasks_api.result"},
-    "/api/v1/tasks/task/{id}/logs": {"GET": "task_logs.logs"},
-    "/api/v1/tasks/task/{id}/events": {"GET": "task_events.events"},
-    "/api/v1/logs": {"GET": "task_logs.newest"},
-    "/api/v1/tasks/task/{id}/revoke": {"POST": "tasks_control.revoke"},
-    "/api/v1/tasks/task/{id}/retry": {"POST": "tasks_control.retry"},
-    "/api/v1/tasks/queue/stats": {"GET": "tasks_stats.queues"},
-    "/api/v1/tasks/queue/{name}/purge": {"POST": "tasks_control.purge"},
-    "/api/v1/tasks/workers/stats": {"GET": "tasks_stats.workers"},
-    "/api/v1/tasks/active": {"GET": "tasks_stats.active"},
-    "/api/v1/tasks/tasks/active": {"GET": "tasks_stats.active"},
-    "/api/v1/tasks/health": {"GET": "tasks_stats.health"},
-    "/api/v1/tasks/summary": {"GET": "tasks_stats.summary"},
-    "/api/v1/tasks/history": {"GET": "history.series"},
-    "/api/v1/tasks/dead": {"GET": "dead_api.listing"},
-    "/api/v1/tasks/dead/redrive": {"POST": "dead_api.redrive"},
-    "/api/v1/tasks/dead/purge": {"POST": "dead_api.purge"},
-    "/api/v1/tasks/dead/{id}": {"GET": "dead_api.show"},
-    "/api/v1/usage": {"GET": "usage_api.listing"},
-    "/functions": {"GET": "functions_api.listing"},
-    "/functions/{name}": {"GET": "functions_api.one"},
-    "/buckets/{bucket}/{key:key}": {"GET": "uploads.get", "PUT": "uploads.put", "DELETE": "uploads.delete"},
-    "/documents": {"GET": "buckets_api.documents"},
-    "/documents/{bucket}/{key:key}": {"GET": "document.status"},
-    "/events/{source}": {"POST": "events.receive"},
-    "/admin/index-version": {"GET": "admin.index_version"},
-    "/admin/index/versions": {"GET": "admin.index_versions"},
-    "/admin/index/rollback": {"POST": "admin.rollback"},
-    "/admin/index/release": {"POST": "admin.release"},
-    "/admin/index/migration": {"GET": "migration_api.migration"},
-    "/admin/index/migrate": {"POST": "migration_api.migrate"},
-    "/admin/index/migrate/cancel": {"POST": "migration_api.cancel"},
-    "/admin/rebuild-embeddings": {"POST": "admin.rebuild"},
-    "/admin/trigger-rebuild": {"POST": "admin.rebuild"},
-    "/admin/events/dead": {"GET": "event_letters_api.listing", "DELETE": "event_letters_api.purge"},
-    "/admin/buckets": {"GET": "buckets_api.listing"},
-    "/admin/buckets/{bucket}/confirm": {"POST": "buckets_api.confirm"},
-    "/admin/schedules": {"GET": "schedules.listing"},
-    "/admin/pause": {"GET": "pause_api.listing", "POST": "pause_api.rest"},
-    "/admin/resume": {"POST": "pause_api.resume"},
-    "/admin/reload": {"GET": "reload_api.newest"},
-    "/admin/replay": {"GET": "replay_api.listing", "POST": "replay_api.start"},
-    "/admin/replay/{id}": {"GET": "replay_api.one", "DELETE": "replay_api.cancel"},
-    "/openapi.json": {"GET": "openapi.document"},
-    "/metrics": {"GET": "metrics.metrics"},
-    "/healthz": {"GET": "health.healthy"},
-    "/livez": {"GET": "health.healthy"},
-    "/readyz": {"GET": "health.ready"},
-    "/signin": {"GET": "signin.page", "POST": "signin.enter"},
-    "/signout": {"POST": "signin.leave"},
-    "/": {"GET": "assets.home"},
-    "/plain": {"GET": "pages.plain"},
-    "/docs": {"GET": "pages.reference"},
-    "/static/{file}": {"GET": "assets.static"},
-    "/static/dashboard/{file}": {"GET": "assets.dashboard"},
+    "/function/{name}": {"POST": "calls.invoke.call"}
+    | dict.fromkeys(("GET", "PUT", "PATCH", "DELETE"), "calls.invoke.call_request"),
+    "/async-function/{name}": {"POST": "calls.invoke.call_async", "DELETE": "tasks.control.remove"},
+    "/search": {"GET": "search.search.search", "POST": "search.search.search"},
+    "/api/v1/whoami": {"GET": "access.signin.whoami"},
+    "/api/v1/keys": {"GET": "access.keys_api.listing", "POST": "access.keys_api.create"},
+    "/api/v1/keys/{name}": {"DELETE": "access.keys_api.revoke"},
+    "/api/v1/tasks": {"GET": "tasks.listing.listing"},
+    "/api/v1/tasks/submit": {"POST": "tasks.submit.submit"},
+    "/api/v1/tasks/batch": {"POST": "tasks.submit.batch"},
+    "/api/v1/tasks/status/{id}": {"GET": "tasks.status.short_status"},
+    "/api/v1/tasks/task/{id}": {"GET": "tasks.status.status"},
+    "/api/v1/tasks/task/{id}/result": {"GET": "tasks.status.result"},
+    "/api/v1/tasks/task/{id}/logs": {"GET": "tasks.logs.logs"},
+    "/api/v1/tasks/task/{id}/events": {"GET": "tasks.events.events"},
+    "/api/v1/logs": {"GET": "tasks.logs.newest"},
+    "/api/v1/tasks/task/{id}/revoke": {"POST": "tasks.control.revoke"},
+    "/api/v1/tasks/task/{id}/retry": {"POST": "tasks.control.retry"},
+    "/api/v1/tasks/queue/stats": {"GET": "tasks.stats.queues"},
+    "/api/v1/tasks/queue/{name}/purge": {"POST": "tasks.control.purge"},
+    "/api/v1/tasks/workers/stats": {"GET": "tasks.stats.workers"},
+    "/api/v1/tasks/active": {"GET": "tasks.stats.active"},
+    "/api/v1/tasks/tasks/active": {"GET": "tasks.stats.active"},
+    "/api/v1/tasks/health": {"GET": "tasks.stats.health"},
+    "/api/v1/tasks/summary": {"GET": "tasks.stats.summary"},
+    "/api/v1/tasks/history": {"GET": "tasks.history.series"},
+    "/api/v1/tasks/dead": {"GET": "tasks.dead.listing"},
+    "/api/v1/tasks/dead/redrive": {"POST": "tasks.dead.redrive"},
+    "/api/v1/tasks/dead/purge": {"POST": "tasks.dead.purge"},
+    "/api/v1/tasks/dead/{id}": {"GET": "tasks.dead.show"},
+    "/api/v1/usage": {"GET": "access.usage_api.listing"},
+    "/functions": {"GET": "operations.functions.listing"},
+    "/functions/{name}": {"GET": "operations.functions.one"},
+    "/buckets/{bucket}/{key:key}": {
+        "GET": "objects.uploads.get",
+        "PUT": "objects.uploads.put",
+        "DELETE": "objects.uploads.delete",
+    },
+    "/documents": {"GET": "objects.buckets.documents"},
+    "/documents/{bucket}/{key:key}": {"GET": "objects.document.status"},
+    "/events/{source}": {"POST": "objects.events.receive"},
+    "/admin/index-version": {"GET": "search.admin.index_version"},
+    "/admin/index/versions": {"GET": "search.admin.index_versions"},
+    "/admin/index/rollback": {"POST": "search.admin.rollback"},
+    "/admin/index/release": {"POST": "search.admin.release"},
+    "/admin/index/migration": {"GET": "search.migration.migration"},
+    "/admin/index/migrate": {"POST": "search.migration.migrate"},
+    "/admin/index/migrate/cancel": {"POST": "search.migration.cancel"},
+    "/admin/rebuild-embeddings": {"POST": "search.admin.rebuild"},
+    "/admin/trigger-rebuild": {"POST": "search.admin.rebuild"},
+    "/admin/events/dead": {"GET": "objects.event_letters.listing", "DELETE": "objects.event_letters.purge"},
+    "/admin/buckets": {"GET": "objects.buckets.listing"},
+    "/admin/buckets/{bucket}/confirm": {"POST": "objects.buckets.confirm"},
+    "/admin/schedules": {"GET": "operations.schedules.listing"},
+    "/admin/pause": {"GET": "tasks.pause.listing", "POST": "tasks.pause.rest"},
+    "/admin/resume": {"POST": "tasks.pause.resume"},
+    "/admin/reload": {"GET": "operations.reload.newest"},
+    "/admin/replay": {"GET": "objects.replay.listing", "POST": "objects.replay.start"},
+    "/admin/replay/{id}": {"GET": "objects.replay.one", "DELETE": "objects.replay.cancel"},
+    "/openapi.json": {"GET": "operations.openapi.document"},
+    "/metrics": {"GET": "operations.metrics.metrics"},
+    "/healthz": {"GET": "operations.health.healthy"},
+    "/livez": {"GET": "operations.health.healthy"},
+    "/readyz": {"GET": "operations.health.ready"},
+    "/signin": {"GET": "access.signin.page", "POST": "access.signin.enter"},
+    "/signout": {"POST": "access.signin.leave"},
+    "/": {"GET": "web.assets.home"},
+    "/plain": {"GET": "operations.pages.plain"},
+    "/docs": {"GET": "operations.pages.reference"},
+    "/static/{file}": {"GET": "web.assets.static"},
+    "/static/dashboard/{file}": {"GET": "web.assets.dashboard"},
 }
 
 
 def build() -> list[Route]:
     """One route a path, so that 405 names every method that is possible there. Raises LookupError without a rule."""
     if missing := rules.missing(TABLE):
-        raise LookupError(f"gateway/rules.py says nothing of {', '.join(missing)}")
+        raise LookupError(f"gateway/access/rules.py says nothing of {', '.join(missing)}")
     keypath.register()
     return [
         Route(path, _Admitted(methods, rules.RULES[path]), methods=list(methods), name=path)
@@ -104,8 +110,8 @@ def build() -> list[Route]:
 
 
 def endpoint_of(name: str) -> Endpoint:
-    """The endpoint that the table names `module.function`."""
-    module, _, function = name.partition(".")
+    """The endpoint that the table names `package.module.function`."""
+    module, _, function = name.rpartition(".")
     found: Endpoint = getattr(import_module(f"gateway.{module}"), function)
     return found
 

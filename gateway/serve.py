@@ -15,9 +15,10 @@ from collections.abc import Mapping
 
 import uvicorn
 
-from gateway import connection, starting
+from gateway import starting
 from gateway.app import create_app
 from gateway.state import Gateway
+from gateway.web import connection
 from runtime.broker.connection import connect
 from runtime.broker.presence import Presence
 from runtime.callers import access, admin_key

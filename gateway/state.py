@@ -14,18 +14,18 @@ import redis
 import redis.asyncio
 from starlette.requests import Request
 
-from gateway.auth import Auth
-from gateway.courier import Courier
-from gateway.held import Held
-from gateway.indexes import Indexes
-from gateway.ledger_counts import LedgerCounts
-from gateway.measured import Requests
-from gateway.quota_notes import QuotaNotes
-from gateway.replies import Replies
-from gateway.schemas import Schemas
-from gateway.search_times import SearchTimes
-from gateway.streams import Streams
-from gateway.swap_spans import SwapSpans
+from gateway.access.auth import Auth
+from gateway.access.quota_notes import QuotaNotes
+from gateway.calls.courier import Courier
+from gateway.calls.replies import Replies
+from gateway.objects.ledger_counts import LedgerCounts
+from gateway.search.indexes import Indexes
+from gateway.search.swap_spans import SwapSpans
+from gateway.search.times import SearchTimes
+from gateway.web.held import Held
+from gateway.web.measured import Requests
+from gateway.web.schemas import Schemas
+from gateway.web.streams import Streams
 from runtime.broker.connection import connect, connect_async
 from runtime.broker.wire import Wire
 from runtime.callers.ownership import Owners

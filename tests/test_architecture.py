@@ -98,30 +98,35 @@ def test_arrows(path: Path) -> None:
     assert not wrong
 
 
-def rooms() -> list[str]:
-    """The packages of `runtime/` in the order of docs/architecture.md: each may import those above it."""
-    return re.findall(r"^\| `runtime/(\w+)/` \|", PAGE.read_text(), re.MULTILINE)
+HOUSES = ("runtime", "gateway")
+
+
+def rooms(house: str) -> list[str]:
+    """The packages of a house in the order of docs/architecture.md: each may import those above it."""
+    return re.findall(rf"^\| `{house}/(\w+)/` \|", PAGE.read_text(), re.MULTILINE)
 
 
 def room(module: str) -> str:
-    """The package of `runtime/` that a module is in; "" of the few modules that stand beside the packages."""
-    parts = module.split(".")
-    return parts[1] if len(parts) > 1 and (ROOT / "runtime" / parts[1]).is_dir() else ""
+    """The package that a module is in; "" of the few modules that stand beside the packages."""
+    house, _, rest = module.partition(".")
+    name = rest.partition(".")[0]
+    return name if name and (ROOT / house / name / "__init__.py").exists() else ""
 
 
-def test_all_rooms_are_described() -> None:
-    assert sorted(rooms()) == sorted(path.parent.name for path in (ROOT / "runtime").glob("*/__init__.py"))
+@pytest.mark.parametrize("house", HOUSES)
+def test_all_rooms_are_described(house: str) -> None:
+    assert sorted(rooms(house)) == sorted(path.parent.name for path in (ROOT / house).glob("*/__init__.py"))
 
 
-@pytest.mark.parametrize("name", rooms())
-def test_rooms_import_only_those_above_them(name: str) -> None:
-    order = rooms()
+@pytest.mark.parametrize(("house", "name"), [(house, name) for house in HOUSES for name in rooms(house)])
+def test_rooms_import_only_those_above_them(house: str, name: str) -> None:
+    order = rooms(house)
     below = set(order[order.index(name) + 1 :])
     wrong = {
         f"{path.name}: {target}"
-        for path in (ROOT / "runtime" / name).rglob("*.py")
+        for path in (ROOT / house / name).rglob("*.py")
         for target, _ in imports(path, types=False)
-        if target.startswith("runtime.") and room(target) in below
+        if target.startswith(f"{house}.") and room(target) in below
     }
     assert not wrong
 

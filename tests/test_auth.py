@@ -14,9 +14,9 @@ import redis
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
-from gateway.failures import MOST, WINDOW_SECONDS, Failures, group
-from gateway.known_keys import AWAY_SECONDS, FRESH_SECONDS, KnownKeys
-from gateway.principal import SCOPE_KEY
+from gateway.access.failures import MOST, WINDOW_SECONDS, Failures, group
+from gateway.access.known_keys import AWAY_SECONDS, FRESH_SECONDS, KnownKeys
+from gateway.web.principal import SCOPE_KEY
 from runtime import keys
 from runtime.callers import access, admin_key, api_keys
 from runtime.config.auth import AuthSpec

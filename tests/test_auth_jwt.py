@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from starlette.testclient import TestClient
 
-from gateway import jwks
+from gateway.access import jwks
 from runtime.config.auth import AuthSpec, JwtSpec
 from runtime.config.load import load_settings
 from runtime.config.settings import Settings

@@ -11,7 +11,7 @@ import pytest
 import urllib3
 from click.testing import CliRunner
 
-from gateway.failures import MOST
+from gateway.access.failures import MOST
 from runtime.cli.main import cli
 from tests.fronts import Front
 from tests.workers import environment

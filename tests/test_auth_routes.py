@@ -1,4 +1,4 @@
-"""Every route with every role, and with none: who gets in is what gateway/rules.py says, and nobody else."""
+"""Every route with every role, and with none: who gets in is what gateway/access/rules.py says, and nobody else."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 import redis
 from starlette.testclient import TestClient
 
+from gateway.access.rules import RANK, RULES, missing
 from gateway.routes import TABLE, build
-from gateway.rules import RANK, RULES, missing
 from runtime.broker import connection as broker
 from tests import authing
 
@@ -74,7 +74,7 @@ def test_every_route_has_a_rule_and_no_rule_is_left_over() -> None:
 
 
 def test_a_route_without_a_rule_is_not_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.routes.TABLE", {**TABLE, "/new": {"GET": "health.healthy"}})
+    monkeypatch.setattr("gateway.routes.TABLE", {**TABLE, "/new": {"GET": "operations.health.healthy"}})
     with pytest.raises(LookupError, match="GET /new"):
         build()
 

@@ -27,9 +27,9 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from gateway.app import create_app
-from gateway.body import parse, suspect
-from gateway.openapi import build
-from gateway.problems import Refused
+from gateway.operations.openapi import build
+from gateway.web.body import parse, suspect
+from gateway.web.problems import Refused
 from runtime.broker import connection as broker
 from runtime.config.settings import Settings, StoreSettings
 from tests.gatewaying import Hand, deployment, settings

@@ -63,11 +63,11 @@ def test_a_start_is_timed() -> None:
 
 
 def test_samples_become_microseconds_of_a_call() -> None:
-    stacks = """run (uvicorn/server.py:61);invoke (/home/me/tundish/gateway/invoke.py:12) 6
-run (uvicorn/server.py:61);invoke (gateway/invoke.py:12);dumps (json/__init__.py:231) 2
+    stacks = """run (uvicorn/server.py:61);invoke (/home/me/tundish/gateway/calls/invoke.py:12) 6
+run (uvicorn/server.py:61);invoke (gateway/calls/invoke.py:12);dumps (json/__init__.py:231) 2
 run (uvicorn/server.py:61);send (/venv/lib/python3.11/site-packages/redis/asyncio/connection.py:5) 1
 _bootstrap (threading.py:966) 1"""
     found = {row.name: row.micros for row in profile.rows("gateway", stacks, 500.0)}
-    assert found == {"gateway.invoke": 300.0, "json": 100.0, "redis": 50.0, "threading (Python's own)": 50.0}
+    assert found == {"gateway.calls.invoke": 300.0, "json": 100.0, "redis": 50.0, "threading (Python's own)": 50.0}
     few = profile.rows("gateway", stacks, 500.0, most=1)
-    assert [(row.name, row.micros) for row in few] == [("gateway.invoke", 300.0), ("the rest", 200.0)]
+    assert [(row.name, row.micros) for row in few] == [("gateway.calls.invoke", 300.0), ("the rest", 200.0)]

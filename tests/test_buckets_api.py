@@ -11,7 +11,7 @@ import pytest
 import redis
 from starlette.testclient import TestClient
 
-from gateway.ledger_counts import LedgerCounts
+from gateway.objects.ledger_counts import LedgerCounts
 from gateway.state import Gateway
 from runtime import keys
 from runtime.buckets import bucket_state, document_list, event_letters, ledger_count

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from starlette.datastructures import Headers
 
-from gateway.call_headers import prefer, read, trace_of
-from gateway.problems import Refused
+from gateway.web.call_headers import prefer, read, trace_of
+from gateway.web.problems import Refused
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

@@ -172,7 +172,7 @@ def test_the_stored_answer_is_replayed(
 
 
 def test_a_504_stays_a_504(web: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.waiting.QUEUE_GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("gateway.calls.waiting.QUEUE_GRACE_SECONDS", 0.1)
     first = problem(web.post("/function/cut", headers=key("k")), 504)
     again = web.post("/function/cut", headers=key("k"))
     assert problem(again, 504)["call_id"] == first["call_id"]
@@ -289,7 +289,7 @@ def project(tmp_path: Path) -> Path:
 def test_the_work_of_a_caller_who_got_504_is_stopped(
     project: Path, broker_url: str, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.waiting.LONGEST_WAIT_SECONDS", 2.0)
+    monkeypatch.setattr("gateway.calls.waiting.LONGEST_WAIT_SECONDS", 2.0)
     found = deployment(project, broker_url)
     note, quick = project.parent / "late", project.parent / "soon"
     app = create_app(found.settings, found)

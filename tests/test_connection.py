@@ -16,8 +16,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
-from gateway import connection, held
-from gateway.body import Oversized, read_up_to
+from gateway.web import connection, held
+from gateway.web.body import Oversized, read_up_to
 from tests.gatewaying import problem
 from tests.workers import until
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from gateway.assets import _SERVED
 from gateway.routes import TABLE
+from gateway.web.assets import _SERVED
 from runtime.config.settings import StoreSettings
 from tests.gatewaying import serving, settings
 

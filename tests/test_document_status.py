@@ -192,7 +192,7 @@ def test_an_object_that_a_filter_refused(house: House) -> None:
 
 
 def test_a_long_text_is_cut(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.document.MOST_CHARACTERS", 20)
+    monkeypatch.setattr("gateway.objects.document.MOST_CHARACTERS", 20)
     etag = house.put("a.txt")
     house.note("a.txt", Entry("done", etag, 3, at=1.0))
     house.index("a.txt", etag, 3, (0, 15), (10, 25), (20, 34))

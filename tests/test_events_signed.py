@@ -9,8 +9,8 @@ import pytest
 import redis
 from starlette.testclient import TestClient
 
-from gateway.events import LIMIT, SIGNED_SECONDS
-from gateway.failures import MOST
+from gateway.access.failures import MOST
+from gateway.objects.events import LIMIT, SIGNED_SECONDS
 from runtime import keys
 from runtime.security.callback_sign import headers, key_of
 from tests.gatewaying import TOKEN, problem

@@ -10,7 +10,7 @@ import pytest
 import redis
 import urllib3
 
-from gateway import streams
+from gateway.web import streams
 from runtime.attempts.capture import Capture
 from runtime.broker.connection import connect
 from runtime.deployment.deployment import Deployment

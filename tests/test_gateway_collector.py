@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from gateway.collector import MOST, Answers, Collector
+from gateway.search.collector import MOST, Answers, Collector
 from runtime.errors import BadInput, CorruptSegment
 from runtime.index.filters import Filters
 from runtime.index.search import Search, SearchResult

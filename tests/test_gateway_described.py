@@ -11,7 +11,7 @@ import jsonschema_rs
 import pytest
 from starlette.testclient import TestClient
 
-from gateway.openapi import build
+from gateway.operations.openapi import build
 from gateway.routes import TABLE
 from runtime.config.settings import Settings
 from runtime.deployment.deployment import Deployed, Deployment

@@ -66,7 +66,7 @@ def test_unknown_places_and_methods(web: TestClient) -> None:
 def test_an_unexpected_error_is_a_500_with_a_reference(
     web: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("gateway.accepting.read_async", None)
+    monkeypatch.setattr("gateway.calls.accepting.read_async", None)
     told = problem(web.get("/api/v1/tasks/task/x"), 500)
     assert told["call_id"] in caplog.text
     assert "TypeError" in caplog.text

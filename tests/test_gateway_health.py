@@ -7,7 +7,7 @@ from pathlib import Path
 
 import redis
 
-from gateway.health import check_parts
+from gateway.operations.health import check_parts
 from runtime import keys
 from runtime.broker import presence
 from runtime.config.settings import Project, Queue, StoreSettings

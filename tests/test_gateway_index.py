@@ -104,7 +104,7 @@ def test_capacity_is_told_by_what_searches_take_here(
     web: TestClient, index: FaissIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runtime.urgency._MEASURED_FROM", 1)
-    monkeypatch.setattr("gateway.search_times.ENOUGH", 3)
+    monkeypatch.setattr("gateway.search.times.ENOUGH", 3)
     published(index, "a", 1)
     for _ in range(3):
         assert web.post("/search", json={"vector": [1.0] * 16, "k": 1}).status_code == 200

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from gateway.index_follower import Follower
+from gateway.search.follower import Follower
 from gateway.state import Gateway
 from runtime import keys
 from runtime.config.settings import BucketTrigger, Function, Settings, StoreSettings
@@ -113,7 +113,7 @@ def test_words_of_versions_that_do_not_exist_are_forgotten(
     made: Settings, index: FaissIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever may publish on the broker could hide every word that comes after a false one."""
-    monkeypatch.setattr("gateway.index_follower.POLL_SECONDS", 0.0)
+    monkeypatch.setattr("gateway.search.follower.POLL_SECONDS", 0.0)
     write(index, "b1", put("a", 1, "x"))
     index.build("default")
 

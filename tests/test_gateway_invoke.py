@@ -169,7 +169,7 @@ def test_failures(web: TestClient, redis_client: redis.Redis, made: Settings, er
 
 
 def test_no_answer_in_time_names_the_call(web: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.waiting.QUEUE_GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("gateway.calls.waiting.QUEUE_GRACE_SECONDS", 0.1)
     answer = web.post("/function/cut")
     told = problem(answer, 504)
     assert told["call_id"] in answer.headers["location"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.measured import _BUCKETS, Requests
+from gateway.web.measured import _BUCKETS, Requests
 
 SECONDS = (0.0, 0.0009, 0.001, 0.0011, 0.3, 300.0, 301.0, 0.3)
 

@@ -106,7 +106,7 @@ def test_a_switch_while_a_text_is_embedded(web: TestClient, index: FaissIndex, m
     answer = web.get("/search?q=pear&k=1")
     assert (answer.status_code, asked) == (200, [OLD, NEW.name])
     assert (answer.json()["generation"], answer.json()["results"][0]["key"]) == (2, "pear.txt")
-    monkeypatch.setattr("gateway.search._vector", other_vector)
+    monkeypatch.setattr("gateway.search.search._vector", other_vector)
     assert "changes its model" in problem(web.get("/search?q=pear"), 503)["detail"]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import redis
 
-from gateway import accepting
+from gateway.calls import accepting
 from runtime import keys
 from runtime.broker.connection import connect
 from runtime.config.limits import OutboxSpec

@@ -139,7 +139,7 @@ def test_it_does_not_pass_for_one_that_left_when_a_part_of_it_dies(environ: Mapp
     code = """
         import os, sys
         from gateway import serve
-        from gateway.indexes import Indexes
+        from gateway.search.indexes import Indexes
         async def refresh(self): raise ImportError("half made")
         Indexes.refresh = refresh
         sys.exit(serve.main(os.environ))

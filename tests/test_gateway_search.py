@@ -97,8 +97,8 @@ def test_from_empty_to_published_to_swapped(web: TestClient, index: FaissIndex) 
 def test_a_version_that_nobody_announced_is_found(
     made: Settings, index: FaissIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.index_follower.POLL_SECONDS", 0.1)
-    monkeypatch.setattr("gateway.indexes.keys.SWAP_CHANNEL", "another")
+    monkeypatch.setattr("gateway.search.follower.POLL_SECONDS", 0.1)
+    monkeypatch.setattr("gateway.search.indexes.keys.SWAP_CHANNEL", "another")
     with serving(made) as web:
         answers_from(web, publish(index, ["one"]))
 

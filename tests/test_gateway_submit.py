@@ -10,7 +10,8 @@ import pytest
 import redis
 from starlette.testclient import TestClient
 
-from gateway import accepting, tasks_submit
+from gateway.calls import accepting
+from gateway.tasks import submit as tasks_submit
 from runtime import keys
 from runtime.config.settings import Settings
 from runtime.errors import BrokerDown

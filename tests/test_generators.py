@@ -217,7 +217,7 @@ def test_a_key_replays_the_list(web: Served) -> None:
 
 
 def test_time_over_is_said_and_stops_it(web: Served, monkeypatch: pytest.MonkeyPatch, client: redis.Redis) -> None:
-    monkeypatch.setattr("gateway.waiting.LONGEST_WAIT_SECONDS", 0.5)
+    monkeypatch.setattr("gateway.calls.waiting.LONGEST_WAIT_SECONDS", 0.5)
     answer = post(web, "/function/endless", {"pause": 0.05}, headers={"Accept": SSE})
     problem = json.loads(answer.data.decode().rstrip().rpartition("data: ")[2])
     assert problem["status"] == 504

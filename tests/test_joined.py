@@ -11,8 +11,8 @@ import uvicorn
 import uvloop
 from starlette.types import Receive, Scope, Send
 
-from gateway import connection
-from gateway.joined import Joined
+from gateway.web import connection
+from gateway.web.joined import Joined
 
 HEAD, BODY = b"HTTP/1.1 200 OK\r\n\r\n", b"null"
 

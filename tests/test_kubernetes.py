@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from gateway.routes import TABLE
-from gateway.tasks_stats import _queue
+from gateway.tasks.stats import _queue
 from runtime.config.broker import GRACE_SECONDS
 from runtime.config.environ import Environment, connect
 from runtime.config.metrics import FIRST_PORT

@@ -17,7 +17,7 @@ import pytest
 import redis
 from starlette.testclient import TestClient
 
-from gateway.request_log import RequestLog
+from gateway.web.request_log import RequestLog
 from runtime import keys
 from runtime.attempts.lines import decode
 from runtime.config.load import load_settings

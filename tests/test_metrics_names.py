@@ -12,9 +12,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from starlette.testclient import TestClient
 
-from gateway import metrics_system, schedules
-from gateway.metrics_index import Told
-from gateway.metrics_usage import Quotas
+from gateway.operations import metrics_system, schedules
+from gateway.operations.metrics_index import Told
+from gateway.operations.metrics_usage import Quotas
 from gateway.state import Gateway
 from runtime.attempts.attempt import Attempt
 from runtime.attempts.tally import Tally

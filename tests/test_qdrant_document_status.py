@@ -11,7 +11,7 @@ import anyio
 import pytest
 import redis
 
-from gateway.document import _held
+from gateway.objects.document import _held
 from gateway.state import Gateway
 from runtime.harness.store import MemoryStore
 from runtime.index import manifest

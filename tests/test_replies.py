@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from gateway.replies import Replies
+from gateway.calls.replies import Replies
 from runtime.attempts.attempt import claim, finish
 from runtime.broker.connection import connect_async
 from runtime.deployment.deployment import Deployment

@@ -15,7 +15,7 @@ import redis
 from click.testing import CliRunner, Result
 from starlette.testclient import TestClient
 
-from gateway.health import check_parts
+from gateway.operations.health import check_parts
 from runtime import keys
 from runtime.broker import presence
 from runtime.cli.main import cli

@@ -11,7 +11,7 @@ import jsonschema_rs
 import pytest
 import redis
 
-from gateway.schemas import Schemas
+from gateway.web.schemas import Schemas
 from runtime import keys
 from runtime.attempts.lines import PROGRESS, decode
 from runtime.config.schema_errors import errors_of

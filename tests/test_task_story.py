@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.task_story import steps_after
+from gateway.tasks.story import steps_after
 from runtime.invocations.invocation import Invocation
 
 BASE = Invocation(

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as rules
 from hypothesis import strategies as st
 
-from gateway import quota_notes
+from gateway.access import quota_notes
 from runtime import keys
 from runtime.attempts.attempt import claim, finish, repeat
 from runtime.broker import scripts

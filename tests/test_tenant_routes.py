@@ -16,10 +16,10 @@ import pytest
 import redis
 from starlette.testclient import TestClient
 
-from gateway import task_logs
+from gateway.access.rules import RULES
 from gateway.routes import TABLE
-from gateway.rules import RULES
 from gateway.state import Gateway
+from gateway.tasks import logs as task_logs
 from runtime import keys
 from runtime.attempts.attempt import claim
 from runtime.attempts.lines import Line

@@ -13,8 +13,8 @@ import pytest
 import redis
 
 from gateway.app import create_app
-from gateway.swap_spans import SwapSpans
-from gateway.traced import Traced, parent_of
+from gateway.search.swap_spans import SwapSpans
+from gateway.web.traced import Traced, parent_of
 from runtime.config.load import load_settings
 from runtime.config.logs import TracingSpec
 from runtime.config.settings import Settings

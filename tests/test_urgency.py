@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.search_times import ENOUGH, KEPT, SearchTimes
+from gateway.search.times import ENOUGH, KEPT, SearchTimes
 from runtime.index.manifest import Manifest, SegmentRef
 from runtime.urgency import MEMORY_SHARE, Capacity, capacity, host_memory
 

@@ -19,8 +19,8 @@ import redis
 import urllib3
 from starlette.datastructures import Headers
 
-from gateway import accepts
-from gateway.upload_fields import of_body, uploads, value_of
+from gateway.calls.upload_fields import of_body, uploads, value_of
+from gateway.web import accepts
 from runtime.callbacks.answer import message
 from runtime.cli.main import cli
 from runtime.config.settings import StoreSettings

@@ -1,4 +1,4 @@
-"""Counts as Prometheus' families: the same names for the whole system (gateway/metrics.py) and for one worker."""
+"""Counts as Prometheus' families: one set of names for the whole system (gateway/operations/metrics.py), one worker."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 -- The end of an invocation: one function, `close`, and what follows from an end.
 
--- What an answer is made of (gateway/outcome.py); and more, which is kept for a second call with the same key.
+-- What an answer is made of (gateway/calls/outcome.py); and more, which is kept for a second call with the same key.
 local ANSWER = {'function', 'state', 'attempts', 'started', 'ended', 'result', 'result_ref', 'result_type', 'error', 'stop'}
 local COPIED = {'function', 'state', 'queue', 'priority', 'tenant', 'trigger', 'attempts', 'created', 'started',
   'ended', 'root', 'result', 'result_ref', 'result_type', 'error', 'stop'}
