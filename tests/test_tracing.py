@@ -120,7 +120,7 @@ def test_a_collector_that_is_away_costs_spans_and_no_calls() -> None:
     """Nothing listens there; neither the work nor the end of the process waits for it longer than a moment."""
     code = (
         "import time\n"
-        "from runtime import logs, tracing_otel\n"
+        "from runtime.telemetry import logs, tracing_otel\n"
         "from runtime.config.logs import TracingSpec\n"
         "from runtime.telemetry.tracing import Tracing\n"
         "logs.setup('x')\n"
