@@ -52,26 +52,35 @@ def fields(
         "arguments": packed_arguments.pack(arguments, compress_over),
     }
     expires = spec.expires if call.expires is None else call.expires
-    times = {
-        "expires": None if expires is None else now_ms + int((call.delay + expires) * 1000),
-        "deadline": None if call.deadline is None else int(call.deadline * 1000),
-        "due": now_ms + int(call.delay * 1000) if call.delay else None,
-    }
-    told: dict[str, str | None] = {
-        "parent": call.parent,
-        "reply_to": keys.reply(call.reply_to) if call.reply_to else None,
-        "callback": call.callback,
-        "trace": packed(call.trace),
-        "origin": call.origin,
-        "event": json.dumps(dict(call.event)) if call.event else None,
-        "idem": call.idempotency.digest if call.idempotency else None,
-        "arguments_ref": call.arguments_ref,
-        "key": _key(spec, arguments),
-        "accept": call.accept,
-    }
-    held |= {name: value for name, value in {**times, **told}.items() if value is not None}
-    if call.parents:
-        held["parents"] = msgpack.packb(list(call.parents), use_bin_type=True)
+    until: int | None = None
+    if expires is not None:
+        held["expires"] = until = now_ms + int((call.delay + expires) * 1000)
+    if call.deadline is not None:
+        held["deadline"] = deadline = int(call.deadline * 1000)
+        until = deadline if until is None else min(until, deadline)
+    told: tuple[tuple[str, Argument | None], ...] = (
+        ("parent", call.parent),
+        ("callback", call.callback),
+        ("trace", packed(call.trace)),
+        ("origin", call.origin),
+        ("arguments_ref", call.arguments_ref),
+        ("key", _key(spec, arguments)),
+        ("accept", call.accept),
+        ("reply_to", keys.reply(call.reply_to) if call.reply_to else None),
+        ("event", json.dumps(dict(call.event)) if call.event else None),
+        ("idem", call.idempotency.digest if call.idempotency else None),
+        ("parents", msgpack.packb(list(call.parents), use_bin_type=True) if call.parents else None),
+        ("hops", call.hops or None),
+        ("no_retry", None if call.retry else 1),
+        ("no_chain", None if call.chain else 1),
+        ("chained", 1 if call.chained else None),
+        ("split", 1 if call.split else None),
+        ("streamed", 1 if call.streamed else None),
+        ("confined", 1 if call.confined else None),
+    )
+    for name, value in told:
+        if value is not None:
+            held[name] = value
     if call.fan:
         held |= {"fan": call.fan, "fan_index": call.fan_index, "in_flight": call.in_flight}
         held |= {"state": "accepted", "waits": "children", "gate": f"fan:{call.fan}"}
@@ -80,13 +89,9 @@ def fields(
         held |= {"state": "accepted", "waits": "gather"}
     elif call.delay:
         held |= {"state": "accepted", "waits": "delay"}
-    flags = {"no_retry": not call.retry, "no_chain": not call.chain, "chained": call.chained, "split": call.split}
-    flags |= {"streamed": call.streamed, "confined": call.confined}
-    held |= {name: 1 for name, unusual in flags.items() if unusual}
-    if call.hops:
-        held["hops"] = call.hops
-    moments = [moment for moment in (times["expires"], times["deadline"]) if moment is not None]
-    return held, min(moments, default=None)
+    if call.delay:
+        held["due"] = now_ms + int(call.delay * 1000)
+    return held, until
 
 
 def is_gathered(call: Call, spec: Function) -> bool:
