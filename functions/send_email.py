@@ -94,11 +94,16 @@ def _message(subject: str, text: str, html: str | None) -> EmailMessage:
     if not _is_one_line(subject):
         raise BadInput("subject: is one line; a line break in it could smuggle headers in.")
     message = EmailMessage(SMTP)
-    message["Subject"] = subject
-    message.set_content(text)
+    message["Subject"] = _encodable(subject)
+    message.set_content(_encodable(text))
     if html is not None:
-        message.add_alternative(html, "html")
+        message.add_alternative(_encodable(html), "html")
     return message
+
+
+def _encodable(text: str) -> str:
+    """Lone surrogates, which JSON and file names can hold and no encoding has, are question marks."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _addresses(name: str, given: Sequence[str] | None) -> list[Address]:

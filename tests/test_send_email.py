@@ -173,6 +173,13 @@ def test_what_can_never_be_sent(box: Mailbox, arguments: dict[str, Any], reason:
     assert not box.mails
 
 
+def test_what_no_encoding_has_is_a_question_mark(box: Mailbox) -> None:
+    sent(to="ann@example.org", subject="a\udd00\udc80", text="b\ud800", html="<b>\udfff</b>")
+    [mail] = box.mails
+    assert mail["Subject"] == "a??"
+    assert [part.get_content().strip() for part in mail.iter_parts()] == ["b?", "<b>?</b>"]
+
+
 odd_texts = st.text(st.sampled_from("""<>@.:;,"'()[]\\= ?\x0b\x85\u2028\n\0\tab8é""") | st.characters(), max_size=12)
 
 
@@ -186,7 +193,7 @@ def test_no_text_is_too_odd(monkeypatch: pytest.MonkeyPatch) -> None:
         def attempt(address: str, text: str) -> None:
             box.mails.clear()
             with contextlib.suppress(BadInput):
-                done = sent(to=address, subject=text, reply_to=address)
+                done = sent(to=address, subject=text, reply_to=address, text=text)
                 [mail] = box.mails
                 assert len(done.recipients) == len(mail["To"].addresses) == 1
                 assert not mail.defects
