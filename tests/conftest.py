@@ -33,6 +33,8 @@ def pytest_configure() -> None:
     known = hypothesis.settings.get_profile(hypothesis.settings.get_current_profile_name())
     hypothesis.settings.register_profile("patient", known, deadline=None)
     hypothesis.settings.load_profile("patient")
+    # A shell that starts this in its background has Ctrl-C ignored, and all that is started here would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
