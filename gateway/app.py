@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator, Callable
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.types import ASGIApp
 
 from gateway import routes
 from gateway.state import Gateway
-from gateway.web import problems
+from gateway.web.door import Door
+from gateway.web.errors import Errors
 from gateway.web.guard import Guard
-from gateway.web.measured import Measured
 from gateway.web.request_log import RequestLog
 from gateway.web.traced import Traced
 from runtime.callers import access
@@ -22,6 +23,16 @@ from runtime.config.settings import Settings
 from runtime.deployment.deployment import Deployment
 
 log = logging.getLogger("tundish.gateway")
+
+
+class Application(Starlette):
+    """Starlette without its own two layers around the middleware and within it: `Errors` does their work."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        app: ASGIApp = routes.Finder(self.router)
+        for kind, arguments, named in reversed(self.user_middleware):
+            app = kind(app, *arguments, **named)
+        return app
 
 
 def create_app(settings: Settings, deployment: Deployment, *, on_fatal: Callable[[], None] | None = None) -> Starlette:
@@ -55,22 +66,20 @@ def create_app(settings: Settings, deployment: Deployment, *, on_fatal: Callable
             await asyncio.gather(*tasks, return_exceptions=True)
             await gateway.close()
 
-    app = Starlette(
+    guard = Guard(
+        settings.host,
+        access.names(settings),
+        settings.access.public_url,
+        addresses=gateway.auth.required,
+    )
+    app = Application(
         routes=routes.build(),
         middleware=[
             *([Middleware(RequestLog)] if settings.logs.tells_requests else []),
-            Middleware(Measured, requests=gateway.requests),
-            Middleware(
-                Guard,
-                host=settings.host,
-                names=access.names(settings),
-                page=settings.access.public_url,
-                addresses=gateway.auth.required,
-            ),
+            Middleware(Door, guard, gateway.requests),
             *([Middleware(Traced, tracing=gateway.tracing)] if gateway.tracing.on else []),
-            Middleware(problems.Unexpected),
+            Middleware(Errors),
         ],
-        exception_handlers=problems.handlers(),
         lifespan=lifespan,
     )
     # `/search/` is not `/search`: a redirect would turn a POST into a GET in many clients.

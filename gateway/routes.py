@@ -13,7 +13,7 @@ from importlib import import_module
 import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from gateway import state
@@ -120,6 +120,28 @@ def import_all() -> None:
     """Import what no request has needed yet."""
     for name in {name for methods in TABLE.values() for name in methods.values()}:
         endpoint_of(name)
+
+
+class Finder:
+    """The way to a route. Starlette's router holds a path against one pattern after the other; of those whose paths
+    have no more than a name behind their first part, the one with this first part is known."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        self._named = {
+            route.path.split("/")[1]: route
+            for route in router.routes
+            if isinstance(route, Route) and route.path.count("/") == 2 and route.path.endswith("/{name}")
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            first, _, name = scope["path"][1:].partition("/")
+            route = self._named.get(first)
+            if route is not None and name and "/" not in name and scope["method"] in (route.methods or ()):
+                scope["route"], scope["path_params"] = route, {"name": name}
+                return await route.app(scope, receive, send)
+        return await self._router(scope, receive, send)
 
 
 class _Admitted:

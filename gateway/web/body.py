@@ -19,7 +19,7 @@ from runtime.values.units import format_size
 _JSON = re.compile(r"application/(?:json|[\w.!#$&^-]+\+json)", re.IGNORECASE)
 # Numbers that Python reads but msgpack or other programs do not: over 64 bits, or beyond a double.
 _SHAPES = bytes(48 if 48 <= one <= 57 else 101 if one in b"eE" else 43 if one == 43 else 46 for one in range(256))
-_SUSPECT = (b"0" * 19, b"e000", b"e+000")
+_DIGITS, _EXPONENT, _SIGNED = b"0" * 19, b"e000", b"e+000"
 _NAME = re.compile(rb'"\s*:')
 _INTEGERS = range(-(2**63), 2**64)
 
@@ -119,14 +119,17 @@ def suspect(data: bytes) -> bool:
     A regular expression takes 33 ms for a megabyte, while nobody else is answered; this takes 2.
     """
     shapes = data.translate(_SHAPES)  # digits as 0, E as e
-    return any(one in shapes for one in _SUSPECT)
+    return _DIGITS in shapes or _EXPONENT in shapes or _SIGNED in shapes
 
 
 def _refuse_repeated_names(data: bytes, value: Any) -> None:
     """Of two members with one name the parser keeps the last. Nobody can mean that.
 
-    What it kept has fewer names, then; only where escapes could hide that is everything looked at.
+    What it kept has fewer names, then; only where escapes could hide that is everything looked at. As many colons as
+    there are members are one for each: no name can be there twice.
     """
+    if isinstance(value, dict) and data.count(b":") == len(value):
+        return
     if b"\\u00" not in data and len(_NAME.findall(data)) == len(_NAME.findall(to_json(value))):
         return
     try:

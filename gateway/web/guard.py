@@ -9,10 +9,11 @@ address is nobody's name to move: where every request needs a key, any of them w
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.responses import Response
+from starlette.types import Message
 
 from gateway.web.problems import problem
 from runtime.callers.access import is_address, is_loopback
@@ -48,46 +49,43 @@ def host_name(netloc: str) -> str | None:
 
 
 class Guard:
-    """Refuses foreign Hosts and Origins (403) and too many headers (431); puts the security headers on every answer.
+    """Refuses foreign Hosts and Origins (403) and too many headers (431); has the security headers of every answer.
 
     `names` are the gateway's own besides `host` and loopback, `*` is any; `addresses`: every IP address will do.
     `page` is the origin of its own pages where a proxy gives it another Host than people use.
     """
 
     def __init__(
-        self, app: ASGIApp, host: str, names: frozenset[str] = frozenset(), page: str = "", *, addresses: bool = False
+        self, host: str, names: frozenset[str] = frozenset(), page: str = "", *, addresses: bool = False
     ) -> None:
-        self._app, self._names, self._addresses = app, names | {host.lower()}, addresses
+        self._names, self._addresses = names | {host.lower()}, addresses
         self._page = page.lower() or None
         self._headers = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
         self._secured = frozenset(name for name, _ in self._headers)
         self._welcome = set[tuple[tuple[bytes, bytes], ...]]()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-
-        def secured(message: Message) -> Awaitable[None]:
-            if message["type"] == "http.response.start":
-                headers = message["headers"] = list(message.get("headers", ()))
-                if self._secured.isdisjoint([name.lower() for name, _ in headers]):
-                    headers += self._headers
-                else:  # it is a page that has its own
-                    given = {name.lower() for name, _ in headers}
-                    headers += [pair for pair in self._headers if pair[0] not in given]
-            return send(message)
-
+    def refusal(self, headers: Sequence[tuple[bytes, bytes]]) -> Response | None:
+        """The answer to a request that is not let in; None where it is."""
         size, named = 0, list[tuple[bytes, bytes]]()
-        for name, value in scope["headers"]:
+        for pair in headers:
+            name, value = pair
             size += len(name) + len(value)
             if name in _ASKED:
-                named.append((name, value))
+                named.append(pair)
         if size > MOST_HEADER_BYTES:
-            detail = f"The headers have {size} bytes; {MOST_HEADER_BYTES} are taken."
-            return await problem(431, detail)(scope, receive, secured)
+            return problem(431, f"The headers have {size} bytes; {MOST_HEADER_BYTES} are taken.")
         if (asked := tuple(named)) not in self._welcome and (refusal := self._asked(asked)):
-            return await problem(403, refusal)(scope, receive, secured)
-        return await self._app(scope, receive, secured)
+            return problem(403, refusal)
+        return None
+
+    def secure(self, start: Message) -> None:
+        """Give the head of an answer (`http.response.start`) the security headers that it has not itself."""
+        headers = start["headers"] = list(start.get("headers", ()))
+        if self._secured.isdisjoint([name.lower() for name, _ in headers]):
+            headers += self._headers
+        else:  # it is a page that has its own
+            given = {name.lower() for name, _ in headers}
+            headers += [pair for pair in self._headers if pair[0] not in given]
 
     def _asked(self, named: tuple[tuple[bytes, bytes], ...]) -> str | None:
         """Why these Hosts and Origins are refused. Those that are welcome are the same again and again."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left
-from collections.abc import Awaitable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING
-
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import HistogramMetricFamily
@@ -52,27 +49,3 @@ class Requests:
             counts = [float(count) for count in accumulate(times.counts)]
             family.add_metric(labels, list(zip(limits, counts, strict=True)), times.seconds)
         yield family
-
-
-class Measured:
-    """Middleware that measures every request."""
-
-    def __init__(self, app: ASGIApp, requests: Requests) -> None:
-        self._app, self._requests = app, requests
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-        began, status = time.perf_counter(), 500
-
-        def watched(message: Message) -> Awaitable[None]:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            return send(message)
-
-        try:
-            await self._app(scope, receive, watched)
-        finally:
-            route = getattr(scope.get("route"), "path", "none")
-            self._requests.observe(route, scope["method"], status, time.perf_counter() - began)

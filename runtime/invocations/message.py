@@ -11,8 +11,9 @@ import json
 import os
 import socket
 import zlib
+from binascii import b2a_base64
 from collections.abc import Mapping
-from functools import cache, lru_cache
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any
 
@@ -26,6 +27,7 @@ BUILT = b"1"
 """In a record's field `foreign` in place of the message: there is none that could be sent again as it came."""
 
 _REPR_LIMIT = 1024
+_FRAMES = 1000
 _EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 
@@ -47,21 +49,33 @@ def build(
     tag = _quoted(task_id)
     # What json.dumps would write, in a fifth of its time: every call that is accepted comes through here. The headers
     # are first, and these three first in them: lua/take.lua reads them without the rest, however long that is.
+    first, limited, origin, ends, last = _frame(function, queue, priority, *limits, keep_result, os.getpid())
     return (
-        f'{{"headers": {{"lang": "py", "task": {_quoted(function)}, "id": {tag}, '
-        '"shadow": null, "eta": null, "expires": null, "group": null, "group_index": null, "retries": 0, '
-        f'"timelimit": {_limits(*limits)}, "root_id": {tag if root == task_id else _quoted(root)}, '
+        f"{first}{tag}{limited}{tag if root == task_id else _quoted(root)}, "
         f'"parent_id": {"null" if parent is None else _quoted(parent)}, '
-        f'"argsrepr": "()", "kwargsrepr": {_quoted(_short(arguments))}, "origin": {_origin(os.getpid())}, '
-        f'"ignore_result": {"false" if keep_result else "true"}, "replaced_task_nesting": 0, "stamped_headers": null, '
-        f'"stamps": {{}}, "{HEADER}": {queued_ms}}}, '
-        '"content-encoding": "binary", "content-type": "application/x-msgpack", '
-        f'"properties": {{"correlation_id": {tag}, "reply_to": "", "delivery_mode": 2, '
-        f'"delivery_info": {{"exchange": "", "routing_key": {_quoted(queue)}}}, '
-        f'"priority": {keys.transport_priority(priority)}, "body_encoding": "base64", '
+        f'"argsrepr": "()", "kwargsrepr": {_quoted(_short(arguments))}{origin}{queued_ms}{ends}{tag}{last}'
         # Unique for each delivery: a copy that the reaper made is another delivery.
-        f'"delivery_tag": {tag[:-1]}:{queued_ms}"}}, "body": "{base64.b64encode(body).decode()}"}}'
+        f'{tag[:-1]}:{queued_ms}"}}, "body": "{b2a_base64(body, newline=False).decode()}"}}'
     ).encode()
+
+
+@lru_cache(_FRAMES)
+def _frame(
+    function: str, queue: str, priority: int, hard: float | None, soft: float | None, keep_result: bool, pid: int
+) -> tuple[str, str, str, str, str]:
+    """What the messages of a function have in common: what stands before the id, the root, the origin …"""
+    return (
+        f'{{"headers": {{"lang": "py", "task": {_quoted(function)}, "id": ',
+        ', "shadow": null, "eta": null, "expires": null, "group": null, "group_index": null, "retries": 0, '
+        f'"timelimit": {json.dumps([hard, soft])}, "root_id": ',
+        f', "origin": {_quoted(f"{pid}@{socket.gethostname()}")}, '
+        f'"ignore_result": {"false" if keep_result else "true"}, "replaced_task_nesting": 0, "stamped_headers": null, '
+        f'"stamps": {{}}, "{HEADER}": ',
+        '}, "content-encoding": "binary", "content-type": "application/x-msgpack", "properties": {"correlation_id": ',
+        ', "reply_to": "", "delivery_mode": 2, '
+        f'"delivery_info": {{"exchange": "", "routing_key": {_quoted(queue)}}}, '
+        f'"priority": {keys.transport_priority(priority)}, "body_encoding": "base64", "delivery_tag": ',
+    )
 
 
 def compressed(raw: bytes, over: int | None) -> bytes:
@@ -96,16 +110,6 @@ def queued_at(message: bytes) -> int | None:
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
     return value if isinstance(value, int) else None
-
-
-@cache
-def _origin(pid: int) -> str:
-    return _quoted(f"{pid}@{socket.gethostname()}")
-
-
-@lru_cache
-def _limits(hard: float | None, soft: float | None) -> str:
-    return json.dumps([hard, soft])
 
 
 def _short(arguments: Mapping[str, Any]) -> str:
