@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -65,8 +65,6 @@ class House:
     root: int
     gateway: int
     worker: int
-    rates: dict[str, float] = field(default_factory=dict)
-    """Answers a second of ours, by load and clients, as far as they are known."""
 
     def peer(self, name: str) -> Running | None:
         return next((peer for peer in self.peers if peer.name == name), None)

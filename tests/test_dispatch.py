@@ -84,7 +84,10 @@ def test_a_waiting_caller_is_told_at_once(run: Any) -> None:
     assert (done.state, done.attempts) == ("failed", 1)
 
 
-@pytest.mark.parametrize(("function", "kind"), [("leave", "SystemExit"), ("cancel", "CancelledError")])
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [("leave", "SystemExit"), ("cancel", "CancelledError"), ("interrupt", "KeyboardInterrupt")],
+)
 def test_what_is_no_exception_ends_the_call_alone(run: Any, function: str, kind: str) -> None:
     done = run(function)
     assert (done.state, done.attempts, done.error["type"]) == ("dead", 1, kind)

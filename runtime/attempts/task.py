@@ -149,13 +149,11 @@ class Runner:
                 with contextlib.suppress(redis.RedisError, TundishError):
                     requeue(self._client, self._deployment, attempt.id, states=("waiting",))
             raise Ignore from None
-        except (KeyboardInterrupt, GeneratorExit):
-            raise
         except BaseException as error:
             self._failed(spec, attempt, error, time.monotonic() - started)
             if isinstance(error, Exception):
                 raise
-            # sys.exit or a cancelled task ends this call, not the worker.
+            # sys.exit, a cancelled task or a KeyboardInterrupt (its own: processes ignore Ctrl-C) ends this call alone.
             raise TundishError(f"{name} ended with {type(error).__name__}") from error
         seconds = time.monotonic() - started
         try:
@@ -236,8 +234,6 @@ class Runner:
         except Suspended:
             refusal = TundishError(f"{spec.name} is gathered and cannot wait for calls of its own; submit them instead")
             written += [ends.failed(member, refusal) for member in ready]
-        except (KeyboardInterrupt, GeneratorExit):
-            raise
         except BaseException as error:  # sys.exit too ends this call, not the worker
             if terminate_handler_fired():  # the parent ends this process, and says what becomes of the call
                 raise

@@ -81,6 +81,10 @@ def leave() -> None:
     sys.exit(3)
 
 
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
 async def cancel() -> None:
     raise asyncio.CancelledError
 
