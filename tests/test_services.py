@@ -8,6 +8,7 @@ import random
 import socket
 import stat
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -49,12 +50,14 @@ def test_the_ports_behind_s3_are_closed_to_strangers(
         assert answer.status == 401
 
 
-def test_data_and_credentials_survive_a_restart(tmp_path: Path) -> None:
-    """In a folder as people have them."""
+def test_data_survives_a_restart_and_lost_credentials(tmp_path: Path) -> None:
+    """In a folder as people have them. The credentials are the same after a restart, and others when they were lost."""
     home = tmp_path / 'Bärbel\'s "Öfen" 鋼'
     home.mkdir()
     seen = []
-    for turn in range(2):
+    for turn in range(3):
+        if turn == 2:
+            (home / "credentials.json").unlink()
         credentials = services.load_credentials(home)
         ports = Ports(home)
         valkey, url = services.valkey(home, ports, credentials)
@@ -71,6 +74,7 @@ def test_data_and_credentials_survive_a_restart(tmp_path: Path) -> None:
             assert client.get("kept") == b"steel"
             assert s3.get_object("kept", "a b+ü.txt").read() == b"molten"
     assert seen[0] == seen[1]
+    assert not {*asdict(seen[0][0]).values()} & {*asdict(seen[2][0]).values()}
 
 
 def test_secrets_are_private_and_never_arguments(tmp_path: Path) -> None:
@@ -150,5 +154,5 @@ def test_who_looks_for_a_port_finds_none_that_another_one_holds(
 
 def test_a_damaged_credentials_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "credentials.json").write_text("{")
-    with pytest.raises(ServiceFailed, match=r"credentials\.json"):
+    with pytest.raises(ServiceFailed, match=r"credentials\.json.*remove it alone"):
         services.load_credentials(tmp_path)

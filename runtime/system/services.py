@@ -77,8 +77,8 @@ def load_credentials(home: Path) -> Credentials:
         return made
     except (OSError, ValueError, TypeError) as error:
         raise ServiceFailed(
-            f"The credentials in {path} cannot be read ({error}). Restore that file, or remove the folder {home} "
-            "to start afresh without its data."
+            f"The credentials in {path} cannot be read ({error}). Restore that file, or remove it alone: new ones are "
+            "made at the next start, and the data stays. Programs that were given the old ones need the new ones then."
         ) from error
 
 
