@@ -74,6 +74,8 @@ class Gateway:
         self.indexes = Indexes(self)
         self.search_times = SearchTimes()
         self.ledgers = LedgerCounts()
+        self.openapi: tuple[Deployment, bytes] | None = None
+        """The document of /openapi.json, and the deployment that it is of."""
         self.buckets: set[str] = set()
         """Buckets that were seen to exist."""
 

@@ -117,6 +117,20 @@ def test_pages_escape_what_they_show(made: Settings) -> None:
             assert Page(web.get(path).text).inline == []
 
 
+def test_the_description_is_made_once_for_what_is_served(made: Settings) -> None:
+    whole = deployment(made)
+    without = {name: found for name, found in whole.functions.items() if name != "add"}
+    with serving(made) as web:
+        gateway = web.app.state.gateway  # type: ignore[attr-defined]
+        assert "/function/add" in web.get("/openapi.json").json()["paths"]
+        kept = gateway.openapi
+        assert web.get("/openapi.json").content == kept[1] and gateway.openapi is kept
+        gateway.adopt(Deployment(made, without))
+        assert "/function/add" not in web.get("/openapi.json").json()["paths"]
+        gateway.adopt(whole)
+        assert web.get("/openapi.json").content == kept[1]
+
+
 def test_static_files(web: TestClient) -> None:
     page = web.get("/").text + web.get("/plain").text
     for path in re.findall(r'(?:src|href)="(/static/[^"]+)"', page):

@@ -26,8 +26,11 @@ _WISHES = ("X-Priority", "X-Expires", "X-Callback-Url", "Idempotency-Key", "trac
 
 
 async def document(request: Request) -> Response:
-    """Made for the deployment that is served now."""
-    return Response(to_json(build(state.of(request).deployment)), media_type="application/json")
+    """Made once for the deployment that is served now: 8 ms, in which nobody else would be answered."""
+    gateway = state.of(request)
+    if gateway.openapi is None or gateway.openapi[0] is not gateway.deployment:
+        gateway.openapi = gateway.deployment, to_json(build(gateway.deployment))
+    return Response(gateway.openapi[1], media_type="application/json")
 
 
 def build(deployment: Deployment) -> dict[str, Any]:
