@@ -76,7 +76,7 @@ def fields(
 
 
 def _whence(call: Call) -> dict[str, Argument]:
-    """Where a call comes from. Most come from nowhere in particular, and are through this in half a microsecond."""
+    """Where a call comes from. Most come from nowhere in particular."""
     held: dict[str, Argument] = {}
     if call.parent is not None:
         held["parent"] = call.parent
