@@ -29,7 +29,7 @@ from runtime.embedding.backend import SentenceTransformerModels
 TEXTS = {36: 2048, 130: 640}
 """Texts that the model alone gets."""
 
-DOCUMENTS = {36: 4000, 130: 1500, DOCUMENT: 240}
+DOCUMENTS = {36: 10_000, 130: 1500, DOCUMENT: 240}
 """Objects of the pipeline: of one chunk, and whole documents."""
 
 GROUPS = 8

@@ -23,17 +23,17 @@ SMALL = (512, 2**16)
 AMPLE_SECONDS = 120.0
 
 
-EARLY = 2**15
-"""Characters with which the model begins while a batch is still being read, some 8,000 tokens. It computes a third of
-them, texts of about the same length, while the store is waited for."""
+EARLY = 2**13
+"""Characters that must wait, some 2,000 tokens, for the model to take a third of them while a batch is still being read
+and it has nothing else to do: texts of about the same length, so that little is padded."""
 
 
 class Passes:
     """Vectors come in the order of their texts; `check` may end it between two turns of the model.
 
-    A turn has at most `turn[0]` texts, of whatever documents, and about `turn[1]` characters; the first one is smaller.
-    One turn is under way at most, and one is being filled, so that memory stays what it is. What is less than a first
-    turn is embedded by the caller's own thread.
+    A turn has at most `turn[0]` texts, of whatever documents, and about `turn[1]` characters; it is smaller where the
+    model would wait for more. One turn is under way at most, and one is being filled, so that memory stays what it is.
+    What is less than a first turn is embedded by the caller's own thread.
     """
 
     def __init__(self, models: Models, check: Callable[[], None], turn: tuple[int, int] = LARGE) -> None:
@@ -68,7 +68,8 @@ class Passes:
                 self._end()
                 self._check()
             self._start(self._waiting[:end], self._waiting[end:])
-        if self._thread is None and self._characters >= EARLY:
+        if self._characters >= EARLY and (self._turn is None or self._turn[1].done()):
+            self._end()
             self._start(*alike(self._waiting, len(self._waiting) // 3))
 
     def keep(self, count: int) -> None:

@@ -296,7 +296,31 @@ def test_the_model_begins_while_objects_are_still_read(house: House, monkeypatch
     monkeypatch.setattr(house.models, "embed", embed)
     monkeypatch.setattr(house.store, "get_many", read)
     done = house.embed(*(house.put(f"{number:02}.txt", f"text number {number}") for number in range(100)))
-    assert done.count == 100 and len(turns) == 2 and sum(turns) == 100
+    assert done.count == 100 and turns[0] < 50 and sum(turns) == 100
+
+
+def test_the_model_goes_on_as_often_as_it_has_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that is slower than the model keeps it waiting for the next texts only, not for all of them."""
+    monkeypatch.setattr(_passes, "EARLY", 60)
+    models, turns, ended = FakeModels(), list[int](), threading.Semaphore(0)
+    plain = models.embed
+
+    def embed(texts: Any) -> Any:
+        turns.append(len(texts))
+        found = plain(texts)
+        ended.release()
+        return found
+
+    monkeypatch.setattr(models, "embed", embed)
+    texts = [f"text number {number}" for number in range(30)]
+    with Passes(models, lambda: None) as passes:
+        for first in range(0, 30, 10):
+            passes.add(texts[first : first + 10])
+            assert ended.acquire(timeout=30), f"turns {turns} after {first + 10} texts"
+            assert passes._turn is not None
+            passes._turn[1].result()
+        found = passes.vectors()
+    assert np.array_equal(found, plain(texts)) and turns == [3, 5, 7, 15]
 
 
 def test_a_model_that_fails_ends_the_batch(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
